@@ -1,0 +1,182 @@
+"""What the engine says: events, frozen and with ids that every run computes alike.
+
+You are on the lowest floor of the core, beside ``fixes.py``. An :class:`Event` is a fact about
+one vehicle and (mostly) one fence that has a beginning, perhaps an end, and revisions in
+between: a visit is one, a breach is one. The id depends on the fact alone (vehicle, kind,
+fence, beginning), so a second run over the same fixes says the same thing under the same name,
+and a sink that knows the id and the revision writes nothing twice. Who decides that an event
+happened: ``judge.py`` and ``rules.py``. Who stores it: the ``Store`` port in ``ports.py``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+__all__ = ["Event", "Kind", "Phase", "Severity", "event_id", "from_iso", "iso"]
+
+
+class Kind(StrEnum):
+    """What kind of fact an event is."""
+
+    VISIT = "visit"  #: 停留: a stay inside a fence, or a passage through it
+    GATE_BYPASS = "gate_bypass"  #: 绕卡: the district's border crossed away from every checkpoint
+    RESTRICTED_ENTRY = "restricted_entry"  #: 闯禁: a restricted zone entered
+    OVERSPEED = "overspeed"  #: 超速: over the limit for longer than allowed
+    OVERSTAY = "overstay"  #: 超时滞留: longer inside a fence than allowed
+
+
+class Phase(StrEnum):
+    """Where in its life an event is."""
+
+    OPENED = "opened"  #: it began and goes on
+    AMENDED = "amended"  #: it goes on, but something said before was corrected
+    CLOSED = "closed"  #: it is over; a breach without duration is closed as it opens
+    RETRACTED = "retracted"  #: later knowledge shows that it never was; kept, never deleted
+
+
+class Severity(StrEnum):
+    """How much an event weighs."""
+
+    INFO = "info"
+    WARNING = "warning"
+    BREACH = "breach"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One revision of one fact.
+
+    Attributes:
+        id: 32 hex digits, see :func:`event_id`.
+        kind: a :class:`Kind`.
+        vehicle: name of the vehicle (plate, 车牌).
+        fence_id, fence_version: the fence it is about.
+        revision: 1 for the first word on the fact, then counting up.
+        phase: a :class:`Phase`.
+        started_us, ended_us: microseconds UTC; ``ended_us`` is None while it goes on.
+        lon, lat: degrees WGS-84, the place where it started.
+        end_lon, end_lat: the place where it ended.
+        severity: a :class:`Severity`.
+        detail: JSON values: the parameters used and what the verdict rests on.
+    """
+
+    id: str
+    kind: Kind
+    vehicle: str
+    fence_id: str | None
+    fence_version: int | None
+    revision: int
+    phase: Phase
+    started_us: int
+    ended_us: int | None
+    lon: float
+    lat: float
+    end_lon: float | None = None
+    end_lat: float | None = None
+    severity: Severity = Severity.INFO
+    detail: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    @property
+    def is_visit(self) -> bool:
+        """True when the event belongs into the table of visits, not of breaches."""
+        return self.kind is Kind.VISIT
+
+    @property
+    def is_over(self) -> bool:
+        """True when no later revision is expected unless something said has to be corrected."""
+        return self.phase in (Phase.CLOSED, Phase.RETRACTED)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-able dict; times are ISO 8601 in UTC with microseconds."""
+        return {
+            "id": self.id,
+            "kind": str(self.kind),
+            "vehicle": self.vehicle,
+            "fence_id": self.fence_id,
+            "fence_version": self.fence_version,
+            "revision": self.revision,
+            "phase": str(self.phase),
+            "started_at": iso(self.started_us),
+            "ended_at": None if self.ended_us is None else iso(self.ended_us),
+            "lon": self.lon,
+            "lat": self.lat,
+            "end_lon": self.end_lon,
+            "end_lat": self.end_lat,
+            "severity": str(self.severity),
+            "detail": dict(self.detail),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Event:
+        """The event that :meth:`to_json` described.
+
+        Raises:
+            KeyError, ValueError: a key is missing or a value is not what it should be.
+        """
+        ended = data["ended_at"]
+        return cls(
+            id=data["id"],
+            kind=Kind(data["kind"]),
+            vehicle=data["vehicle"],
+            fence_id=data["fence_id"],
+            fence_version=data["fence_version"],
+            revision=data["revision"],
+            phase=Phase(data["phase"]),
+            started_us=from_iso(data["started_at"]),
+            ended_us=None if ended is None else from_iso(ended),
+            lon=data["lon"],
+            lat=data["lat"],
+            end_lon=data["end_lon"],
+            end_lat=data["end_lat"],
+            severity=Severity(data["severity"]),
+            detail=dict(data["detail"]),
+        )
+
+
+def event_id(kind: str, vehicle: str, fence_id: str | None, started_us: int) -> str:
+    """The name of a fact: 128 bits of BLAKE2b over what makes it this fact, as 32 hex digits.
+
+    The parts are joined with their lengths, so no choice of plate or fence id can imitate another.
+
+    Example:
+        >>> event_id("visit", "浙B12345", "cp-1", 0)
+        '3af946112d9869519baff1752fcce210'
+    """
+    parts = (str(kind), vehicle, fence_id if fence_id is not None else "\0none", str(started_us))
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        raw = part.encode("utf-8", "surrogatepass")
+        digest.update(len(raw).to_bytes(4, "big") + raw)
+    return digest.hexdigest()
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def iso(time_us: int) -> str:
+    """Microseconds UTC as ISO 8601.
+
+    Example:
+        >>> iso(0)
+        '1970-01-01T00:00:00.000000Z'
+    """
+    moment = _EPOCH + timedelta(microseconds=time_us)
+    return moment.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+def from_iso(text: str) -> int:
+    """ISO 8601 with an offset or ``Z`` as microseconds UTC.
+
+    Raises:
+        ValueError: the text is no ISO 8601 time, or has no offset.
+    """
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"time {text!r} has no offset: write e.g. {text}+08:00 or {text}Z")
+    return (moment - _EPOCH) // _MICROSECOND

@@ -1,0 +1,161 @@
+"""What the engine's surroundings must offer: the store and the board, as protocols.
+
+You are between the core, which knows no services, and the adapters, which are nothing else.
+The worker (``hazfence.worker``) talks to these protocols only. The real parts are
+``hazfence.postgis`` and ``hazfence.redis_board``; ``hazfence.memory`` has twins of both that
+keep everything in dicts and obey the same rules, for tests and for hosts without services.
+
+How each thing comes to be done once: events found in fixes depend on the log alone, so they
+may be written at once and written again after a crash (same ids, same revisions, no change).
+Events found in silence depend on the clock, so they are committed only together with the
+snapshot that knows them. What goes out to Redis is read back from the store's outbox in the
+order of ``seq``, and the board remembers the last ``seq`` it saw of each partition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from hazfence.events import Event
+from hazfence.fixes import FixBatch
+
+__all__ = ["Board", "BoardAway", "Checkpoint", "Claim", "Published", "Reject", "StaleClaim", "Store", "StoreAway"]
+
+
+class StoreAway(ConnectionError):
+    """The store cannot be reached now: keep what you hold and try again."""
+
+
+class BoardAway(ConnectionError):
+    """The board cannot be reached now: go on without it, it can be rebuilt."""
+
+
+class StaleClaim(RuntimeError):
+    """Another worker has claimed the partition since: drop it and write nothing more for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to write for one partition, until somebody claims it anew (``epoch`` + 1)."""
+
+    topic: str
+    partition: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What a partition's state was when the messages before ``next_offset`` had been processed."""
+
+    next_offset: int
+    snapshot: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A message, or one fix of it, that was not used, kept with the reason.
+
+    Attributes:
+        offset: offset of the message on its partition.
+        item: place of the fix within the message; -1 for the message as a whole.
+        reason: short, countable: a decoder's word (``bad_json``) or a ``clean.Reason`` name.
+        detail: one line for a person: the place and the mend.
+        payload: the message as received, or the one fix as JSON.
+    """
+
+    offset: int
+    item: int
+    reason: str
+    detail: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """An event as the outbox holds it: ``seq`` grows with every revision stored for a partition."""
+
+    seq: int
+    event: Event
+
+
+class Store(Protocol):
+    """The durable side: PostGIS. Every method may raise :class:`StoreAway`."""
+
+    async def open(self) -> None:
+        """Connect; safe to call again after :class:`StoreAway`."""
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+
+    async def claim(self, topic: str, partition: int) -> tuple[Claim, Checkpoint | None]:
+        """Take a partition over, fencing off its former owner, and read where to go on."""
+
+    async def write(self, claim: Claim, events: Sequence[Event], rejects: Sequence[Reject]) -> None:
+        """Store events and rejects in one transaction; storing them again changes nothing.
+
+        Raises:
+            StaleClaim: somebody else owns the partition now; nothing was written.
+        """
+
+    async def checkpoint(
+        self,
+        claim: Claim,
+        checkpoint: Checkpoint,
+        fixes: FixBatch,
+        events: Sequence[Event] = (),
+        rejects: Sequence[Reject] = (),
+    ) -> None:
+        """Store fixes, events, rejects, snapshot and offset in one transaction, or none of them.
+
+        Raises:
+            StaleClaim: somebody else owns the partition now; nothing was written.
+        """
+
+    async def outbox(self, topic: str, partition: int, after_seq: int, limit: int) -> Sequence[Published]:
+        """Revisions of the partition with ``seq`` above ``after_seq``, in order, at most ``limit``."""
+
+    async def outbox_tail(self, topic: str, partition: int, count: int) -> int:
+        """The ``after_seq`` with which :meth:`outbox` gives the last ``count`` revisions."""
+
+    async def open_events(self, topic: str, partition: int) -> Sequence[Event]:
+        """Every visit and breach of the partition that is not over."""
+
+
+class Board(Protocol):
+    """The live side: Redis. Every method may raise :class:`BoardAway`."""
+
+    async def open(self) -> None:
+        """Connect; safe to call again after :class:`BoardAway`."""
+
+    async def close(self) -> None:
+        """Let go of the connection."""
+
+    async def last_seq(self, topic: str, partition: int) -> int | None:
+        """The ``seq`` last published for the partition; None when the board knows nothing of it."""
+
+    async def publish(self, topic: str, partition: int, entries: Sequence[Published]) -> int:
+        """Append to the event stream and move open visits and breaches, in order.
+
+        An entry at or below the last ``seq`` is skipped, atomically, so a revision goes out once.
+
+        Returns:
+            how many entries were new.
+        """
+
+    async def show_positions(
+        self, topic: str, partition: int, fixes: FixBatch, inside: Sequence[tuple[str, ...]]
+    ) -> None:
+        """Show the last fix of each vehicle in ``fixes`` (one a vehicle) and the fences it is in."""
+
+    async def rebuild(
+        self,
+        topic: str,
+        partition: int,
+        fixes: FixBatch,
+        inside: Sequence[tuple[str, ...]],
+        open_events: Sequence[Event],
+        after_seq: int,
+    ) -> None:
+        """Lay the partition's part of the board anew; publishing goes on above ``after_seq``."""
