@@ -1,0 +1,208 @@
+"""Where a straight lon/lat segment lies inside one fence, as fractions of the segment.
+
+Two fences of mathematics: polygons (corridors are polygons too) and true circles. Whether a segment touches at all is
+decided exactly for polygons (shapely's `intersects` is a robust predicate) and by one fixed sequence of operations for
+circles, the same for a single segment here and for arrays in `circle_touches`, so that `FenceSet.segment_hits` and
+`Fence.intervals` never disagree. The fractions themselves are rounded like any floating-point quotient.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from hazfence_fences.metric import Metric
+
+__all__ = ["circle_intervals", "circle_touches", "polygon_edges", "polygon_intervals"]
+
+F64 = NDArray[np.float64]
+Intervals = list[tuple[float, float]]
+
+# Two crossings closer than this fraction of the segment are one: a segment through a vertex meets both its edges, and
+# the two quotients differ in their last bits.
+_SAME = 1e-12
+# Newton rounds for the nearest point of a segment to a circle's centre. The squared distance along the segment is a
+# parabola but for parts in 1e4, so two rounds reach the last bits; one more is kept for very long segments.
+_ROUNDS = 3
+
+
+def polygon_edges(geometry: Any) -> F64:
+    """All edges of a polygon or multipolygon, holes included: float64[n, 4] of (lon0, lat0, lon1, lat1)."""
+    rings = shapely.get_rings(geometry)
+    coords, ring = shapely.get_coordinates(rings, return_index=True)
+    same = ring[1:] == ring[:-1]
+    edges = np.hstack([coords[:-1], coords[1:]])[same]
+    moved = (edges[:, 0] != edges[:, 2]) | (edges[:, 1] != edges[:, 3])
+    return np.ascontiguousarray(edges[moved])
+
+
+def polygon_intervals(
+    geometry: Any, edges: F64, lon0: float, lat0: float, lon1: float, lat1: float
+) -> Intervals:
+    """Fractions of a segment inside a valid polygon or multipolygon; see `Fence.intervals`."""
+    if lon0 == lon1 and lat0 == lat1:
+        return [(0.0, 1.0)] if shapely.intersects_xy(geometry, lon0, lat0) else []
+    if not shapely.intersects(geometry, shapely.linestrings([[lon0, lat0], [lon1, lat1]])):
+        return []
+    starts, ends = (bool(b) for b in shapely.intersects_xy(geometry, [lon0, lon1], [lat0, lat1]))
+    cuts = _polygon_cuts(edges, lon0, lat0, lon1, lat1)
+    # The ends are judged by the exact predicate, never by a rounded quotient.
+    cuts = [t for t in cuts if _SAME < t < 1.0 - _SAME]
+    marks = [0.0, *cuts, 1.0]
+    middle = [(a + b) / 2.0 for a, b in zip(marks, marks[1:], strict=False)]
+    inside = shapely.intersects_xy(
+        geometry, [lon0 + t * (lon1 - lon0) for t in middle], [lat0 + t * (lat1 - lat0) for t in middle]
+    )
+    out: Intervals = [(0.0, 0.0)] if starts else []
+    for n, held in enumerate(inside.tolist()):
+        a, b = marks[n], marks[n + 1]
+        if held:
+            a = a if n or starts else _SAME
+            b = b if n + 2 < len(marks) or ends else 1.0 - _SAME
+            _extend(out, a, b)
+        if n + 2 < len(marks):
+            _extend(out, b, b)  # a cut lies on the boundary, and the boundary belongs to the fence
+    if ends:
+        _extend(out, 1.0, 1.0)
+    if not out:  # touches so lightly that no quotient shows it: the nearest place of the segment
+        line = shapely.linestrings([[lon0, lat0], [lon1, lat1]])
+        t = float(np.clip(shapely.line_locate_point(line, shapely.intersection(line, geometry).centroid, True), 0, 1))
+        out = [(t, t)]
+    return out
+
+
+def _extend(out: Intervals, a: float, b: float) -> None:
+    """Add [a, b] to a sorted list, joining it to the last one when they meet."""
+    if out and a - out[-1][1] <= _SAME:
+        out[-1] = (out[-1][0], max(b, out[-1][1]))
+    else:
+        out.append((a, b))
+
+
+def _polygon_cuts(edges: F64, lon0: float, lat0: float, lon1: float, lat1: float) -> list[float]:
+    """Sorted fractions at which the segment meets an edge; for an edge along the segment, both its ends."""
+    west, east = min(lon0, lon1), max(lon0, lon1)
+    south, north = min(lat0, lat1), max(lat0, lat1)
+    ax, ay, bx, by = edges.T
+    near = (np.maximum(ax, bx) >= west) & (np.minimum(ax, bx) <= east)
+    near &= (np.maximum(ay, by) >= south) & (np.minimum(ay, by) <= north)
+    ax, ay, bx, by = edges[near].T
+    dx, dy = lon1 - lon0, lat1 - lat0
+    a = dx * (ay - lat0) - dy * (ax - lon0)  # twice the signed areas: on which side of the segment an edge's ends are
+    b = dx * (by - lat0) - dy * (bx - lon0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        s = a / (a - b)
+        x, y = ax + s * (bx - ax), ay + s * (by - ay)
+    crosses = (a != b) & (s >= 0.0) & (s <= 1.0)
+    flat = (a == 0.0) & (b == 0.0)
+    x = np.concatenate([x[crosses], ax[flat], bx[flat]])
+    y = np.concatenate([y[crosses], ay[flat], by[flat]])
+    t = (x - lon0) / dx if abs(dx) >= abs(dy) else (y - lat0) / dy
+    t = np.sort(t[(t >= 0.0) & (t <= 1.0)])
+    if t.size > 1:
+        t = t[np.concatenate([[True], np.diff(t) > _SAME])]
+    return [float(v) for v in t]
+
+
+def circle_touches(
+    metric: Metric, radius_m: float, lon0: F64, lat0: F64, lon1: F64, lat1: F64
+) -> NDArray[np.bool_]:
+    """Which of n segments touch the closed disc: bool[n]. Degrees WGS-84, float64[n] each."""
+    r2 = radius_m * radius_m
+    u, v, du, dv = lon0 - metric.lon, lat0 - metric.lat, lon1 - lon0, lat1 - lat0
+    first, last = np.zeros_like(u), np.ones_like(u)
+    for place, step, half in zip((u, v), (du, dv), metric.half_box_deg(radius_m), strict=True):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            p, q = (-half - place) / step, (half - place) / step
+        still = step == 0.0
+        beside = still & (np.abs(place) > half)
+        first = np.where(still, np.where(beside, 2.0, first), np.maximum(first, np.minimum(p, q)))
+        last = np.where(still, last, np.minimum(last, np.maximum(p, q)))
+    crosses = first <= last
+    first, last = np.where(crosses, first, 0.0), np.where(crosses, last, 0.0)
+    t = np.minimum(np.maximum(_nearest(metric, u, v, du, dv, (first + last) / 2.0), first), last)
+    near = crosses & (_height(metric, u + t * du, v + t * dv) <= r2)
+    ends = metric.distance2_m2(lon0, lat0) <= r2
+    ends |= metric.distance2_m2(lon1, lat1) <= r2
+    return np.asarray(near | ends)
+
+
+def circle_intervals(
+    metric: Metric, radius_m: float, lon0: float, lat0: float, lon1: float, lat1: float
+) -> Intervals:
+    """Fractions of a segment inside a circle: at most one interval, for a disc is convex; see `Fence.intervals`."""
+    r2 = radius_m * radius_m
+    starts = metric.distance2_m2(lon0, lat0) <= r2
+    ends = metric.distance2_m2(lon1, lat1) <= r2
+    if starts and ends:
+        return [(0.0, 1.0)]
+    u, v, du, dv = lon0 - metric.lon, lat0 - metric.lat, lon1 - lon0, lat1 - lat0
+    first, last = 0.0, 1.0
+    for place, step, half in zip((u, v), (du, dv), metric.half_box_deg(radius_m), strict=True):
+        if step == 0.0:
+            first = 2.0 if abs(place) > half else first
+        else:
+            p, q = (-half - place) / step, (half - place) / step
+            first, last = max(first, min(p, q)), min(last, max(p, q))
+    low = 0.0
+    if first <= last:
+        low = min(max(_nearest(metric, u, v, du, dv, (first + last) / 2.0), first), last)
+    if starts or ends:
+        low = 0.0 if starts else 1.0
+        first, last = 0.0, 1.0
+    elif first > last or _height(metric, u + low * du, v + low * dv) > r2:
+        return []
+    a = 0.0 if starts else _root(metric, r2, u, v, du, dv, first, low)
+    b = 1.0 if ends else _root(metric, r2, u, v, du, dv, last, low)
+    return [(min(a, b), max(a, b))]
+
+
+def _height(m: Metric, u: Any, v: Any) -> Any:
+    """Squared metres from the centre of a point u, v degrees away."""
+    x = (m.kx0 + m.kx1 * v) * u
+    y = (m.ky0 + m.ky1 * v) * v
+    return x * x + y * y
+
+
+def _slope(m: Metric, u: Any, v: Any, du: Any, dv: Any) -> tuple[Any, Any]:
+    """Half the first and (nearly) half the second derivative of `_height` along the segment."""
+    kx = m.kx0 + m.kx1 * v
+    x = kx * u
+    y = (m.ky0 + m.ky1 * v) * v
+    dx = kx * du + m.kx1 * dv * u
+    dy = (m.ky0 + 2.0 * m.ky1 * v) * dv
+    first = x * dx + y * dy
+    second = dx * dx + dy * dy + 2.0 * (m.kx1 * du * dv * x + m.ky1 * dv * dv * y)
+    return first, second
+
+
+def _nearest(m: Metric, u: Any, v: Any, du: Any, dv: Any, t: Any) -> Any:
+    """Fraction (maybe outside 0..1) of the point of the segment's line nearest the centre, by Newton from t."""
+    for _ in range(_ROUNDS):
+        first, second = _slope(m, u + t * du, v + t * dv, du, dv)
+        t = t - first / (second + 1e-300)  # a segment of no length stays at its start
+    return t
+
+
+def _root(m: Metric, r2: float, u: float, v: float, du: float, dv: float, out: float, low: float) -> float:
+    """The fraction between `out` (outside) and `low` (inside) at which the segment passes the circle."""
+    a, b = out, low
+    t = out
+    for _ in range(60):
+        h = _height(m, u + t * du, v + t * dv) - r2
+        if h > 0.0:
+            a = t
+        else:
+            b = t
+        first, _second = _slope(m, u + t * du, v + t * dv, du, dv)
+        step = h / (2.0 * first) if first != 0.0 else 0.0
+        near = t - step
+        if not min(a, b) < near < max(a, b):
+            near = (a + b) / 2.0
+        if abs(near - t) <= 1e-16 or near in (a, b):
+            break
+        t = near
+    return b if abs(b - a) < _SAME else t
