@@ -21,7 +21,17 @@ from typing import Protocol
 from hazfence.events import Event
 from hazfence.fixes import FixBatch
 
-__all__ = ["Board", "BoardAway", "Checkpoint", "Claim", "Published", "Reject", "StaleClaim", "Store", "StoreAway"]
+__all__ = [
+    "Board",
+    "BoardAway",
+    "Checkpoint",
+    "Claim",
+    "Published",
+    "Reject",
+    "StaleClaim",
+    "Store",
+    "StoreAway",
+]
 
 
 class StoreAway(ConnectionError):

@@ -1,0 +1,72 @@
+"""Which fixes may be used at all: the first look at every value, vectorised.
+
+You are in the core, between ``fixes.py`` and ``engine.py``. :func:`screen_values` looks at each
+fix alone; whether it is new or old news for its vehicle is decided in ``engine.py``, which knows
+the vehicle's last fix. A fix that is set aside is never lost: its :class:`Reason` is reported in
+the outcome, and the worker keeps it. NaN must never reach the index, so nothing behind this room
+has to think about it.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from hazfence.fixes import FixBatch
+from hazfence.settings import EngineSettings
+
+__all__ = ["Reason", "screen_values"]
+
+#: Status bit 1 of JT/T 808 0x0200: the receiver had a fix (定位).
+STATUS_FIX_VALID = 0x2
+
+
+class Reason(IntEnum):
+    """Why a fix was set aside; 0 means that it was accepted."""
+
+    OK = 0
+    NOT_FINITE = 1  #: longitude or latitude is NaN or infinite
+    OUT_OF_RANGE = 2  #: longitude outside +-180 or latitude outside +-90 degrees
+    NULL_ISLAND = 3  #: exactly (0, 0): the receiver's way of saying nothing
+    TIME_TOO_OLD = 4  #: before ``earliest_us``: a clock that was reset
+    TIME_FUTURE = 5  #: after ``latest_us``, or more than ``max_ahead_s`` ahead of its message
+    FIX_INVALID = 6  #: status was sent and its bit 1 says that there was no fix
+    DUPLICATE = 7  #: the vehicle's last accepted fix once more
+    LATE = 8  #: not after the vehicle's last accepted fix
+
+    @property
+    def label(self) -> str:
+        """The reason as it is counted and stored, e.g. ``null_island``."""
+        return self.name.lower()
+
+
+def screen_values(batch: FixBatch, settings: EngineSettings) -> npt.NDArray[np.uint8]:
+    """A :class:`Reason` for every fix, judged by its own values alone.
+
+    Args:
+        batch: n fixes.
+        settings: for the bounds of time.
+
+    Returns:
+        uint8, shape (n,). Where several reasons apply, the first of the enum is given.
+    """
+    lon, lat, time_us = batch.lon, batch.lat, batch.time_us
+    reason = np.zeros(len(batch), np.uint8)
+
+    def mark(where: npt.NDArray[np.bool_], why: Reason) -> None:
+        if where.any():
+            reason[where & (reason == 0)] = why
+
+    with np.errstate(invalid="ignore"):
+        mark(~(np.isfinite(lon) & np.isfinite(lat)), Reason.NOT_FINITE)
+        mark((np.abs(lon) > 180.0) | (np.abs(lat) > 90.0), Reason.OUT_OF_RANGE)
+    mark((lon == 0.0) & (lat == 0.0), Reason.NULL_ISLAND)
+    mark(time_us < settings.earliest_us, Reason.TIME_TOO_OLD)
+    mark(time_us > settings.latest_us, Reason.TIME_FUTURE)
+    ahead_us = int(settings.max_ahead_s * 1e6)
+    # received_us is 0 where nobody noted it; only a noted moment can prove a fix to be ahead of it.
+    mark((batch.received_us > 0) & (time_us - batch.received_us > ahead_us), Reason.TIME_FUTURE)
+    mark((batch.status != 0) & (batch.status & STATUS_FIX_VALID == 0), Reason.FIX_INVALID)
+    return reason

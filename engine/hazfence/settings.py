@@ -1,0 +1,70 @@
+"""Every threshold of the core, in one frozen object with units in the names.
+
+You are on the lowest floor of the core. The core reads no environment: a program builds an
+:class:`EngineSettings` (the worker from ``HAZFENCE_*`` variables, a test by hand) and passes it
+in. Limits that belong to a place (speed, stay) are properties of the fences, not settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+__all__ = ["EngineSettings"]
+
+_YEAR_2010_US = 1_262_304_000_000_000
+_YEAR_2090_US = 3_786_912_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """Thresholds of cleaning and of the rules.
+
+    Attributes:
+        earliest_us: a fix before this moment has a broken clock (microseconds UTC).
+        latest_us: a fix after this moment has a broken clock (microseconds UTC).
+        max_ahead_s: how far a fix may be ahead of the moment its message was put on the topic.
+        max_gap_s: two fixes farther apart than this do not witness what happened between them:
+            no passage and no gate bypass is concluded from such a segment, an overspeed ends.
+        gate_tolerance_m: a district border crossing this near to a checkpoint counts as made
+            through it. Covers GPS error (at most 15 m) and the cut corner of a curved road
+            between two fixes 30 s apart (about 110 m at 80 km/h on a radius of 500 m).
+        overspeed_for_s: speed must stay over the limit for longer than this.
+        overspeed_margin_kmh: measuring tolerance on top of the limit (terminals: 2 m/s at most).
+
+    Raises:
+        ValueError: a value that makes no sense, named.
+    """
+
+    earliest_us: int = _YEAR_2010_US
+    latest_us: int = _YEAR_2090_US
+    max_ahead_s: float = 300.0
+    max_gap_s: float = 300.0
+    gate_tolerance_m: float = 200.0
+    overspeed_for_s: float = 20.0
+    overspeed_margin_kmh: float = 0.0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+                raise ValueError(f"EngineSettings.{field.name} must be a number >= 0, not {value!r}")
+        if self.earliest_us >= self.latest_us:
+            raise ValueError("EngineSettings.earliest_us must be before latest_us")
+
+    def to_json(self) -> dict[str, Any]:
+        """The settings as a JSON-able dict."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> EngineSettings:
+        """Settings from a dict such as :meth:`to_json` gives; missing keys keep their defaults.
+
+        Raises:
+            ValueError: an unknown key, or a value out of its range.
+        """
+        known = {f.name for f in fields(cls)}
+        if unknown := sorted(set(data) - known):
+            raise ValueError(f"unknown engine setting {unknown[0]!r}; known are {', '.join(sorted(known))}")
+        return cls(**data)

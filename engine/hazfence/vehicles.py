@@ -1,0 +1,155 @@
+"""What the engine remembers of every vehicle: columns for all, a record for the few.
+
+You are in the core, below ``engine.py``. The last fix of each vehicle lies in :class:`Fleet`, a
+set of arrays indexed by the engine's own vehicle code and grown by doubling. What plain Python
+judges (open visits and breaches, a running overspeed) lies in a :class:`Record`, and only
+vehicles that have such things own one. ``snapshot.py`` writes both down and reads them back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from hazfence.events import Event, Kind
+from hazfence.fixes import FixBatch
+
+__all__ = ["FOREVER_US", "NEVER_US", "Fleet", "Record", "SpeedRun"]
+
+#: Time of the last fix of a vehicle that has had none.
+NEVER_US = np.iinfo(np.int64).min
+#: Deadline of a vehicle that waits for nothing.
+FOREVER_US = np.iinfo(np.int64).max
+
+
+@dataclass(slots=True)
+class SpeedRun:
+    """Fixes over the limit without one in between that is not."""
+
+    started_us: int
+    last_us: int
+    lon: float
+    lat: float
+    last_lon: float
+    last_lat: float
+    fence_id: str
+    fence_version: int
+    limit_kmh: float
+    max_kmh: float
+
+
+@dataclass(slots=True)
+class Record:
+    """The judged part of one vehicle's state.
+
+    Attributes:
+        open: every visit and breach that goes on, by kind and fence.
+        run: the overspeed that goes on, long enough to be an event or not yet.
+        base: the record as it was at the last fix, kept from the moment on at which something
+            was said in silence; the next fix is judged from here.
+        said: the last revision of each event said in silence since ``base``.
+    """
+
+    open: dict[tuple[Kind, str], Event] = field(default_factory=dict)
+    run: SpeedRun | None = None
+    base: Record | None = None
+    said: dict[str, Event] = field(default_factory=dict)
+
+    @property
+    def idle(self) -> bool:
+        """True when there is nothing to remember."""
+        return not self.open and self.run is None and self.base is None
+
+    def copy(self) -> Record:
+        """A copy that can be judged on without touching this one (events are frozen)."""
+        run = self.run
+        if run is not None:
+            run = SpeedRun(**{name: getattr(run, name) for name in SpeedRun.__slots__})
+        return Record(dict(self.open), run)
+
+
+class Fleet:
+    """The last fix of every vehicle, as columns.
+
+    Attributes:
+        names: vehicle names by code.
+        time_us, lon, lat, speed_kmh, heading_deg: the last accepted fix; ``NEVER_US`` for none.
+        key: uint64, the set of fences covering the last fix (geometry alone, whatever the hour).
+        deadline_us: int64, the next moment at which the vehicle must be judged without a fix.
+        watch: bool, True while every fix of the vehicle must be judged.
+    """
+
+    _COLUMNS: tuple[tuple[str, type, float], ...] = (
+        ("time_us", np.int64, NEVER_US),
+        ("lon", np.float64, np.nan),
+        ("lat", np.float64, np.nan),
+        ("speed_kmh", np.float32, np.nan),
+        ("heading_deg", np.float32, np.nan),
+        ("key", np.uint64, 0),
+        ("deadline_us", np.int64, FOREVER_US),
+        ("watch", np.bool_, False),
+    )
+
+    time_us: npt.NDArray[np.int64]
+    lon: npt.NDArray[np.float64]
+    lat: npt.NDArray[np.float64]
+    speed_kmh: npt.NDArray[np.float32]
+    heading_deg: npt.NDArray[np.float32]
+    key: npt.NDArray[np.uint64]
+    deadline_us: npt.NDArray[np.int64]
+    watch: npt.NDArray[np.bool_]
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self._codes: dict[str, int] = {}
+        for name, dtype, default in self._COLUMNS:
+            setattr(self, name, np.full(64, default, dtype))
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def code(self, name: str) -> int | None:
+        """The engine's code of a vehicle, None when it never had a fix."""
+        return self._codes.get(name)
+
+    def enroll(self, names: tuple[str, ...]) -> npt.NDArray[np.int32]:
+        """The engine's codes of the given vehicles; new ones get the next free codes."""
+        codes, table = np.empty(len(names), np.int32), self._codes
+        for i, name in enumerate(names):
+            code = table.get(name)
+            if code is None:
+                code = table[name] = len(self.names)
+                self.names.append(name)
+            codes[i] = code
+        if len(self.names) > len(self.time_us):
+            size = max(2 * len(self.time_us), len(self.names))
+            for column, dtype, default in self._COLUMNS:
+                grown: npt.NDArray[np.generic] = np.full(size, default, dtype)
+                old = getattr(self, column)
+                grown[: len(old)] = old
+                setattr(self, column, grown)
+        return codes
+
+    def columns(self) -> dict[str, npt.NDArray[np.generic]]:
+        """The columns, cut to the vehicles that exist."""
+        return {name: getattr(self, name)[: len(self)] for name, _, _ in self._COLUMNS}
+
+    def restore(self, names: list[str], columns: dict[str, npt.NDArray[np.generic]]) -> None:
+        """Take over names and columns as :meth:`columns` gave them."""
+        self.enroll(tuple(names))
+        for name, _, _ in self._COLUMNS:
+            getattr(self, name)[: len(names)] = columns[name]
+
+    def last_fixes(self, codes: npt.NDArray[np.intp]) -> FixBatch:
+        """The last fix of each of the given vehicles, one a vehicle."""
+        return FixBatch.of(
+            np.arange(len(codes), dtype=np.int32),
+            vehicles=tuple(self.names[c] for c in codes.tolist()),
+            time_us=self.time_us[codes],
+            lon=self.lon[codes],
+            lat=self.lat[codes],
+            speed_kmh=self.speed_kmh[codes],
+            heading_deg=self.heading_deg[codes],
+        )
