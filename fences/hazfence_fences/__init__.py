@@ -1,6 +1,7 @@
 """Geofences for hazardous-goods roads: what a fence is, reading and repairing it, and the index over many.
 
-The reader's way in: `model` (one fence), `geojson` (from files), `fenceset` (many fences). Knows nothing above it.
+The reader's way in: `model` (one fence), `geojson` (from files), `fenceset` (many fences). Knows nothing
+above it.
 """
 
 from hazfence_fences.datum import Datum, from_wgs84, to_wgs84

@@ -1,11 +1,12 @@
 """Coordinates of four datums, turned into WGS-84: everything past this module is WGS-84 degrees.
 
-GPS terminals speak WGS-84, or CGCS2000, which agrees with it within centimetres and is taken as equal. Chinese web
-maps draw in GCJ-02 (Amap, Tencent) or BD-09 (Baidu); at Zhenhai GCJ-02 is about 490 m off. Neither has an official
-open definition. The formulas here are the ones published independently as ``eviltransform`` (googollee, MIT),
-``coordtransform`` (wandergis, MIT) and many others, all after the code leaked as ``EvilTransform``: Krasovsky 1940
-ellipsoid (a = 6378245 m, e2 = 0.00669342162296594323), identity outside a box around China. Their inverses have no
-closed form; here they are fixed-point iterated until they stand still, far below a millimetre.
+GPS terminals speak WGS-84, or CGCS2000, which agrees with it within centimetres and is taken as equal.
+Chinese web maps draw in GCJ-02 (Amap, Tencent) or BD-09 (Baidu); at Zhenhai GCJ-02 is about 490 m off.
+Neither has an official open definition. The formulas here are the ones published independently as
+``eviltransform`` (googollee, MIT), ``coordtransform`` (wandergis, MIT) and many others, all after the code
+leaked as ``EvilTransform``: Krasovsky 1940 ellipsoid (a = 6378245 m, e2 = 0.00669342162296594323), identity
+outside a box around China. Their inverses have no closed form; here they are fixed-point iterated until they
+stand still, far below a millimetre.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ _BD_RAD = np.pi * 3000.0 / 180.0
 # The box inside which GCJ-02 differs from WGS-84, as every published implementation has it.
 _CHINA_LON = (72.004, 137.8347)
 _CHINA_LAT = (0.8293, 55.8271)
-# Each round of the inverses shrinks the error at least 40-fold (measured over the whole box), so 12 rounds end at
-# the last bits of a double.
+# Each round of the inverses shrinks the error at least 40-fold (measured over the whole box), so 12 rounds
+# end at the last bits of a double.
 _INVERSE_ROUNDS = 12
 
 
@@ -62,7 +63,8 @@ def to_wgs84(lon: ArrayLike, lat: ArrayLike, datum: Datum) -> tuple[F64, F64]:
         datum: what they are in.
 
     Returns:
-        (lon, lat) float64 arrays of that shape; WGS-84 and CGCS2000 come back unchanged (not copied if float64).
+        (lon, lat) float64 arrays of that shape; WGS-84 and CGCS2000 come back unchanged (not copied if
+        float64).
 
     Example:
         >>> lon, lat = to_wgs84([121.7], [29.95], Datum.GCJ02)
@@ -122,8 +124,8 @@ def _wgs_to_gcj(x: F64, y: F64) -> tuple[F64, F64]:
 
 
 def _gcj_to_wgs(x: F64, y: F64) -> tuple[F64, F64]:
-    # The box is asked of the GCJ-02 place: at its rim, in open sea and desert, the published forward map jumps and
-    # has no inverse at all.
+    # The box is asked of the GCJ-02 place: at its rim, in open sea and desert, the published forward map
+    # jumps and has no inverse at all.
     u, v = x, y
     for _ in range(_INVERSE_ROUNDS):
         east, north = _gcj_shift(u, v)

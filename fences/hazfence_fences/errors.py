@@ -1,6 +1,7 @@
 """The one error of this package: a fence that cannot be used, said so that its author can mend it.
 
-Raised while reading (`geojson`), while building a `Fence` by hand (`model`) and while making a set (`fenceset`).
+Raised while reading (`geojson`), while building a `Fence` by hand (`model`) and while making a set
+(`fenceset`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ class FenceError(ValueError):
     """A fence that cannot be used.
 
     The message names file, feature, place and mend, as far as they are known:
-    ``zones.geojson: feature 3 (id 'depot-2'): ring has 3 points at (121.6, 29.9): a ring needs at least 4, ...``
+    ``zones.geojson: feature 3 (id 'depot-2'): ring has 3 points at (121.6, 29.9); a ring needs ...``
 
     Attributes:
         source: file name (or whatever the caller of `parse_fences` named the input), or None.

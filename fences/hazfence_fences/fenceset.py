@@ -1,13 +1,15 @@
 """Many fences at once: which of them cover each point, and which thin ones a segment touches.
 
-`FenceSet` is immutable; `with_fence` and `without` give a new set and leave readers of the old one undisturbed. Answers
-are exact: `locate` equals shapely's `covers` for polygons, boundary points included, and the true circle for circles.
-An R-tree (rtree) over the fences' boxes finds the candidates.
+`FenceSet` is immutable; `with_fence` and `without` give a new set and leave readers of the old one
+undisturbed. Answers are exact: `locate` equals shapely's `covers` for polygons, boundary points included, and
+the true circle for circles. An R-tree (rtree) over the fences' boxes finds the candidates.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -34,7 +36,8 @@ class Located:
     """Which fences cover each of n points.
 
     Attributes:
-        keys: uint64[n], the sum of the keys of the covering fences (modulo 2**64): equal keys, equal sets; 0 is none.
+        keys: uint64[n], the sum of the keys of the covering fences (modulo 2**64): equal keys, equal sets; 0
+        is none.
     """
 
     def __init__(self, fences: FenceSet, keys: U64, starts: I64, held: I32) -> None:
@@ -84,9 +87,10 @@ class FenceSet:
         self._fences = tuple(fences)
         self._index = {fence.id: i for i, fence in enumerate(self._fences)}
         if len(self._index) != len(self._fences):
-            seen: set[str] = set()
-            twice = next(f.id for f in self._fences if f.id in seen or seen.add(f.id))  # type: ignore[func-returns-value]
-            raise FenceError("id is used twice in one set", fence_id=twice, mend="give every fence its own id")
+            twice = Counter(fence.id for fence in self._fences).most_common(1)[0][0]
+            raise FenceError(
+                "id is used twice in one set", fence_id=twice, mend="give every fence its own id"
+            )
         self._keys = np.array([fence.key for fence in self._fences], dtype=np.uint64)
         self._tree = _tree(enumerate(self._fences))
         self._thin = _tree((i, fence) for i, fence in enumerate(self._fences) if fence.thin)
@@ -158,16 +162,16 @@ class FenceSet:
             lon, lat: float64[n] degrees WGS-84. Points outside -180..180, -90..90 are in no fence.
 
         Raises:
-            ValueError: arrays of different length or not one-dimensional, not numbers, or not finite (the message
-                names the first such row).
+            ValueError: arrays of different length or not one-dimensional, not numbers, or not finite (the
+                message names the first such row).
         """
         x, y = _points(lon, lat)
         n = len(x)
         point, fence = self._candidates(self._tree, x, y, x, y)
         hit = np.zeros(len(point), dtype=bool)
         order = np.argsort(fence, kind="stable")
-        bounds = np.flatnonzero(np.concatenate([[True], np.diff(fence[order]) != 0, [True]])) if len(fence) else []
-        for a, b in zip(bounds[:-1], bounds[1:], strict=True):
+        bounds = np.flatnonzero(np.diff(fence[order], prepend=-1, append=-1)).tolist()
+        for a, b in pairwise(bounds):
             rows = order[a:b]
             hit[rows] = self._fences[fence[rows[0]]].covers_many(x[point[rows]], y[point[rows]])
         point, fence = point[hit], fence[hit]
@@ -178,7 +182,9 @@ class FenceSet:
         np.add.at(keys, point, self._keys[fence])
         return Located(self, keys, starts, fence.astype(np.int32))
 
-    def segment_hits(self, lon0: ArrayLike, lat0: ArrayLike, lon1: ArrayLike, lat1: ArrayLike) -> tuple[I64, I32]:
+    def segment_hits(
+        self, lon0: ArrayLike, lat0: ArrayLike, lon1: ArrayLike, lat1: ArrayLike
+    ) -> tuple[I64, I32]:
         """Every (segment, thin fence) pair that touch.
 
         Args:
@@ -218,7 +224,8 @@ class FenceSet:
         """Pairs (row, fence) whose boxes meet, from the R-tree's bulk query."""
         if tree is None or len(west) == 0:
             return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-        found, counts = tree.intersection_v(np.stack([west, south], 1), np.stack([east, north], 1))
+        bulk: Any = tree.intersection_v
+        found, counts = bulk(np.stack([west, south], 1), np.stack([east, north], 1))
         return np.repeat(np.arange(len(west)), counts.astype(np.int64)), np.asarray(found, dtype=np.int64)
 
 
@@ -226,7 +233,9 @@ def _tree(fences: Iterable[tuple[int, Fence]]) -> rtree_index.Index | None:
     boxes = [(i, fence.bounds, None) for i, fence in fences]
     if not boxes:
         return None
-    properties = rtree_index.Property(leaf_capacity=_LEAF, index_capacity=_LEAF, near_minimum_overlap_factor=8)
+    properties = rtree_index.Property(
+        leaf_capacity=_LEAF, index_capacity=_LEAF, near_minimum_overlap_factor=8
+    )
     return rtree_index.Index(iter(boxes), properties=properties)
 
 

@@ -1,10 +1,11 @@
 """Fences from GeoJSON (RFC 7946), repaired where that is safe and refused where it is not.
 
-A feature needs `id` and `kind` in its properties (a feature-level `id` will do). Polygon and MultiPolygon are areas,
-Point with `radius_m` a circle, LineString with `width_m` a corridor. Further properties: `name`, `datum`,
-`speed_limit_kmh`, `max_stay_min`, `schedule`, `valid_from`, `valid_to`, `version`, `thin`, `invented`, `notes`; all
-else is kept in `Fence.properties`. The datum is the feature's `datum`, or the collection's, or WGS-84; a pre-RFC `crs`
-member is obeyed when it names WGS-84 or CGCS2000 and refused otherwise.
+A feature needs `id` and `kind` in its properties (a feature-level `id` will do). Polygon and MultiPolygon are
+areas, Point with `radius_m` a circle, LineString with `width_m` a corridor. Further properties: `name`,
+`datum`, `speed_limit_kmh`, `max_stay_min`, `schedule`, `valid_from`, `valid_to`, `version`, `thin`,
+`invented`, `notes`; all else is kept in `Fence.properties`. The datum is the feature's `datum`, or the
+collection's, or WGS-84; a pre-RFC `crs` member is obeyed when it names WGS-84 or CGCS2000 and refused
+otherwise.
 
 Places in messages are in the datum of the file, so that its author finds them.
 """
@@ -33,9 +34,22 @@ from hazfence_fences.schedule import Schedule
 __all__ = ["load_fences", "parse_fences", "to_feature"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_KNOWN = frozenset(
-    "id name kind datum declared_datum radius_m width_m speed_limit_kmh max_stay_min schedule valid_from valid_to "
-    "version thin invented notes".split()
+_LIMITS = ("speed_limit_kmh", "max_stay_min", "schedule", "valid_from", "valid_to")
+_PLAIN = frozenset(
+    (
+        "id",
+        "name",
+        "kind",
+        "datum",
+        "declared_datum",
+        "radius_m",
+        "width_m",
+        "version",
+        "thin",
+        "invented",
+        "notes",
+    )
+    + _LIMITS
 )
 _CRS = {
     "urn:ogc:def:crs:OGC:1.3:CRS84": Datum.WGS84,
@@ -45,6 +59,8 @@ _CRS = {
     "urn:ogc:def:crs:EPSG::4490": Datum.CGCS2000,
     "EPSG:4490": Datum.CGCS2000,
 }
+# Under a hundredth of a square metre a part left by a repair is a seam of rounding, not a place.
+_SLIVER_DEG2 = 1e-12
 _CUT = "cut it at 180 degrees into the parts of a MultiPolygon (RFC 7946 3.1.9)"
 
 
@@ -52,28 +68,38 @@ def load_fences(path: str | os.PathLike[str]) -> FenceSet:
     """Read a .geojson file, or all .geojson files of a folder in the order of their names.
 
     Raises:
-        FenceError: naming file, feature, place and mend; also when there is no file or no fence, or an id twice.
+        FenceError: naming file, feature, place and mend; also when there is no file or no fence, or an id
+            twice.
         OSError: the file cannot be read.
     """
     where = Path(path)
     files = sorted(p for p in where.iterdir() if p.suffix == ".geojson") if where.is_dir() else [where]
     if not files:
-        raise FenceError("no .geojson file in this folder", source=str(where), mend="name a file or folder that has fences")
+        raise FenceError(
+            "no .geojson file in this folder", source=str(where), mend="name a file or folder that has fences"
+        )
     fences: list[Fence] = []
     owner: dict[str, str] = {}
     for file in files:
         try:
             obj = json.loads(file.read_text(encoding="utf-8-sig"))
         except UnicodeDecodeError as error:
-            raise FenceError(f"is not UTF-8 (byte {error.start})", source=str(file), mend="save it as UTF-8") from None
+            raise FenceError(
+                f"is not UTF-8 (byte {error.start})", source=str(file), mend="save it as UTF-8"
+            ) from None
         except json.JSONDecodeError as error:
             raise FenceError(
-                f"is not JSON: {error.msg} at line {error.lineno}, column {error.colno}", source=str(file), mend="correct it there"
+                f"is not JSON: {error.msg} at line {error.lineno}, column {error.colno}",
+                source=str(file),
+                mend="correct it there",
             ) from None
         for fence in parse_fences(obj, source=str(file)):
             if fence.id in owner:
                 raise FenceError(
-                    f"id is used in {owner[fence.id]} already", source=str(file), fence_id=fence.id, mend="give every fence its own id"
+                    f"id is used in {owner[fence.id]} already",
+                    source=str(file),
+                    fence_id=fence.id,
+                    mend="give every fence its own id",
                 )
             owner[fence.id] = str(file)
             fences.append(fence)
@@ -101,7 +127,9 @@ def parse_fences(obj: Mapping[str, Any], *, source: str) -> list[Fence]:
     elif kind == "FeatureCollection" and isinstance(obj.get("features"), list):
         features = obj["features"]
     else:
-        raise FenceError("is no GeoJSON FeatureCollection or Feature", source=source, mend="wrap the geometry in a Feature")
+        raise FenceError(
+            "is no GeoJSON FeatureCollection or Feature", source=source, mend="wrap the geometry in a Feature"
+        )
     default = _collection_datum(obj, source)
     fences: list[Fence] = []
     seen: dict[str, int] = {}
@@ -113,7 +141,11 @@ def parse_fences(obj: Mapping[str, Any], *, source: str) -> list[Fence]:
             raise error.located(source=source, feature=i, fence_id=fence_id) from None
         if fence.id in seen:
             raise FenceError(
-                f"id is used by feature {seen[fence.id]} already", source=source, feature=i, fence_id=fence.id, mend="give every fence its own id"
+                f"id is used by feature {seen[fence.id]} already",
+                source=source,
+                feature=i,
+                fence_id=fence.id,
+                mend="give every fence its own id",
             )
         seen[fence.id] = i
         fences.append(fence)
@@ -157,7 +189,9 @@ def _collection_datum(obj: Mapping[str, Any], source: str) -> Datum:
         name = crs.get("properties", {}).get("name") if isinstance(crs, Mapping) else crs
         if name not in _CRS:
             raise FenceError(
-                f"has crs {name!r}", source=source, mend="reproject to longitude/latitude in WGS-84 (EPSG:4326) and drop 'crs'"
+                f"has crs {name!r}",
+                source=source,
+                mend="reproject to longitude/latitude in WGS-84 (EPSG:4326) and drop 'crs'",
             )
         return _CRS[name]
     try:
@@ -172,16 +206,22 @@ def _feature_id(feature: Any) -> str | None:
     properties = feature.get("properties")
     found = properties.get("id") if isinstance(properties, Mapping) else None
     found = feature.get("id") if found is None else found
-    return str(found) if isinstance(found, str | int) and not isinstance(found, bool) and found != "" else None
+    return (
+        str(found) if isinstance(found, str | int) and not isinstance(found, bool) and found != "" else None
+    )
 
 
 def _fence(feature: Any, default: Datum) -> Fence:
     """One feature as a fence; the errors know neither file nor feature yet."""
     if not isinstance(feature, Mapping) or feature.get("type") != "Feature":
-        raise FenceError("is not a GeoJSON Feature", mend="make it {'type': 'Feature', 'properties': ..., 'geometry': ...}")
+        raise FenceError(
+            "is not a GeoJSON Feature", mend="make it {'type': 'Feature', 'properties': ..., 'geometry': ...}"
+        )
     properties = feature.get("properties") or {}
     if not isinstance(properties, Mapping):
-        raise FenceError(f"properties are {type(properties).__name__}", mend="make them an object with 'id' and 'kind'")
+        raise FenceError(
+            f"properties are {type(properties).__name__}", mend="make them an object with 'id' and 'kind'"
+        )
     fence_id = _feature_id(feature)
     if fence_id is None:
         raise FenceError("has no id", mend="give it a property 'id', a string that stays the same")
@@ -205,17 +245,26 @@ def _fence(feature: Any, default: Datum) -> Fence:
         "valid_to_us": _moment(properties, "valid_to"),
         "version": _version(properties),
         "thin": _flag(properties, "thin"),
-        "properties": {k: v for k, v in properties.items() if k not in _KNOWN},
+        "properties": {k: v for k, v in properties.items() if k not in _PLAIN and k not in _LIMITS},
     }
     geometry = feature.get("geometry")
     if not isinstance(geometry, Mapping) or not isinstance(geometry.get("type"), str):
-        raise FenceError("has no geometry", mend="give it a Polygon, MultiPolygon, Point with radius_m or LineString with width_m")
+        raise FenceError(
+            "has no geometry",
+            mend="give it a Polygon, MultiPolygon, Point with radius_m or LineString with width_m",
+        )
     shape, coordinates = geometry["type"], geometry.get("coordinates")
     radius, width = _number(properties, "radius_m"), _number(properties, "width_m")
     if (radius is not None) != (shape == "Point"):
-        raise FenceError(f"{shape} {'with' if radius is not None else 'without'} radius_m", mend="a circle is a Point with radius_m in metres")
+        raise FenceError(
+            f"{shape} {'with' if radius is not None else 'without'} radius_m",
+            mend="a circle is a Point with radius_m in metres",
+        )
     if (width is not None) != (shape == "LineString"):
-        raise FenceError(f"{shape} {'with' if width is not None else 'without'} width_m", mend="a corridor is a LineString with width_m in metres")
+        raise FenceError(
+            f"{shape} {'with' if width is not None else 'without'} width_m",
+            mend="a corridor is a LineString with width_m in metres",
+        )
     if shape == "Point":
         xy = _positions([coordinates], notes)
         lon, lat = to_wgs84(xy[:, 0], xy[:, 1], datum)
@@ -228,7 +277,10 @@ def _fence(feature: Any, default: Datum) -> Fence:
         axis = LineString(np.column_stack(to_wgs84(xy[:, 0], xy[:, 1], datum)))
         return corridor(fence_id, kind, axis, width, notes=tuple(notes), **fields)
     if shape not in ("Polygon", "MultiPolygon"):
-        raise FenceError(f"geometry is a {shape}", mend="a fence is a Polygon, MultiPolygon, Point with radius_m or LineString with width_m")
+        raise FenceError(
+            f"geometry is a {shape}",
+            mend="a fence is a Polygon, MultiPolygon, Point with radius_m or LineString with width_m",
+        )
     area = _area([coordinates] if shape == "Polygon" else coordinates, datum, notes)
     return Fence(fence_id, kind, area, notes=tuple(notes), **fields)
 
@@ -237,33 +289,43 @@ def _area(polygons: Any, datum: Datum, notes: list[str]) -> Polygon | MultiPolyg
     """Coordinates of a MultiPolygon as a valid geometry in WGS-84; repairs are noted."""
     if not isinstance(polygons, list) or not polygons:
         raise FenceError("polygon has no coordinates", mend="give it at least one ring of 4 points")
-    raw: list[Polygon] = []
-    turned: list[Polygon] = []
+    drawn: list[Polygon] = []
     for rings in polygons:
         if not isinstance(rings, list) or not rings:
             raise FenceError("polygon has no ring", mend="give it at least one ring of 4 points")
         plain = [_ring(ring, notes) for ring in rings]
-        raw.append(Polygon(plain[0], plain[1:]))
-        wgs = [np.column_stack(to_wgs84(r[:, 0], r[:, 1], datum)) for r in plain]
-        turned.append(Polygon(wgs[0], wgs[1:]))
-    before = raw[0] if len(raw) == 1 else MultiPolygon(raw)
-    after: Any = turned[0] if len(turned) == 1 else MultiPolygon(turned)
-    if shapely.is_valid(after):
-        return after  # type: ignore[no-any-return]
-    reason = shapely.is_valid_reason(before)
-    if reason == "Valid Geometry":  # valid as declared; only turning the datum made two of its lines touch
-        reason = shapely.is_valid_reason(after)
-    what, place = _reason(reason)
-    mended: Any = shapely.make_valid(after)
-    parts = [p for p in shapely.get_parts(shapely.get_parts(mended)) if p.geom_type == "Polygon" and p.area > 0]
+        drawn.append(Polygon(plain[0], plain[1:]))
+    area: Any = drawn[0] if len(drawn) == 1 else MultiPolygon(drawn)
+    # First mended as drawn, where a line that runs there and back is exactly that; then turned into WGS-84,
+    # where rounding may (very rarely) make two touching lines cross.
+    area = _mended(area, notes)
+    if datum in (Datum.GCJ02, Datum.BD09):
+        area = shapely.transform(area, lambda xy: np.column_stack(to_wgs84(xy[:, 0], xy[:, 1], datum)))
+        area = _mended(area, notes)
+    return area
+
+
+def _mended(area: Any, notes: list[str]) -> Any:
+    if shapely.is_valid(area):
+        return area
+    what, place = _reason(shapely.is_valid_reason(area))
+    mended: Any = shapely.make_valid(area)
+    parts = [p for p in shapely.get_parts(shapely.get_parts(mended)) if p.geom_type == "Polygon"]
+    parts = [p for p in parts if p.area > _SLIVER_DEG2]
     if not parts:
-        raise FenceError(f"area is invalid ({what}) and nothing of it can be kept", place=place, mend="draw it anew as a simple polygon")
-    area = parts[0] if len(parts) == 1 else MultiPolygon(parts)
-    if not shapely.is_valid(area):
-        area = shapely.union_all(parts)
+        raise FenceError(
+            f"area is invalid ({what}) and nothing of it can be kept",
+            place=place,
+            mend="draw it anew as a simple polygon",
+        )
+    out = parts[0] if len(parts) == 1 else MultiPolygon(parts)
+    if not shapely.is_valid(out):
+        out = shapely.union_all(parts)
     at = "" if place is None else f" at ({place[0]:.9g}, {place[1]:.9g})"
-    notes.append(f"repaired: {what}{at} in the file; kept {len(parts)} polygon{'s' if len(parts) > 1 else ''} of what it encloses")
-    return area  # type: ignore[no-any-return]
+    notes.append(
+        f"repaired: {what}{at}; kept {len(parts)} polygon{'s' if len(parts) > 1 else ''} of what it encloses"
+    )
+    return out
 
 
 def _reason(text: str) -> tuple[str, tuple[float, float] | None]:
@@ -280,7 +342,11 @@ def _ring(ring: Any, notes: list[str]) -> NDArray[np.float64]:
             notes.append(note)
     if len(xy) < 4:
         place = (float(xy[0, 0]), float(xy[0, 1])) if len(xy) else None
-        raise FenceError(f"ring has {len(xy)} points", place=place, mend="a ring needs at least 4, the last equal to the first")
+        raise FenceError(
+            f"ring has {len(xy)} points",
+            place=place,
+            mend="a ring needs at least 4, the last equal to the first",
+        )
     _no_leap(xy)
     return xy
 
@@ -293,7 +359,7 @@ def _no_leap(xy: NDArray[np.float64]) -> None:
 
 
 def _positions(coordinates: Any, notes: list[str]) -> NDArray[np.float64]:
-    """Positions as float64[n, 2] in range; a height is dropped. The slow way is taken only to name the bad one."""
+    """Positions as float64[n, 2] in range; a height is dropped. The slow way only names the bad one."""
     try:
         array = np.array(coordinates)
     except ValueError:
@@ -320,7 +386,9 @@ def _positions(coordinates: Any, notes: list[str]) -> NDArray[np.float64]:
 
 def _positions_slowly(coordinates: Any) -> NDArray[np.float64]:
     if not isinstance(coordinates, list):
-        raise FenceError(f"coordinates are {type(coordinates).__name__}, not a list of positions", mend="see RFC 7946 3.1")
+        raise FenceError(
+            f"coordinates are {type(coordinates).__name__}, not a list of positions", mend="see RFC 7946 3.1"
+        )
     out: list[tuple[float, float]] = []
     for n, position in enumerate(coordinates):
         good = isinstance(position, list) and len(position) >= 2
@@ -330,7 +398,11 @@ def _positions_slowly(coordinates: Any) -> NDArray[np.float64]:
             told = json.dumps(position, ensure_ascii=False, default=str)
             told = told if len(told) <= 60 else told[:57] + "..."
             after = " (after the place named)" if place else ""
-            raise FenceError(f"position {n} is {told}{after}", place=place, mend="a position is [longitude, latitude] in degrees")
+            raise FenceError(
+                f"position {n} is {told}{after}",
+                place=place,
+                mend="a position is [longitude, latitude] in degrees",
+            )
         out.append((float(position[0]), float(position[1])))
     return np.array(out, dtype=np.float64).reshape(-1, 2)
 
@@ -338,7 +410,7 @@ def _positions_slowly(coordinates: Any) -> NDArray[np.float64]:
 def _kind(properties: Mapping[str, Any]) -> FenceKind:
     told = properties.get("kind")
     try:
-        return FenceKind(told)
+        return FenceKind(str(told))
     except ValueError:
         what = "has no kind" if told is None else f"kind is {told!r}"
         raise FenceError(what, mend=f"set 'kind' to one of {', '.join(FenceKind)}") from None
@@ -386,7 +458,9 @@ def _moment(properties: Mapping[str, Any], key: str) -> int | None:
     except (TypeError, ValueError):
         moment = None
     if moment is None or moment.tzinfo is None:
-        raise FenceError(f"{key} is {value!r}", mend="write date, time and zone, such as '2026-03-01T00:00:00+08:00'")
+        raise FenceError(
+            f"{key} is {value!r}", mend="write date, time and zone, such as '2026-03-01T00:00:00+08:00'"
+        )
     return (moment - _EPOCH) // timedelta(microseconds=1)
 
 

@@ -1,7 +1,7 @@
 """What a fence is: an immutable area on the WGS-84 ellipsoid with its kind, limits, hours and version.
 
-`Fence` answers every question about ONE fence (is a place in it, where does a segment cross it, how far away is it, is
-it in force now). Reading fences from files is `geojson`; asking many fences at once is `fenceset`.
+`Fence` answers every question about ONE fence (is a place in it, where does a segment cross it, how far away
+is it, is it in force now). Reading fences from files is `geojson`; asking many fences at once is `fenceset`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,16 @@ from hazfence_fences.metric import Metric
 from hazfence_fences.schedule import Schedule
 from hazfence_fences.segments import Intervals, circle_intervals, polygon_edges, polygon_intervals
 
-__all__ = ["CIRCLE_POINTS", "MAX_RADIUS_M", "MAX_WIDTH_M", "Fence", "FenceKind", "circle", "corridor", "fence_key"]
+__all__ = [
+    "CIRCLE_POINTS",
+    "MAX_RADIUS_M",
+    "MAX_WIDTH_M",
+    "Fence",
+    "FenceKind",
+    "circle",
+    "corridor",
+    "fence_key",
+]
 
 # Points of the polygon a circle is drawn and stored as; verdicts use the true circle.
 CIRCLE_POINTS = 128
@@ -61,7 +70,8 @@ class Fence:
     Attributes:
         id: unique in its set; what events name.
         kind: what it is for.
-        geometry: Polygon or MultiPolygon, WGS-84 degrees, valid. A circle's is a fine polygon for drawing and for the
+        geometry: Polygon or MultiPolygon, WGS-84 degrees, valid. A circle's is a fine polygon for drawing and
+        for the
             database (verdicts use centre and radius); a corridor's is the buffered line, and is what counts.
         name: for people.
         shape: what it was declared as.
@@ -101,6 +111,7 @@ class Fence:
     notes: tuple[str, ...] = ()
     properties: Mapping[str, Any] = field(default_factory=dict, hash=False)
     key: int = field(init=False, compare=False)
+    _radius2_m2: float = field(init=False, repr=False, compare=False)
     _metric: Metric | None = field(init=False, repr=False, compare=False)
     _cache: dict[str, Any] = field(init=False, repr=False, compare=False)
 
@@ -111,6 +122,7 @@ class Fence:
         put(self, "kind", FenceKind(self.kind))
         put(self, "thin", self.kind is FenceKind.CHECKPOINT if self.thin is None else bool(self.thin))
         put(self, "key", fence_key(self.id))
+        put(self, "_radius2_m2", (self.radius_m or 0.0) * (self.radius_m or 0.0))
         put(self, "_metric", None)
         put(self, "_cache", {})
         self._check()
@@ -124,7 +136,7 @@ class Fence:
         geometry = self.geometry
         if not isinstance(geometry, Polygon | MultiPolygon) or geometry.is_empty:
             raise FenceError(
-                f"geometry is {getattr(geometry, 'geom_type', type(geometry).__name__)}, not a polygon with an area",
+                f"geometry is {getattr(geometry, 'geom_type', type(geometry).__name__)}, not an area",
                 fence_id=self.id,
                 mend="give a Polygon or MultiPolygon, or use circle() or corridor()",
             )
@@ -135,7 +147,7 @@ class Fence:
                 mend="repair it with shapely.make_valid, or read it with parse_fences, which does",
             )
         west, south, east, north = geometry.bounds
-        if not (-180 <= west and east <= 180 and -90 <= south and north <= 90):
+        if west < -180 or east > 180 or south < -90 or north > 90:
             place = (west if west < -180 else east, south if south < -90 else north)
             raise FenceError(
                 "geometry leaves longitude -180..180, latitude -90..90",
@@ -144,27 +156,36 @@ class Fence:
                 mend="use degrees, longitude first, and cut the area at the antimeridian (RFC 7946 3.1.9)",
             )
         if (self.shape == "circle") != (self.centre is not None and self.radius_m is not None):
-            raise FenceError("a circle has centre and radius_m, nothing else has", fence_id=self.id, mend="use circle()")
+            raise FenceError(
+                "a circle has centre and radius_m, nothing else has", fence_id=self.id, mend="use circle()"
+            )
         if (self.shape == "corridor") != (self.axis is not None and self.width_m is not None):
-            raise FenceError("a corridor has axis and width_m, nothing else has", fence_id=self.id, mend="use corridor()")
+            raise FenceError(
+                "a corridor has axis and width_m, nothing else has", fence_id=self.id, mend="use corridor()"
+            )
         for label, value in (("speed_limit_kmh", self.speed_limit_kmh), ("max_stay_min", self.max_stay_min)):
             if value is not None and not (isfinite(value) and value > 0):
-                raise FenceError(f"{label} is {value!r}", fence_id=self.id, mend="give a number above 0, or leave it out")
+                raise FenceError(
+                    f"{label} is {value!r}", fence_id=self.id, mend="give a number above 0, or leave it out"
+                )
         if self.version < 1:
             raise FenceError(f"version is {self.version!r}", fence_id=self.id, mend="count versions from 1")
-        if None not in (self.valid_from_us, self.valid_to_us) and self.valid_from_us >= self.valid_to_us:  # type: ignore[operator]
-            raise FenceError("valid_from is not before valid_to", fence_id=self.id, mend="swap or correct them")
+        start, end = self.valid_from_us, self.valid_to_us
+        if start is not None and end is not None and start >= end:
+            raise FenceError(
+                "valid_from is not before valid_to", fence_id=self.id, mend="swap or correct them"
+            )
 
     def covers(self, lon: float, lat: float) -> bool:
-        """Whether a place (degrees WGS-84) is in the closed fence: its boundary belongs to it, as in ST_Covers."""
+        """Whether a place (degrees WGS-84) is in the closed fence (its boundary belongs to it: ST_Covers)."""
         if self._metric is not None:
-            return bool(self._metric.distance2_m2(lon, lat) <= self.radius_m * self.radius_m)  # type: ignore[operator]
+            return bool(self._metric.distance2_m2(lon, lat) <= self._radius2_m2)
         return bool(shapely.intersects_xy(self.geometry, lon, lat))
 
     def covers_many(self, lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[np.bool_]:
         """`covers` for float64[n] arrays of degrees: bool[n]."""
         if self._metric is not None:
-            return np.asarray(self._metric.distance2_m2(lon, lat) <= self.radius_m * self.radius_m)  # type: ignore[operator]
+            return np.asarray(self._metric.distance2_m2(lon, lat) <= self._radius2_m2)
         return np.asarray(shapely.intersects_xy(self.geometry, lon, lat))
 
     def intervals(self, lon0: float, lat0: float, lon1: float, lat1: float) -> Intervals:
@@ -174,16 +195,17 @@ class Fence:
             lon0, lat0, lon1, lat1: the segment's ends, degrees WGS-84.
 
         Returns:
-            Sorted, disjoint, maximal (a, b) with 0 <= a <= b <= 1, fractions of the segment from its first end; a == b
-            where it only touches. A segment of no length gives [(0, 1)] or []. An interval starts at 0 exactly when
-            the first end is covered, and ends at 1 exactly when the second is.
+            Sorted, disjoint, maximal (a, b) with 0 <= a <= b <= 1, fractions of the segment from its first
+            end; a == b where it only touches. A segment of no length gives [(0, 1)] or []. An interval starts
+            at 0 exactly when the first end is covered, and ends at 1 exactly when the second is.
 
         Example:
             >>> circle("cp", FenceKind.CHECKPOINT, 121.6, 29.9, 150.0).intervals(121.59, 29.9, 121.61, 29.9)
             [(0.42..., 0.57...)]
         """
         if self._metric is not None:
-            return circle_intervals(self._metric, self.radius_m, lon0, lat0, lon1, lat1)  # type: ignore[arg-type]
+            assert self.radius_m is not None
+            return circle_intervals(self._metric, self.radius_m, lon0, lat0, lon1, lat1)
         return polygon_intervals(self.geometry, self.edges(), lon0, lat0, lon1, lat1)
 
     def distance_m(self, lon: float, lat: float) -> float:
@@ -206,11 +228,11 @@ class Fence:
         return sqrt(float(np.min(x * x + y * y)))
 
     def edges(self) -> NDArray[np.float64]:
-        """The edges of `geometry`, holes included: float64[n, 4] of (lon0, lat0, lon1, lat1). Do not write to it."""
+        """Edges of `geometry`, holes included: float64[n, 4] of lon0, lat0, lon1, lat1; not to be written."""
         known = self._cache.get("edges")
         if known is None:
             known = self._cache["edges"] = polygon_edges(self.geometry)
-        return known  # type: ignore[no-any-return]
+        return known
 
     @property
     def bounds(self) -> tuple[float, float, float, float]:
@@ -242,7 +264,7 @@ class Fence:
         return out
 
     def next_change(self, time_us: int) -> int | None:
-        """The next moment (microseconds UTC) after `time_us` at which `in_force` may flip; None if it never will."""
+        """The next moment (us UTC) after `time_us` at which `in_force` may flip; None if it never will."""
         moments = [m for m in (self.valid_from_us, self.valid_to_us) if m is not None and m > time_us]
         if self.schedule is not None:
             change = self.schedule.next_change(time_us)
@@ -258,7 +280,7 @@ class Fence:
             h.update(repr((self.id, self.version, self.shape, self.centre, self.radius_m)).encode())
             h.update(shapely.to_wkb(self.geometry, byte_order=1))
             known = self._cache["digest"] = h.digest()
-        return known  # type: ignore[no-any-return]
+        return known
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__dataclass_fields__ if not name.startswith("_")}
@@ -283,39 +305,52 @@ def circle(fence_id: str, kind: FenceKind, lon: float, lat: float, radius_m: flo
     """A circular fence about (lon, lat), degrees WGS-84; `more` are further fields of `Fence`.
 
     Raises:
-        FenceError: a radius not in 0..MAX_RADIUS_M, a centre too near a pole, or a circle over the antimeridian.
+        FenceError: a radius not in 0..MAX_RADIUS_M, a centre too near a pole, or a circle over the
+        antimeridian.
     """
-    where = {"fence_id": fence_id, "place": (lon, lat)}
+    where: dict[str, Any] = {"fence_id": fence_id, "place": (lon, lat)}
     if not 0 < radius_m <= MAX_RADIUS_M:
         raise FenceError(
-            f"radius_m is {radius_m!r}", **where, mend=f"give metres, above 0 and at most {MAX_RADIUS_M:g}; draw larger areas as polygons"
+            f"radius_m is {radius_m!r}",
+            **where,
+            mend=f"give metres, above 0 and at most {MAX_RADIUS_M:g}; draw larger areas as polygons",
         )
     if not (isfinite(lon) and isfinite(lat) and abs(lon) <= 180 and abs(lat) <= _MAX_CIRCLE_LAT):
         raise FenceError(
-            "circle's centre is out of range", **where, mend=f"use degrees, longitude first, latitude within {_MAX_CIRCLE_LAT:g}"
+            "circle's centre is out of range",
+            **where,
+            mend=f"use degrees, longitude first, latitude within {_MAX_CIRCLE_LAT:g}",
         )
     metric = Metric.at(lon, lat)
     if abs(lon) + metric.half_box_deg(radius_m)[0] > 180:
-        raise FenceError("circle spans the antimeridian", **where, mend="draw a MultiPolygon cut at 180 degrees (RFC 7946 3.1.9)")
+        raise FenceError(
+            "circle spans the antimeridian",
+            **where,
+            mend="draw a MultiPolygon cut at 180 degrees (RFC 7946 3.1.9)",
+        )
     polygon = Polygon(metric.ring(radius_m, CIRCLE_POINTS))
     return Fence(fence_id, kind, polygon, shape="circle", centre=(lon, lat), radius_m=radius_m, **more)
 
 
 def corridor(fence_id: str, kind: FenceKind, axis: LineString, width_m: float, **more: Any) -> Fence:
-    """A fence of all places within half of `width_m` of a line (degrees WGS-84); `more` are further fields of `Fence`.
+    """A fence of all places within half of `width_m` of a line (degrees WGS-84); `more`: `Fence` fields.
 
-    The line is buffered, with round ends, in a transverse Mercator projection about its middle: within a part in a
-    thousand of the width for lines up to 500 km. The resulting polygon is the fence.
+    The line is buffered, with round ends, in a transverse Mercator projection about its middle: within a part
+    in a thousand of the width for lines up to 500 km. The resulting polygon is the fence.
 
     Raises:
         FenceError: a width not in 0..MAX_WIDTH_M, a line without length or over the antimeridian.
     """
     if not 0 < width_m <= MAX_WIDTH_M:
         raise FenceError(
-            f"width_m is {width_m!r}", fence_id=fence_id, mend=f"give metres, above 0 and at most {MAX_WIDTH_M:g}"
+            f"width_m is {width_m!r}",
+            fence_id=fence_id,
+            mend=f"give metres, above 0 and at most {MAX_WIDTH_M:g}",
         )
     if axis.is_empty or axis.length == 0:
-        raise FenceError("corridor's line has no length", fence_id=fence_id, mend="give at least two different points")
+        raise FenceError(
+            "corridor's line has no length", fence_id=fence_id, mend="give at least two different points"
+        )
     west, south, east, north = axis.bounds
     local = pyproj.Proj(proj="tmerc", lon_0=(west + east) / 2, lat_0=(south + north) / 2, ellps="WGS84")
     fine = shapely.segmentize(axis, 0.01)  # edges are straight in lon/lat; points every ~1 km keep them so
@@ -328,7 +363,9 @@ def corridor(fence_id: str, kind: FenceKind, axis: LineString, width_m: float, *
     if east - west > 180 or west < -180 or east > 180:
         place = Point(axis.coords[0])
         raise FenceError(
-            "corridor spans the antimeridian", fence_id=fence_id, place=(place.x, place.y),
+            "corridor spans the antimeridian",
+            fence_id=fence_id,
+            place=(place.x, place.y),
             mend="cut the line at 180 degrees into two fences",
         )
     return Fence(fence_id, kind, area, shape="corridor", axis=axis, width_m=width_m, **more)

@@ -1,12 +1,12 @@
 """When a fence is in force: weekly windows, single dates and excepted dates, in the fence's own time zone.
 
-A window belongs to the date it *starts* on: ``22:00-06:00`` on a Saturday runs into Sunday morning, and excepting that
-Saturday drops the whole night, excepting that Sunday does not. Windows are closed at the start and open at the end.
-Where clocks change, a start or end inside the skipped hour moves on by the skip, and in the repeated hour a window
-starts at the first and ends at the second occurrence, so it never loses time.
+A window belongs to the date it *starts* on: ``22:00-06:00`` on a Saturday runs into Sunday morning, and
+excepting that Saturday drops the whole night, excepting that Sunday does not. Windows are closed at the start
+and open at the end. Where clocks change, a start or end inside the skipped hour moves on by the skip, and in
+the repeated hour a window starts at the first and ends at the second occurrence, so it never loses time.
 
-Evaluation is vectorised: the wall clock is turned once into UTC edges for a block of 32 days, and a batch of event
-times is then one binary search in those edges.
+Evaluation is vectorised: the wall clock is turned once into UTC edges for a block of 32 days, and a batch of
+event times is then one binary search in those edges.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _LAST_US = int((datetime(2200, 1, 1, tzinfo=UTC) - _EPOCH).total_seconds()) * 1_
 
 @dataclass(frozen=True, slots=True)
 class WeekWindow:
-    """A window repeated on days of the week (0 = Monday), in seconds after local midnight; `to_s` may pass 86400."""
+    """A window on days of the week (0 = Monday), in seconds after midnight; `to_s` may pass 86400."""
 
     days: tuple[int, ...]
     from_s: int
@@ -79,8 +79,9 @@ class Schedule:
 
         Args:
             obj: ``{"tz": "Asia/Shanghai", "windows": [{"days": "mon-fri", "from": "07:00", "to": "09:00"}],
-                "dates": [{"date": "2026-10-01", "from": "00:00", "to": "24:00"}], "except": ["2026-10-02"]}``.
-                `tz` is required. Without `windows` and `dates` it is in force all the time but on the excepted dates.
+                "dates": [{"date": "2026-10-01", "from": "00:00", "to": "24:00"}], "except":
+                ["2026-10-02"]}``. `tz` is required. Without `windows` and `dates` it is in force all the time
+                but on the excepted dates.
 
         Raises:
             ValueError: naming the part and the mend.
@@ -153,7 +154,7 @@ class Schedule:
         return out
 
     def next_change(self, time_us: int) -> int | None:
-        """The first moment after `time_us` (microseconds UTC) at which `in_force` flips, or None if it never does."""
+        """The first moment after `time_us` (us UTC) at which `in_force` flips, or None if it never does."""
         if time_us >= _LAST_US:
             return None
         now = max(time_us, _FIRST_US - 1)
@@ -238,7 +239,9 @@ def _days(window: Mapping[str, Any], where: str) -> tuple[int, ...]:
     for part in text.lower().replace(" ", "").split(","):
         first, dash, last = part.partition("-")
         if first not in _DAYS or (dash and last not in _DAYS):
-            raise ValueError(f"schedule {where}.days {text!r} is unclear at {part!r}; write 'mon-fri' or 'sat,sun'")
+            raise ValueError(
+                f"schedule {where}.days {text!r} is unclear at {part!r}; write 'mon-fri' or 'sat,sun'"
+            )
         a, b = _DAYS.index(first), _DAYS.index(last if dash else first)
         days |= {d % 7 for d in range(a, b + 1 if b >= a else b + 8)}
     return tuple(sorted(days))
@@ -248,9 +251,14 @@ def _span(window: Mapping[str, Any], where: str) -> tuple[int, int]:
     unknown = sorted(set(window) - {"days", "date", "from", "to"})
     if unknown:
         raise ValueError(f"schedule {where} has unknown key {unknown[0]!r}; known are days or date, from, to")
-    start, end = _seconds(window.get("from", "00:00"), f"{where}.from"), _seconds(window.get("to", "24:00"), f"{where}.to")
+    start, end = (
+        _seconds(window.get("from", "00:00"), f"{where}.from"),
+        _seconds(window.get("to", "24:00"), f"{where}.to"),
+    )
     if start == end:
-        raise ValueError(f"schedule {where} starts when it ends; for a whole day write from '00:00' to '24:00'")
+        raise ValueError(
+            f"schedule {where} starts when it ends; for a whole day write from '00:00' to '24:00'"
+        )
     return start, end if end > start else end + _DAY_S
 
 

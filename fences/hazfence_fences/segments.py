@@ -1,13 +1,15 @@
 """Where a straight lon/lat segment lies inside one fence, as fractions of the segment.
 
-Two fences of mathematics: polygons (corridors are polygons too) and true circles. Whether a segment touches at all is
-decided exactly for polygons (shapely's `intersects` is a robust predicate) and by one fixed sequence of operations for
-circles, the same for a single segment here and for arrays in `circle_touches`, so that `FenceSet.segment_hits` and
-`Fence.intervals` never disagree. The fractions themselves are rounded like any floating-point quotient.
+Two fences of mathematics: polygons (corridors are polygons too) and true circles. Whether a segment touches
+at all is decided exactly for polygons (shapely's `intersects` is a robust predicate) and by one fixed
+sequence of operations for circles, the same for a single segment here and for arrays in `circle_touches`, so
+that `FenceSet.segment_hits` and `Fence.intervals` never disagree. The fractions themselves are rounded like
+any floating-point quotient.
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,17 +23,18 @@ __all__ = ["circle_intervals", "circle_touches", "polygon_edges", "polygon_inter
 F64 = NDArray[np.float64]
 Intervals = list[tuple[float, float]]
 
-# Two crossings closer than this fraction of the segment are one: a segment through a vertex meets both its edges, and
-# the two quotients differ in their last bits.
+# Two crossings closer than this fraction of the segment are one: a segment through a vertex meets both its
+# edges, and the two quotients differ in their last bits.
 _SAME = 1e-12
-# Newton rounds for the nearest point of a segment to a circle's centre. The squared distance along the segment is a
-# parabola but for parts in 1e4, so two rounds reach the last bits; one more is kept for very long segments.
+# Newton rounds for the nearest point of a segment to a circle's centre. The squared distance along the
+# segment is a parabola but for parts in 1e4, so two rounds reach the last bits; one more is kept for very
+# long segments.
 _ROUNDS = 3
 
 
 def polygon_edges(geometry: Any) -> F64:
     """All edges of a polygon or multipolygon, holes included: float64[n, 4] of (lon0, lat0, lon1, lat1)."""
-    rings = shapely.get_rings(geometry)
+    rings = shapely.get_rings(shapely.get_parts(geometry))
     coords, ring = shapely.get_coordinates(rings, return_index=True)
     same = ring[1:] == ring[:-1]
     edges = np.hstack([coords[:-1], coords[1:]])[same]
@@ -52,7 +55,7 @@ def polygon_intervals(
     # The ends are judged by the exact predicate, never by a rounded quotient.
     cuts = [t for t in cuts if _SAME < t < 1.0 - _SAME]
     marks = [0.0, *cuts, 1.0]
-    middle = [(a + b) / 2.0 for a, b in zip(marks, marks[1:], strict=False)]
+    middle = [(a + b) / 2.0 for a, b in pairwise(marks)]
     inside = shapely.intersects_xy(
         geometry, [lon0 + t * (lon1 - lon0) for t in middle], [lat0 + t * (lat1 - lat0) for t in middle]
     )
@@ -69,7 +72,11 @@ def polygon_intervals(
         _extend(out, 1.0, 1.0)
     if not out:  # touches so lightly that no quotient shows it: the nearest place of the segment
         line = shapely.linestrings([[lon0, lat0], [lon1, lat1]])
-        t = float(np.clip(shapely.line_locate_point(line, shapely.intersection(line, geometry).centroid, True), 0, 1))
+        t = float(
+            np.clip(
+                shapely.line_locate_point(line, shapely.intersection(line, geometry).centroid, True), 0, 1
+            )
+        )
         out = [(t, t)]
     return out
 
@@ -91,7 +98,9 @@ def _polygon_cuts(edges: F64, lon0: float, lat0: float, lon1: float, lat1: float
     near &= (np.maximum(ay, by) >= south) & (np.minimum(ay, by) <= north)
     ax, ay, bx, by = edges[near].T
     dx, dy = lon1 - lon0, lat1 - lat0
-    a = dx * (ay - lat0) - dy * (ax - lon0)  # twice the signed areas: on which side of the segment an edge's ends are
+    a = dx * (ay - lat0) - dy * (
+        ax - lon0
+    )  # twice the signed areas: on which side of the segment an edge's ends are
     b = dx * (by - lat0) - dy * (bx - lon0)
     with np.errstate(divide="ignore", invalid="ignore"):
         s = a / (a - b)
@@ -133,7 +142,7 @@ def circle_touches(
 def circle_intervals(
     metric: Metric, radius_m: float, lon0: float, lat0: float, lon1: float, lat1: float
 ) -> Intervals:
-    """Fractions of a segment inside a circle: at most one interval, for a disc is convex; see `Fence.intervals`."""
+    """Fractions of a segment inside a circle: at most one interval, a disc being convex; see `Fence`."""
     r2 = radius_m * radius_m
     starts = metric.distance2_m2(lon0, lat0) <= r2
     ends = metric.distance2_m2(lon1, lat1) <= r2
@@ -180,7 +189,7 @@ def _slope(m: Metric, u: Any, v: Any, du: Any, dv: Any) -> tuple[Any, Any]:
 
 
 def _nearest(m: Metric, u: Any, v: Any, du: Any, dv: Any, t: Any) -> Any:
-    """Fraction (maybe outside 0..1) of the point of the segment's line nearest the centre, by Newton from t."""
+    """Fraction (maybe outside 0..1) of the segment's point nearest the centre, by Newton from t."""
     for _ in range(_ROUNDS):
         first, second = _slope(m, u + t * du, v + t * dv, du, dv)
         t = t - first / (second + 1e-300)  # a segment of no length stays at its start
