@@ -34,23 +34,9 @@ from hazfence_fences.schedule import Schedule
 __all__ = ["load_fences", "parse_fences", "to_feature"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DECLARED = ("id", "name", "kind", "datum", "declared_datum", "radius_m", "width_m", "version", "thin")
 _LIMITS = ("speed_limit_kmh", "max_stay_min", "schedule", "valid_from", "valid_to")
-_PLAIN = frozenset(
-    (
-        "id",
-        "name",
-        "kind",
-        "datum",
-        "declared_datum",
-        "radius_m",
-        "width_m",
-        "version",
-        "thin",
-        "invented",
-        "notes",
-    )
-    + _LIMITS
-)
+_KNOWN = frozenset((*_DECLARED, *_LIMITS, "invented", "notes"))
 _CRS = {
     "urn:ogc:def:crs:OGC:1.3:CRS84": Datum.WGS84,
     "urn:ogc:def:crs:OGC::CRS84": Datum.WGS84,
@@ -245,7 +231,7 @@ def _fence(feature: Any, default: Datum) -> Fence:
         "valid_to_us": _moment(properties, "valid_to"),
         "version": _version(properties),
         "thin": _flag(properties, "thin"),
-        "properties": {k: v for k, v in properties.items() if k not in _PLAIN and k not in _LIMITS},
+        "properties": {k: v for k, v in properties.items() if k not in _KNOWN},
     }
     geometry = feature.get("geometry")
     if not isinstance(geometry, Mapping) or not isinstance(geometry.get("type"), str):
