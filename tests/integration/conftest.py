@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 from hazfence.services import Services, fresh_database
+from hazfence_sql import migrate
 
 
 @pytest.fixture(scope="session")
@@ -34,10 +35,25 @@ def empty_postgres_url(postgres_server: str) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def migrated_template(services: Services) -> Iterator[str]:
+    """Name of a migrated database to copy; with roles, which all databases see, only in our own server."""
+    with fresh_database(services.database_url) as url:
+        migrate(url, roles=services.postgres is not None)
+        yield url.rsplit("/", 1)[1].split("?")[0]
+
+
 @pytest.fixture
-def postgres_url(postgres_server: str) -> Iterator[str]:
+def postgres_url(postgres_server: str, migrated_template: str) -> Iterator[str]:
     """URL of a fresh database with the schema migrated to head."""
-    with fresh_database(postgres_server) as url:
+    with fresh_database(postgres_server, template=migrated_template) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def module_postgres_url(postgres_server: str, migrated_template: str) -> Iterator[str]:
+    """As `postgres_url`, one for all tests of a module."""
+    with fresh_database(postgres_server, template=migrated_template) as url:
         yield url
 
 

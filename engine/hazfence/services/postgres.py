@@ -83,12 +83,12 @@ class PrivatePostgres(PrivateService):
 
     @property
     def url(self) -> str:
-        """URL of the database for libpq, e.g. ``postgresql://hazfence:...@127.0.0.1:21345/hazfence``."""
+        """URL of the database for libpq, e.g. ``postgresql://postgres:...@127.0.0.1:21345/hazfence``."""
         return self.url_of(self.database)
 
     def url_of(self, database: str) -> str:
         """Return the URL of another database in this cluster."""
-        return f"postgresql://hazfence:{self._secret()}@127.0.0.1:{self.port}/{quote(database, safe='')}"
+        return f"postgresql://postgres:{self._secret()}@127.0.0.1:{self.port}/{quote(database, safe='')}"
 
     def _owner(self) -> tuple[int, int] | None:
         if os.geteuid() != 0:
@@ -117,7 +117,7 @@ class PrivatePostgres(PrivateService):
             return
         self._secret()
         command = [
-            self._tool("initdb"), "--pgdata", str(self.folder / "data"), "--username", "hazfence",
+            self._tool("initdb"), "--pgdata", str(self.folder / "data"), "--username", "postgres",
             "--pwfile", str(self.folder / "password"), "--auth", "scram-sha-256",
             "--locale", "C.UTF-8", "--encoding", "UTF8", "--no-instructions",
         ]  # fmt: skip

@@ -1,0 +1,314 @@
+"""The tables of schema hazfence for backends that speak SQLAlchemy, with GeoAlchemy2 geometries.
+
+The same tables as ``migrations/*.sql``, which make them (never ``create_all``); a test holds the two equal,
+constraints and indexes included. Read as you like; leave the writing to the worker. `Fix` has no primary
+key in the database; the mapper takes a fix's place on the log for one.
+
+Example:
+    >>> select(Breach).where(func.ST_Within(Breach.place, area)).order_by(Breach.started_at)  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from geoalchemy2 import Geometry, WKBElement
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Double,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB, REAL
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+__all__ = [
+    "Base",
+    "Breach",
+    "Checkpoint",
+    "DeadLetter",
+    "EventRevision",
+    "Fence",
+    "Fix",
+    "Stream",
+    "VehicleCode",
+    "Visit",
+]
+
+
+class Base(DeclarativeBase):
+    """The declarative base of all tables; its metadata is the schema."""
+
+    metadata = MetaData(schema="hazfence")
+    type_annotation_map = {  # noqa: RUF012 # SQLAlchemy reads it as a plain class attribute
+        str: Text(),
+        int: Integer(),
+        float: Double(),
+        datetime: DateTime(timezone=True),
+        dict[str, Any]: JSONB(),
+        bytes: LargeBinary(),
+    }
+
+
+def _geometry(kind: str) -> Geometry:
+    return Geometry(kind, srid=4326, spatial_index=False)
+
+
+def _now() -> Mapped[datetime]:
+    return mapped_column(server_default=func.now())
+
+
+class Fence(Base):
+    """One version of a fence; the one in force has ``retired_at`` None."""
+
+    __tablename__ = "fence"
+    __table_args__ = (
+        PrimaryKeyConstraint("id", "version", name="fence_pkey"),
+        UniqueConstraint("key", name="fence_key"),
+        CheckConstraint("version >= 1", name="fence_version_from_1"),
+        CheckConstraint("shape IN ('polygon', 'circle', 'corridor')", name="fence_shape_known"),
+        Index("fence_in_force", "id", unique=True, postgresql_where=text("retired_at IS NULL")),
+        Index("fence_geom", "geom", postgresql_using="gist"),
+        {"comment": "Fences, one row a version; retired_at is null for the version in force"},
+    )
+
+    key: Mapped[int] = mapped_column(Integer, Identity(always=True))
+    id: Mapped[str]
+    version: Mapped[int]
+    kind: Mapped[str]
+    name: Mapped[str]
+    shape: Mapped[str]
+    geom: Mapped[WKBElement] = mapped_column(_geometry("MULTIPOLYGON"))
+    centre: Mapped[WKBElement | None] = mapped_column(_geometry("POINT"))
+    radius_m: Mapped[float | None]
+    axis: Mapped[WKBElement | None] = mapped_column(_geometry("LINESTRING"))
+    width_m: Mapped[float | None]
+    speed_limit_kmh: Mapped[float | None]
+    max_stay_min: Mapped[float | None]
+    thin: Mapped[bool]
+    schedule: Mapped[dict[str, Any] | None]
+    valid_from: Mapped[datetime | None]
+    valid_to: Mapped[datetime | None]
+    definition: Mapped[dict[str, Any]]
+    saved_at: Mapped[datetime] = _now()
+    retired_at: Mapped[datetime | None]
+
+
+class VehicleCode(Base):
+    """The number of a vehicle in `Fix`."""
+
+    __tablename__ = "vehicle_code"
+    __table_args__ = (
+        PrimaryKeyConstraint("code", name="vehicle_code_pkey"),
+        UniqueConstraint("vehicle", name="vehicle_code_vehicle"),
+        {"comment": "Number of each vehicle (plate) in hazfence.fix"},
+    )
+
+    code: Mapped[int] = mapped_column(Integer, Identity(always=True))
+    vehicle: Mapped[str]
+
+
+class Stream(Base):
+    """The number of a topic's partition in `Fix`."""
+
+    __tablename__ = "stream"
+    __table_args__ = (
+        PrimaryKeyConstraint("stream", name="stream_pkey"),
+        UniqueConstraint("topic", "partition", name="stream_topic_partition"),
+        {"comment": "Number of each partition of a topic in hazfence.fix"},
+    )
+
+    stream: Mapped[int] = mapped_column(Integer, Identity(always=True))
+    topic: Mapped[str]
+    partition: Mapped[int]
+
+
+class Fix(Base):
+    """An accepted GPS fix."""
+
+    __tablename__ = "fix"
+    __table_args__ = (
+        Index("fix_vehicle_time", "vehicle_code", "time"),
+        {
+            "comment": "Accepted GPS fixes, one partition a UTC day (hazfence.ensure_fix_day)",
+            "postgresql_partition_by": "RANGE (time)",
+        },
+    )
+
+    time: Mapped[datetime]
+    lon: Mapped[float]
+    lat: Mapped[float]
+    offset: Mapped[int] = mapped_column(BigInteger)
+    status: Mapped[int] = mapped_column(BigInteger)
+    alarm: Mapped[int] = mapped_column(BigInteger)
+    vehicle_code: Mapped[int]
+    stream: Mapped[int] = mapped_column()
+    item: Mapped[int] = mapped_column()
+    speed_kmh: Mapped[float | None] = mapped_column(REAL)
+    heading_deg: Mapped[float | None] = mapped_column(REAL)
+
+    __mapper_args__ = {"primary_key": [stream, offset, item]}  # noqa: RUF012
+
+
+def _facts(name: str) -> tuple[Any, ...]:
+    """Constraints and indexes that visits and breaches have in common."""
+    return (
+        PrimaryKeyConstraint("event_id", name=f"{name}_pkey"),
+        UniqueConstraint("key", name=f"{name}_key"),
+        CheckConstraint("phase IN ('opened', 'amended', 'closed', 'retracted')", name=f"{name}_phase_known"),
+        CheckConstraint("severity IN ('info', 'warning', 'breach')", name=f"{name}_severity_known"),
+        Index(f"{name}_vehicle_started", "vehicle", "started_at"),
+        Index(f"{name}_fence_started", "fence_id", "started_at"),
+        Index(
+            f"{name}_open",
+            "topic",
+            "partition",
+            postgresql_where=text("phase IN ('opened', 'amended')"),
+        ),
+        Index(f"{name}_place", "place", postgresql_using="gist"),
+    )
+
+
+class Visit(Base):
+    """The latest revision of a stay in a fence, or of a passage through it."""
+
+    __tablename__ = "visit"
+    __table_args__ = (
+        *_facts("visit"),
+        {"comment": "Stays of vehicles in fences and passages through them, latest revision each"},
+    )
+
+    key: Mapped[int] = mapped_column(BigInteger, Identity(always=True))
+    event_id: Mapped[UUID]
+    vehicle: Mapped[str]
+    fence_id: Mapped[str | None]
+    fence_version: Mapped[int | None]
+    revision: Mapped[int]
+    phase: Mapped[str]
+    started_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    place: Mapped[WKBElement] = mapped_column(_geometry("POINT"))
+    end_place: Mapped[WKBElement | None] = mapped_column(_geometry("POINT"))
+    severity: Mapped[str]
+    detail: Mapped[dict[str, Any]]
+    topic: Mapped[str]
+    partition: Mapped[int]
+    known_at: Mapped[datetime] = _now()
+    revised_at: Mapped[datetime] = _now()
+
+
+class Breach(Base):
+    """The latest revision of a breach (table ``event``)."""
+
+    __tablename__ = "event"
+    __table_args__ = (
+        *_facts("event"),
+        Index("event_started", "started_at"),
+        {"comment": "Breaches, latest revision each"},
+    )
+
+    key: Mapped[int] = mapped_column(BigInteger, Identity(always=True))
+    event_id: Mapped[UUID]
+    kind: Mapped[str]
+    vehicle: Mapped[str]
+    fence_id: Mapped[str | None]
+    fence_version: Mapped[int | None]
+    revision: Mapped[int]
+    phase: Mapped[str]
+    started_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    place: Mapped[WKBElement] = mapped_column(_geometry("POINT"))
+    end_place: Mapped[WKBElement | None] = mapped_column(_geometry("POINT"))
+    severity: Mapped[str]
+    detail: Mapped[dict[str, Any]]
+    topic: Mapped[str]
+    partition: Mapped[int]
+    known_at: Mapped[datetime] = _now()
+    revised_at: Mapped[datetime] = _now()
+
+
+class EventRevision(Base):
+    """Every revision of every visit and breach, in the order it was stored; never changed."""
+
+    __tablename__ = "event_revision"
+    __table_args__ = (
+        PrimaryKeyConstraint("seq", name="event_revision_pkey"),
+        UniqueConstraint("event_id", "revision", name="event_revision_once"),
+        Index("event_revision_outbox", "topic", "partition", "seq"),
+        {"comment": "Every revision of every visit and breach, in the order it was stored"},
+    )
+
+    seq: Mapped[int] = mapped_column(BigInteger, Identity(always=True))
+    event_id: Mapped[UUID]
+    kind: Mapped[str]
+    vehicle: Mapped[str]
+    fence_id: Mapped[str | None]
+    fence_version: Mapped[int | None]
+    revision: Mapped[int]
+    phase: Mapped[str]
+    started_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    place: Mapped[WKBElement] = mapped_column(_geometry("POINT"))
+    end_place: Mapped[WKBElement | None] = mapped_column(_geometry("POINT"))
+    severity: Mapped[str]
+    detail: Mapped[dict[str, Any]]
+    topic: Mapped[str]
+    partition: Mapped[int]
+    known_at: Mapped[datetime] = _now()
+
+
+class DeadLetter(Base):
+    """A message, or one fix of it (``item`` -1: the whole), that was not used."""
+
+    __tablename__ = "dead_letter"
+    __table_args__ = (
+        PrimaryKeyConstraint("topic", "partition", "offset", "item", name="dead_letter_pkey"),
+        {"comment": "Messages and fixes that were not used, with the reason"},
+    )
+
+    topic: Mapped[str]
+    partition: Mapped[int]
+    offset: Mapped[int] = mapped_column(BigInteger)
+    item: Mapped[int]
+    reason: Mapped[str]
+    detail: Mapped[str]
+    payload: Mapped[bytes]
+    payload_bytes: Mapped[int]
+    kept_at: Mapped[datetime] = _now()
+
+
+class Checkpoint(Base):
+    """How far a partition was processed, and the engine's state there."""
+
+    __tablename__ = "checkpoint"
+    __table_args__ = (
+        PrimaryKeyConstraint("topic", "partition", name="checkpoint_pkey"),
+        ForeignKeyConstraint(
+            ["topic", "partition"],
+            ["hazfence.stream.topic", "hazfence.stream.partition"],
+            name="checkpoint_stream",
+        ),
+        CheckConstraint("(next_offset IS NULL) = (snapshot IS NULL)", name="checkpoint_whole"),
+        {"comment": "State of each partition: owner, next offset, snapshot of the engine"},
+    )
+
+    topic: Mapped[str]
+    partition: Mapped[int]
+    epoch: Mapped[int]
+    next_offset: Mapped[int | None] = mapped_column(BigInteger)
+    snapshot: Mapped[bytes | None]
+    claimed_at: Mapped[datetime] = _now()
+    written_at: Mapped[datetime | None]

@@ -1,0 +1,6 @@
+-- Take a partition over: from here on, writes under an older epoch are refused. Waits for a write that is under way.
+INSERT INTO hazfence.checkpoint AS stored (topic, partition, epoch)
+VALUES (%(topic)s, %(partition)s, 1)
+ON CONFLICT (topic, partition) DO UPDATE SET epoch = stored.epoch + 1, claimed_at = now()
+RETURNING epoch, next_offset, snapshot,
+    (SELECT s.stream FROM hazfence.stream AS s WHERE s.topic = %(topic)s AND s.partition = %(partition)s)

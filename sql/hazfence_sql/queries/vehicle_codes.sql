@@ -1,0 +1,1 @@
+SELECT vehicle, code FROM hazfence.vehicle_code WHERE vehicle = ANY(%(vehicles)s::text[])
