@@ -42,6 +42,10 @@ class BoardAway(ConnectionError):
     """The board cannot be reached now: go on without it, it can be rebuilt."""
 
 
+class BoardForgot(RuntimeError):
+    """The board holds no ``seq`` for the partition (it was emptied): lay it anew with ``rebuild``."""
+
+
 class StaleClaim(RuntimeError):
     """Another worker has claimed the partition since: drop it and write nothing more for it."""
 
@@ -119,6 +123,9 @@ class Store(Protocol):
     ) -> None:
         """Store fixes, events, rejects, snapshot and offset in one transaction, or none of them.
 
+        A repetition (the first answer was lost on the way) stores no fix again: fixes go in only when
+        ``next_offset`` is above the one stored.
+
         Raises:
             StaleClaim: somebody else owns the partition now; nothing was written.
         """
@@ -152,12 +159,21 @@ class Board(Protocol):
 
         Returns:
             how many entries were new.
+
+        Raises:
+            BoardForgot: nothing was published; the partition has to be laid anew first.
         """
 
     async def show_positions(
         self, topic: str, partition: int, fixes: FixBatch, inside: Sequence[tuple[str, ...]]
     ) -> None:
-        """Show the last fix of each vehicle in ``fixes`` (one a vehicle) and the fences it is in."""
+        """Show the last fix of each vehicle in ``fixes`` (one a vehicle) and the fences it is in.
+
+        A fix older than the one shown is ignored.
+
+        Raises:
+            BoardForgot: nothing was shown; the partition has to be laid anew first.
+        """
 
     async def rebuild(
         self,
