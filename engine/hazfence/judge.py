@@ -70,10 +70,20 @@ class Judge:
         """
         said, base = record.said, record.base
         if base is not None:
-            record.open, record.run, record.base, record.said = base.open, base.run, None, {}
+            record.open, record.run, record.base = base.open, base.run, None
+        stood = tuple(record.open.values())
         found = self._judge(vehicle, record, prev, fix, tuple(hits))
         self._speed(vehicle, record, prev, fix, found)
-        return self._compared(record, said, found) if said else _in_time_order(found)
+        if not said:
+            return _in_time_order(found)
+        news = self._compared(record, said, found, stood)
+        # What was retracted can still come true as long as its beginning lies ahead.
+        record.said = {
+            event.id: event
+            for event in (*said.values(), *news)
+            if event.started_us > fix.time_us and event.phase is Phase.RETRACTED
+        }
+        return news
 
     def silence(self, vehicle: str, record: Record, last: Fix, now_us: int) -> list[Event]:
         """Judge that nothing came since ``last`` until ``now_us``: the vehicle stands where it was.
@@ -83,7 +93,8 @@ class Judge:
         base = record.base if record.base is not None else record.copy()
         trial = base.copy()
         still = last._replace(time_us=now_us)
-        news = self._compared(trial, record.said, self._judge(vehicle, trial, last, still, ()))
+        found = self._judge(vehicle, trial, last, still, ())
+        news = self._compared(trial, record.said, found, base.open.values())
         if news:
             record.said = {**record.said, **{event.id: event for event in news}}
             record.open, record.run, record.base = trial.open, trial.run, base
@@ -112,13 +123,14 @@ class Judge:
                 due = min(due, change_us - 1)  # the change itself is already the other state
         return due
 
-    def _compared(self, record: Record, said: dict[str, Event], found: list[Event]) -> list[Event]:
+    def _compared(
+        self, record: Record, said: dict[str, Event], found: list[Event], stood: Iterable[Event]
+    ) -> list[Event]:
         """What is new in ``found``; the record goes on from the revisions really said."""
-        news = reconcile(said, found)
-        for event in news:
-            key = (event.kind, event.fence_id or "")
-            if key in record.open and record.open[key].id == event.id:
-                record.open[key] = event
+        news = reconcile(said, found, stood)
+        last = {**said, **{event.id: event for event in news}}
+        for key, event in record.open.items():
+            record.open[key] = last.get(event.id, event)
         return _in_time_order(news)
 
     def _judge(
@@ -274,7 +286,7 @@ def _visit(vehicle: str, fence: Fence, piece: Piece, begins: Edge, prev: Fix | N
             "fence_kind": str(fence.kind),
             "entry": str(begins),
             "entry_between": _between(between),
-            "witness": "fix" if piece.ends is Edge.GOES_ON else "segment",
+            "witness": "fix" if piece.by_fix else "segment",
         },
     )
 

@@ -46,12 +46,17 @@ class Edge(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Presence from ``start_us`` to ``end_us``; ``GOES_ON`` where it reaches over the segment's end."""
+    """Presence from ``start_us`` to ``end_us``; ``GOES_ON`` where it reaches over the segment's end.
+
+    ``by_fix`` tells that one of the two fixes lies in this stretch of the fence's shape, so that
+    the presence does not rest on the segment alone.
+    """
 
     start_us: int
     end_us: int
     begins: Edge
     ends: Edge
+    by_fix: bool
 
 
 def pieces(fence: Fence, prev: Fix | None, fix: Fix, *, witnessed: bool) -> list[Piece]:
@@ -73,7 +78,7 @@ def pieces(fence: Fence, prev: Fix | None, fix: Fix, *, witnessed: bool) -> list
     else:
         spans = _spans(fence, prev, fix, fence in prev.fences, inside, witnessed)
     if not spans or _always(fence):
-        return [Piece(*span) for span in spans]
+        return [Piece(*span, _holds_fix(span)) for span in spans]
     return _in_force(fence, spans)
 
 
@@ -82,6 +87,10 @@ _Span = tuple[int, int, Edge, Edge]
 
 def _always(fence: Fence) -> bool:
     return fence.schedule is None and fence.valid_from_us is None and fence.valid_to_us is None
+
+
+def _holds_fix(span: _Span) -> bool:
+    return span[2] in (Edge.GOES_ON, Edge.FIRST_FIX) or span[3] is Edge.GOES_ON
 
 
 def _spans(fence: Fence, prev: Fix, fix: Fix, before: bool, after: bool, witnessed: bool) -> list[_Span]:
@@ -126,22 +135,24 @@ def _spans(fence: Fence, prev: Fix, fix: Fix, before: bool, after: bool, witness
 def _in_force(fence: Fence, spans: list[_Span]) -> list[Piece]:
     """Cut the stretches to the times at which the fence is in force."""
     found: list[Piece] = []
-    for start_us, end_us, begins, ends in spans:
+    for span in spans:
+        start_us, end_us, begins, ends = span
+        by_fix = _holds_fix(span)
         at_us, open_since = start_us, start_us
         active = bool(fence.in_force(np.array([start_us], np.int64))[0])
         how = begins
         while (change_us := fence.next_change(at_us)) is not None and change_us <= end_us:
             if active:
-                found.append(Piece(open_since, change_us, how, Edge.SCHEDULE))
+                found.append(Piece(open_since, change_us, how, Edge.SCHEDULE, by_fix))
             at_us, open_since, how = change_us, change_us, Edge.SCHEDULE
             active = bool(fence.in_force(np.array([change_us], np.int64))[0])
         if active and (open_since < end_us or ends is Edge.GOES_ON):
-            found.append(Piece(open_since, end_us, how, ends))
+            found.append(Piece(open_since, end_us, how, ends, by_fix))
     # Neighbouring windows may meet (24:00 and 00:00): that is one presence, not two.
     joined: list[Piece] = []
     for piece in found:
         if joined and joined[-1].end_us == piece.start_us and joined[-1].ends is Edge.SCHEDULE:
             last = joined.pop()
-            piece = Piece(last.start_us, piece.end_us, last.begins, piece.ends)
+            piece = Piece(last.start_us, piece.end_us, last.begins, piece.ends, last.by_fix or piece.by_fix)
         joined.append(piece)
     return joined

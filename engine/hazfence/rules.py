@@ -70,7 +70,8 @@ def gate_bypass(
     if nearest[0] <= settings.gate_tolerance_m:
         return None
     return Event(
-        id=event_id(Kind.GATE_BYPASS, vehicle, district.id, at_us),
+        # In and out may fall on one moment, at a fix on the border itself: two facts, two names.
+        id=event_id(f"{Kind.GATE_BYPASS}:{crossing.direction}", vehicle, district.id, at_us),
         kind=Kind.GATE_BYPASS,
         vehicle=vehicle,
         fence_id=district.id,

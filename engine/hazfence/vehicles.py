@@ -49,7 +49,8 @@ class Record:
         run: the overspeed that goes on, long enough to be an event or not yet.
         base: the record as it was at the last fix, kept from the moment on at which something
             was said in silence; the next fix is judged from here.
-        said: the last revision of each event said in silence since ``base``.
+        said: the last revision of each event said in silence since ``base``, and of each one
+            that was retracted and may yet come true (its beginning still lies ahead).
     """
 
     open: dict[tuple[Kind, str], Event] = field(default_factory=dict)
@@ -60,7 +61,7 @@ class Record:
     @property
     def idle(self) -> bool:
         """True when there is nothing to remember."""
-        return not self.open and self.run is None and self.base is None
+        return not self.open and self.run is None and self.base is None and not self.said
 
     def copy(self) -> Record:
         """A copy that can be judged on without touching this one (events are frozen)."""
