@@ -1,0 +1,54 @@
+# hazfence: everything a person needs, from a bare clone on Debian 12.
+#   make demo   set up, run a simulated day through the whole system, show what it found
+#   make test   set up, run every test
+#   make check  linters, types, import contracts, tests
+#   make up     PostGIS, Redis, a broker and a worker, privately, until `make down`
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+UP := .hazfence
+
+.PHONY: help setup demo test check lint nightly up down clean
+
+help:
+	@sed -n '2,6s/^# *//p' Makefile
+
+$(VENV)/.system: scripts/install-system-packages.sh
+	@sh scripts/install-system-packages.sh
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.ready: $(VENV)/.system pyproject.toml constraints.txt
+	@echo "installing Python packages into $(VENV) (a minute the first time)"
+	@$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+setup: $(VENV)/.ready
+
+demo: setup
+	@$(BIN)/hazfence demo
+
+test: setup
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: setup
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+check: lint test
+
+nightly: setup
+	@HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest tests/property
+
+up: setup
+	@mkdir -p $(UP)
+	@$(BIN)/hazfence up --folder $(UP) --detach
+
+down:
+	@if [ -x $(BIN)/hazfence ]; then $(BIN)/hazfence down --folder $(UP); else echo "nothing is up: there is no $(VENV)"; fi
+
+clean: down
+	@rm -rf $(VENV) .demo $(UP) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,68 @@
+"""How the command line shows things: tables, bars, and rows for other programs.
+
+You are on the top floor, used by every command. Results go to stdout, talk (progress, notes) to
+stderr, so that ``hazfence replay ... --json | jq`` works.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+__all__ = ["json_lines", "out", "progress", "table", "talk"]
+
+out = Console(highlight=False, soft_wrap=True)
+talk = Console(stderr=True, highlight=False)
+
+
+class _Rate(ProgressColumn):
+    """Things a second, in thousands."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed / 1000:,.0f} k/s" if task.speed else "", style="cyan")
+
+
+def progress(console: Console = talk) -> Progress:
+    """Progress bars with count, rate, time gone and time left."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Rate(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=False,
+    )
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table; cells are text, never markup, whatever characters a plate or a name holds."""
+    grid = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        grid.add_column(column, justify="right" if column.endswith("#") else "left", no_wrap=True)
+    for row in rows:
+        grid.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
+    out.print(grid)
+
+
+def json_lines(rows: Iterable[Mapping[str, Any]]) -> None:
+    """Print each row as one line of JSON."""
+    for row in rows:
+        out.file.write(json.dumps(row, ensure_ascii=False) + "\n")
