@@ -1,0 +1,116 @@
+"""Recorded tracks, whatever their format, as batches of fixes in time order.
+
+You are at the door through which history comes in. :func:`open_track` looks at the name of a
+file (or folder) and returns a :class:`TrackReader`; iterating it yields
+:class:`hazfence.fixes.FixBatch` objects of a bounded size, times never going back. What cannot
+be read is set aside in ``reader.rejects`` with file, line and reason, and the rest goes on.
+A new format is one module with a class of this shape and one line in ``READERS``. Next rooms:
+``gpx.py`` (the first format), ``rejects.py`` (what was set aside), ``merge.py`` (many files as
+one stream), then ``hazfence_replay.player``, which drives the engine with it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from hazfence.fixes import FixBatch
+from hazfence_replay.readers.gpx import GpxReader
+from hazfence_replay.readers.merge import in_time_order
+from hazfence_replay.readers.rejects import Reject, Rejects, TrackError
+
+__all__ = [
+    "READERS",
+    "FolderReader",
+    "GpxReader",
+    "Reject",
+    "Rejects",
+    "TrackError",
+    "TrackReader",
+    "in_time_order",
+    "open_track",
+]
+
+
+class TrackReader(Protocol):
+    """What every reader offers, so that the player need not know the format."""
+
+    @property
+    def source(self) -> str:
+        """The name that messages about this track use."""
+        ...
+
+    @property
+    def rejects(self) -> Rejects:
+        """What could not be read so far."""
+        ...
+
+    def __iter__(self) -> Iterator[FixBatch]:
+        """Batches of fixes; times never go back from one fix to the next."""
+        ...
+
+
+#: Reader by the last suffix of the file's name (a trailing ``.gz`` is looked through).
+READERS: Mapping[str, Callable[..., TrackReader]] = {".gpx": GpxReader}
+
+
+class FolderReader:
+    """All readable tracks of a folder (and its subfolders), merged into one stream by time.
+
+    Args:
+        folder: the folder; files of unknown suffix are passed over.
+        **options: handed to each file's reader.
+
+    Raises:
+        TrackError: there is no readable file in the folder.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], **options: Any) -> None:
+        self.source = str(folder)
+        self.rejects = Rejects()
+        paths = sorted(p for p in Path(folder).rglob("*") if p.is_file() and _suffix(p) in READERS)
+        if not paths:
+            raise TrackError(f"{folder}: no track file in this folder; known suffixes: {_known()}")
+        self._readers = [READERS[_suffix(p)](p, rejects=self.rejects, **options) for p in paths]
+
+    def __iter__(self) -> Iterator[FixBatch]:
+        return in_time_order(self._readers)
+
+
+def open_track(path: str | os.PathLike[str], **options: Any) -> TrackReader:
+    """The reader for a track file or a folder of them.
+
+    Args:
+        path: a file whose suffix tells its format (``drive.gpx``, ``drive.gpx.gz``) or a folder.
+        **options: of the reader, e.g. ``vehicle=`` or ``datum=`` of :class:`GpxReader`.
+
+    Raises:
+        TrackError: the path does not exist, or its suffix is not known.
+
+    Example:
+        >>> reader = open_track("tests/data/car_track_visnjan.gpx", vehicle="car")
+        >>> sum(len(batch) for batch in reader)
+        114
+    """
+    place = Path(path)
+    if place.is_dir():
+        return FolderReader(place, **options)
+    if not place.exists():
+        raise TrackError(f"{path}: no such file or folder")
+    suffix = _suffix(place)
+    if suffix not in READERS:
+        raise TrackError(f"{path}: cannot tell the format from {suffix or 'no suffix'!r}; known: {_known()}")
+    return READERS[suffix](place, **options)
+
+
+def _suffix(path: Path) -> str:
+    parts = [s.lower() for s in path.suffixes]
+    if parts and parts[-1] == ".gz":
+        parts.pop()
+    return parts[-1] if parts else ""
+
+
+def _known() -> str:
+    return ", ".join(f"{s} and {s}.gz" for s in READERS)
