@@ -56,7 +56,7 @@ def load(
         store = PostgisStore(database_url)
         await store.open()
         try:
-            return len(await store.save_fences(fences))
+            return len((await store.save_fences(fences)).changed)
         finally:
             await store.close()
 

@@ -2,5 +2,4 @@
 INSERT INTO hazfence.checkpoint AS stored (topic, partition, epoch)
 VALUES (%(topic)s, %(partition)s, 1)
 ON CONFLICT (topic, partition) DO UPDATE SET epoch = stored.epoch + 1, claimed_at = now()
-RETURNING epoch, next_offset, snapshot,
-    (SELECT s.stream FROM hazfence.stream AS s WHERE s.topic = %(topic)s AND s.partition = %(partition)s)
+RETURNING epoch, next_offset, snapshot

@@ -1,0 +1,11 @@
+"""PostGIS as the engine's store: the adapter behind `hazfence.ports.Store`.
+
+`PostgisStore` (`store.py`) is the way in. Below it: `link.py` (connections, and which errors mean "away"),
+`rows.py` (fixes as binary COPY rows), `storable.py` (what PostgreSQL cannot keep, and what is kept
+instead), `fences.py` (fences as versioned rows). The statements are in ``hazfence_sql/queries``.
+"""
+
+from hazfence.postgis.link import SchemaMismatch
+from hazfence.postgis.store import PostgisStore
+
+__all__ = ["PostgisStore", "SchemaMismatch"]

@@ -1,0 +1,331 @@
+"""The store: every write one transaction, fenced by the owner's epoch, safe to repeat.
+
+The way into the PostGIS adapter; the port it fills, and why things are stored in this order, is
+`hazfence.ports`.
+
+How a write comes to count once:
+
+- A partition's row in ``hazfence.checkpoint`` carries the epoch of its owner. Every write locks that row,
+compares the
+  epoch and only then inserts, so an owner that was replaced while it slept writes nothing. The lock is
+  taken late, after the fixes were copied: a worker that hangs in the middle of a copy must not keep the
+  next owner waiting.
+- Events have ids and revisions; storing them again changes nothing, not even ``seq``.
+- Fixes have neither, so they are matched by offset: those below the stored ``next_offset`` are in the table
+already.
+  When a commit's answer is lost, the worker sends the same checkpoint again; if the first one had been
+  committed, its fixes are recognised, and if it is being committed at this moment, the lock waits for it
+  and the offset has moved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+
+from hazfence.events import Event, Kind, Phase, Severity
+from hazfence.fixes import FixBatch
+from hazfence.ports import Checkpoint, Claim, Published, Reject, StaleClaim, StoreAway
+from hazfence.postgis.fences import SavedFences, load_fences, save_fences
+from hazfence.postgis.link import Link
+from hazfence.postgis.rows import BEGIN, END, copy_rows
+from hazfence.postgis.storable import events_json, storable_name, storable_text
+from hazfence_fences import FenceSet
+from hazfence_sql import queries
+
+__all__ = ["PostgisStore"]
+
+#: Events a statement: a few megabytes of JSON.
+_EVENTS_A_STATEMENT = 5_000
+_REASON_LIMIT, _DETAIL_LIMIT = 100, 2_000
+_DAY_US = 86_400_000_000
+_EPOCH_DAY = date(1970, 1, 1)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+#: Vehicles remembered with their numbers; far above any fleet, and a bound when somebody invents names.
+_KNOWN_LIMIT = 1_000_000
+
+
+class PostgisStore:
+    """Visits, breaches, fixes, dead letters, checkpoints and fences in PostGIS.
+
+    Use it from one event loop. Transactions of different partitions run side by side, up to ``connections``.
+
+    Args:
+        url: libpq URL of a database migrated with `hazfence_sql.migrate`; the user needs role hazfence_write.
+        connections: connections at most.
+        keep_fixes: False leaves the table of fixes empty.
+        payload_limit_bytes: bytes kept of a dead letter's message; the size it had is kept too.
+
+    Example:
+        >>> store = PostgisStore(url)  # doctest: +SKIP
+        >>> await store.open()
+        >>> claim, checkpoint = await store.claim("hazfence.fixes", 0)
+        >>> await store.write(claim, events, rejects)
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        connections: int = 4,
+        keep_fixes: bool = True,
+        payload_limit_bytes: int = 1_048_576,
+    ) -> None:
+        self._link = Link(url, size=connections)
+        self._keep_fixes = keep_fixes
+        self._payload_limit_bytes = payload_limit_bytes
+        self._codes: dict[str, int] = {}
+        self._days: set[int] = set()
+
+    async def open(self) -> None:
+        """Connect and check the schema; call it again after `StoreAway` if you like, it is not needed.
+
+        Raises:
+            StoreAway: the server cannot be reached.
+            SchemaMismatch: the database is not migrated as far as this release needs.
+        """
+        await self.close()
+        await self._link.check()
+
+    async def close(self) -> None:
+        """Close the connections and forget what was learnt about the database."""
+        # New ones, because a transaction of another partition may be in the middle of using the old.
+        self._codes, self._days = {}, set()
+        await self._link.close()
+
+    # -- partitions --------------------------------------------------------------------------------
+
+    async def claim(self, topic: str, partition: int) -> tuple[Claim, Checkpoint | None]:
+        """Take a partition over: the former owner's writes fail from here on with `StaleClaim`."""
+        where = {"topic": topic, "partition": partition}
+        async with self._link.transaction() as connection:
+            await connection.execute(queries.load("claim_stream"), where)
+            row = await _row(connection, "claim_checkpoint", where)
+            assert row is not None
+        epoch, next_offset, snapshot = row
+        checkpoint = None if next_offset is None else Checkpoint(next_offset, bytes(snapshot))
+        return Claim(topic, partition, epoch), checkpoint
+
+    async def write(self, claim: Claim, events: Sequence[Event], rejects: Sequence[Reject]) -> None:
+        """Store events and rejects in one transaction; storing them again changes nothing."""
+        if not events and not rejects:
+            return
+        async with self._link.transaction() as connection:
+            await self._hold(connection, claim)
+            await self._store_events(connection, claim, events)
+            await self._store_rejects(connection, claim, rejects)
+
+    async def checkpoint(
+        self,
+        claim: Claim,
+        checkpoint: Checkpoint,
+        fixes: FixBatch,
+        events: Sequence[Event] = (),
+        rejects: Sequence[Reject] = (),
+    ) -> None:
+        """Store fixes, events, rejects, snapshot and offset in one transaction, or none of them.
+
+        Args:
+            claim: the right to write.
+            checkpoint: the state when all messages before ``next_offset`` had been processed.
+            fixes: the accepted ones of the messages since the last checkpoint; those of a message below the
+                stored
+                ``next_offset`` are taken as stored before.
+            events, rejects: as in `write`.
+
+        Raises:
+            StaleClaim, StoreAway: nothing was written, or (StoreAway only) all of it was.
+            ValueError: a fix comes from a message at or beyond ``next_offset``.
+        """
+        if len(fixes) and int(fixes.offset.max()) >= checkpoint.next_offset:
+            raise ValueError(
+                f"a fix of the message at offset {fixes.offset.max()} cannot be part of the checkpoint "
+                f"before {checkpoint.next_offset}"
+            )
+        where = {"topic": claim.topic, "partition": claim.partition}
+        codes = np.zeros(0, np.int32)
+        if not self._keep_fixes:
+            fixes = fixes.take(slice(0, 0))
+        if len(fixes):
+            await self._ensure_days(fixes)
+            codes = await self._vehicle_codes(fixes.vehicles)
+        async with self._link.transaction() as connection:
+            row = await _row(connection, "read_claim", where)
+            if row is None or row[0] != claim.epoch:
+                raise _stale(claim, row)
+            _, stored_offset, stream = row
+            if stored_offset is not None and len(fixes) and int(fixes.offset.min()) < stored_offset:
+                fixes = fixes.take(fixes.offset >= stored_offset)
+            if len(fixes):
+                async with connection.cursor() as cursor, cursor.copy(queries.load("copy_fixes")) as copy:
+                    await copy.write(BEGIN)
+                    for piece in copy_rows(fixes, codes, stream):
+                        await copy.write(piece)
+                    await copy.write(END)
+            held_offset = await self._hold(connection, claim)
+            if held_offset != stored_offset:
+                raise StoreAway("PostgreSQL: an earlier try at this checkpoint has just been committed")
+            await self._store_events(connection, claim, events)
+            await self._store_rejects(connection, claim, rejects)
+            await connection.execute(
+                queries.load("store_checkpoint"),
+                {**where, "next_offset": checkpoint.next_offset, "snapshot": checkpoint.snapshot},
+            )
+
+    # -- reading -----------------------------------------------------------------------------------
+
+    async def outbox(self, topic: str, partition: int, after_seq: int, limit: int) -> Sequence[Published]:
+        """Revisions of the partition with ``seq`` above ``after_seq``, in order, at most ``limit``."""
+        parameters = {"topic": topic, "partition": partition, "after_seq": after_seq, "limit": limit}
+        rows = await self._rows("outbox", parameters)
+        return [Published(row[0], _event(row[1:])) for row in rows]
+
+    async def outbox_tail(self, topic: str, partition: int, count: int) -> int:
+        """The ``after_seq`` with which `outbox` gives the last ``count`` revisions; 0 if there are fewer."""
+        rows = await self._rows("outbox_tail", {"topic": topic, "partition": partition, "count": count})
+        return int(rows[0][0]) if rows else 0
+
+    async def open_events(self, topic: str, partition: int) -> Sequence[Event]:
+        """Every visit and breach of the partition that is not over, by start."""
+        return [
+            _event(row) for row in await self._rows("open_events", {"topic": topic, "partition": partition})
+        ]
+
+    async def load_fences(self) -> FenceSet:
+        """The fences in force, in the order they were first saved."""
+        async with self._link.transaction() as connection:
+            return await load_fences(connection)
+
+    async def save_fences(self, fences: FenceSet, *, retire_others: bool = False) -> SavedFences:
+        """Save fences; one that is not as it was gets a new version, the others keep theirs.
+
+        Args:
+            fences: what to save.
+            retire_others: take every fence out of force that is not among them.
+
+        Returns:
+            The fences with the versions they have in the database, and the ids of those that changed.
+
+        Raises:
+            ValueError: a text cannot be kept; names fence and mend.
+        """
+        async with self._link.transaction() as connection:
+            return await save_fences(connection, fences, retire_others=retire_others)
+
+    # -- below -------------------------------------------------------------------------------------
+
+    async def _rows(self, query: str, parameters: dict[str, Any]) -> list[TupleRow]:
+        async with self._link.transaction() as connection:
+            return await (await connection.execute(queries.load(query), parameters)).fetchall()
+
+    async def _hold(self, connection: AsyncConnection[TupleRow], claim: Claim) -> int | None:
+        """Lock the partition until the transaction ends; return its ``next_offset``."""
+        row = await _row(connection, "hold_claim", {"topic": claim.topic, "partition": claim.partition})
+        if row is None or row[0] != claim.epoch:
+            raise _stale(claim, row)
+        offset: int | None = row[1]
+        return offset
+
+    async def _store_events(
+        self, connection: AsyncConnection[TupleRow], claim: Claim, events: Sequence[Event]
+    ) -> None:
+        for start in range(0, len(events), _EVENTS_A_STATEMENT):
+            said = events_json(events[start : start + _EVENTS_A_STATEMENT])
+            await connection.execute(
+                queries.load("store_events"),
+                {"events": said, "topic": claim.topic, "partition": claim.partition},
+            )
+
+    async def _store_rejects(
+        self, connection: AsyncConnection[TupleRow], claim: Claim, rejects: Sequence[Reject]
+    ) -> None:
+        if not rejects:
+            return
+        await connection.execute(
+            queries.load("store_rejects"),
+            {
+                "topic": claim.topic,
+                "partition": claim.partition,
+                "offsets": [reject.offset for reject in rejects],
+                "items": [reject.item for reject in rejects],
+                "reasons": [storable_text(reject.reason, _REASON_LIMIT) for reject in rejects],
+                "details": [storable_text(reject.detail, _DETAIL_LIMIT) for reject in rejects],
+                "payloads": [reject.payload[: self._payload_limit_bytes] for reject in rejects],
+                "sizes": [len(reject.payload) for reject in rejects],
+            },
+        )
+
+    async def _ensure_days(self, fixes: FixBatch) -> None:
+        """Create the partitions of the days in ``fixes`` and of the days after, in a transaction of its own.
+
+        Its own, because the others would wait for it; and a partition too many does no harm.
+        """
+        known = self._days
+        days = {int(day) for day in np.unique(fixes.time_us // _DAY_US)}
+        missing = (days | {day + 1 for day in days}) - known
+        if missing:
+            wanted = [_EPOCH_DAY + timedelta(days=day) for day in sorted(missing)]
+            async with self._link.transaction() as connection:
+                await connection.execute(queries.load("ensure_fix_days"), {"days": wanted})
+            known |= missing
+
+    async def _vehicle_codes(self, vehicles: Sequence[str]) -> npt.NDArray[np.int32]:
+        """The number of each vehicle; new ones get theirs committed before they are remembered."""
+        known = self._codes
+        if missing := [vehicle for vehicle in vehicles if vehicle not in known]:
+            if len(known) + len(missing) > _KNOWN_LIMIT:
+                known = self._codes = {}
+                missing = list(vehicles)
+            names = {vehicle: storable_name(vehicle) for vehicle in missing}
+            wanted = {"vehicles": sorted(set(names.values()))}
+            async with self._link.transaction() as connection:
+                await connection.execute(queries.load("intern_vehicles"), wanted)
+                found = await (await connection.execute(queries.load("vehicle_codes"), wanted)).fetchall()
+            codes = dict(found)
+            known.update({vehicle: codes[name] for vehicle, name in names.items()})
+        return np.fromiter((known[vehicle] for vehicle in vehicles), np.int32, len(vehicles))
+
+
+async def _row(
+    connection: AsyncConnection[TupleRow], query: str, parameters: dict[str, Any]
+) -> TupleRow | None:
+    return await (await connection.execute(queries.load(query), parameters)).fetchone()
+
+
+def _stale(claim: Claim, row: Iterable[Any] | None) -> StaleClaim:
+    now = "is unknown to the database" if row is None else f"belongs to epoch {next(iter(row))} now"
+    return StaleClaim(f"{claim.topic}[{claim.partition}] {now}, this worker's is {claim.epoch}")
+
+
+def _us(moment: datetime) -> int:
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def _event(row: Sequence[Any]) -> Event:
+    """An event from the columns that ``outbox.sql`` and ``open_events.sql`` select."""
+    event_id, kind, vehicle, fence_id, fence_version, revision, phase, started, ended = row[:9]
+    lon, lat, end_lon, end_lat, severity, detail = row[9:]
+    return Event(
+        event_id.hex,
+        Kind(kind),
+        vehicle,
+        fence_id,
+        fence_version,
+        revision,
+        Phase(phase),
+        _us(started),
+        None if ended is None else _us(ended),
+        lon,
+        lat,
+        end_lon,
+        end_lat,
+        Severity(severity),
+        detail,
+    )
