@@ -150,7 +150,9 @@ class Engine:
         """
         fleet = self._fleet
         events: list[Event] = []
-        for code in np.flatnonzero(fleet.deadline_us[: len(fleet)] < now_us).tolist():
+        waiting = fleet.deadline_us[: len(fleet)] < now_us
+        waiting[self._screen.unheard(fleet, now_us)] = True
+        for code in np.flatnonzero(waiting).tolist():
             record = self._records.get(code, Record())
             last = self._last_fix(code)
             if now_us <= last.time_us:
@@ -236,8 +238,8 @@ class Engine:
             prev = self._fix(c, row - 1) if row > lo else self._last_fix_or_none(code)
             fix = self._fix(c, row)
             events += self._judge.fix(name, record, prev, fix, self._screen.hits(c, row))
-            deadline_us = self._judge.deadline_us(record, fix, fix.time_us)
-            watch = record.run is not None
+            deadline_us = self._judge.deadline_us(record, fix, fix.time_us, name)
+            watch = record.watched
             row += 1
         if fix is not None:
             self._keep(code, record, fix, fix.time_us)
@@ -248,13 +250,14 @@ class Engine:
             self._records.pop(code, None)
         else:
             self._records[code] = record
-        self._fleet.deadline_us[code] = self._judge.deadline_us(record, last, judged_us)
-        # What was said in silence must be compared at the next fix, whatever that fix is like.
-        self._fleet.watch[code] = record.run is not None or record.base is not None
+        deadline_us = self._judge.deadline_us(record, last, judged_us, self._fleet.names[code])
+        # After a look into silence the deadlines count from the next fix, whatever that fix is like.
+        self._fleet.note(code, record, deadline_us, watch=judged_us > last.time_us)
 
     def _fix(self, c: Columns, row: int) -> Fix:
         fences = self._screen.fences_of(int(c.key[row]))
-        return Fix(int(c.time_us[row]), float(c.lon[row]), float(c.lat[row]), float(c.speed_kmh[row]), fences)
+        place = float(c.lon[row]), float(c.lat[row])
+        return Fix(int(c.time_us[row]), *place, float(c.speed_kmh[row]), fences, int(c.alarm[row]))
 
     def _last_fix(self, code: int) -> Fix:
         f = self._fleet

@@ -27,7 +27,18 @@ class Kind(StrEnum):
     GATE_BYPASS = "gate_bypass"  #: 绕卡: the district's border crossed away from every checkpoint
     RESTRICTED_ENTRY = "restricted_entry"  #: 闯禁: a restricted zone entered
     OVERSPEED = "overspeed"  #: 超速: over the limit for longer than allowed
+    CURFEW = "curfew"  #: 禁行时段: inside a fence in the hours in which it is closed
+    CORRIDOR_DEPARTURE = "corridor_departure"  #: 偏离专线: off the dedicated routes
     OVERSTAY = "overstay"  #: 超时滞留: longer inside a fence than allowed
+    OVERPARK = "overpark"  #: 违规停车: standing too long where there is no park
+    OVERDRIVE = "overdrive"  #: 疲劳驾驶: driving too long without a rest, or in a day
+    SEGMENT_OVERTIME = "segment_overtime"  #: 路段超时: too long or too short between two checkpoints
+    SILENT = "silent"  #: 离线: no fix for too long while inside
+    COVERAGE_GAP = "coverage_gap"  #: 轨迹中断: where it was between two fixes is unknown
+    GNSS_SUSPECT = "gnss_suspect"  #: 定位异常: fixes that cannot be true
+    EMERGENCY = "emergency"  #: 紧急报警: alarm bit 0 of the terminal
+    COLLISION = "collision"  #: 碰撞预警: alarm bit 29
+    ROLLOVER = "rollover"  #: 侧翻预警: alarm bit 30
 
 
 class Phase(StrEnum):

@@ -1,46 +1,55 @@
 """The judge: one vehicle, one fix (or one silence), and what has to be said about it.
 
-You are in the core, above ``presence.py`` (when was it inside), ``rules.py`` (is that a breach)
+You are in the core, above ``presence.py`` (when was it inside), ``rules/`` (is that a breach)
 and ``reconcile.py`` (what was said before). ``engine.py`` calls :meth:`Judge.fix` for the few
 fixes that its screen could not prove harmless, in time order a vehicle, and
 :meth:`Judge.silence` when a deadline passed without a fix. The way of a fix, in order:
 
-1. presence pieces of every fence concerned: visits close and open,
-2. each visit against the fence's stay limit, each entry against restricted zones,
-3. each crossing of a district's border against the checkpoints,
-4. speed against the lowest limit in force.
+1. can it be true at all; a suspect fix makes no verdict,
+2. presence pieces of every fence concerned: visits close and open,
+3. each visit against stay limits, closed hours and restricted zones,
+4. each crossing of a district's border against the checkpoints,
+5. speed against the lowest limit in force,
+6. the rules with a memory: routes, standing, driving, segments, silence, alarms.
 
 Everything that goes on is in ``record.open`` as the last revision said; to end it is to replace
-that revision. Clarity is meant to live here: add a rule in ``rules.py``, call it here.
+that revision. Clarity is meant to live here: add a rule in ``rules/``, call it here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from hazfence.events import Event, Kind, Phase, event_id, iso
 from hazfence.presence import Edge, Fix, Piece, pieces
 from hazfence.reconcile import reconcile
-from hazfence.rules import (
-    Crossing,
-    gate_bypass,
-    governing_limit,
-    overspeed,
-    overstay,
-    overstay_deadline_us,
-    restricted_entry,
-)
+from hazfence.rules.book import Params
+from hazfence.rules.catalogue import RULES
+from hazfence.rules.driving import motion, overdrive, overdrive_deadline_us, overpark, overpark_deadline_us
+from hazfence.rules.gates import Crossing, Gate, gate_bypass, gate_of
+from hazfence.rules.health import coverage_gap, silent
+from hazfence.rules.routes import corridor_departure, corridor_departure_deadline_us, on_route
+from hazfence.rules.segments import segment_deadline_us, segment_overtime
+from hazfence.rules.speed import governing_limit, overspeed
+from hazfence.rules.stays import overstay, overstay_deadline_us
+from hazfence.rules.step import Ask, Step
+from hazfence.rules.terminal import BITS, alarms
+from hazfence.rules.trust import held, weigh
+from hazfence.rules.zones import closed_hours, restricted_entry
 from hazfence.settings import EngineSettings
-from hazfence.vehicles import FOREVER_US, Record, SpeedRun
+from hazfence.states import Trust
+from hazfence.vehicles import FOREVER_US, Record, SpeedRun, open_key
 from hazfence_fences import Fence, FenceKind, FenceSet
 
 __all__ = ["Judge"]
 
 _BORDER = (Edge.CROSSING, Edge.GAP)
 #: What lasts as long as the visit it belongs to, and ends with it.
-_BOUND_TO_VISIT = (Kind.OVERSTAY, Kind.RESTRICTED_ENTRY, Kind.VISIT)
+_BOUND_TO_VISIT = (Kind.OVERSTAY, Kind.CURFEW, Kind.RESTRICTED_ENTRY, Kind.VISIT)
 
 
 class Judge:
@@ -50,8 +59,22 @@ class Judge:
         self._settings = settings
         self._order = {fence.id: i for i, fence in enumerate(fences.fences)}
         self._fences = {fence.id: fence for fence in fences.fences}
+        self._set = fences
         self._checkpoints = tuple(f for f in fences.fences if f.kind is FenceKind.CHECKPOINT)
+        self._gates = {f.id: f for f in self._checkpoints}
+        self._districts = {f.id: f for f in fences.fences if f.kind is FenceKind.DISTRICT}
         self._max_gap_us = round(settings.max_gap_s * 1e6)
+        self._book = settings.rules.for_fences(fences.fences, settings.rule_defaults())
+        on = {str(rule.kind): self._book.ever(rule.kind) for rule in RULES}
+        self._doubts = on[Kind.GNSS_SUSPECT]
+        self._routes = tuple(f for f in fences.fences if on_route(f, self._ask_of(""), 0))
+        self._has_routes = any(f.kind is FenceKind.CORRIDOR for f in fences.fences)
+        self._has_routes = self._has_routes and on[Kind.CORRIDOR_DEPARTURE]
+        self._parks, self._drives = on[Kind.OVERPARK], on[Kind.OVERDRIVE]
+        self._segments = on[Kind.SEGMENT_OVERTIME]
+        self._silences, self._gaps = on[Kind.SILENT], on[Kind.COVERAGE_GAP]
+        self._cries = any(on[kind] for kind in BITS)
+        self._curfews = on[Kind.CURFEW]
 
     def fix(
         self, vehicle: str, record: Record, prev: Fix | None, fix: Fix, hits: Iterable[Fence]
@@ -69,11 +92,15 @@ class Judge:
             new revisions, in the order of event time.
         """
         said, base = record.said, record.base
+        hits = tuple(hits)
+        step = self._step(vehicle, record if base is None else base, prev, fix)
+        hits, suspect = self._weighed(step, hits)
+        if suspect:
+            return self._doubted(record, step)
         if base is not None:
-            record.open, record.run, record.base = base.open, base.run, None
+            record.open, record.run, record.states, record.base = base.open, base.run, base.states, None
         stood = tuple(record.open.values())
-        found = self._judge(vehicle, record, prev, fix, tuple(hits))
-        self._speed(vehicle, record, prev, fix, found)
+        found = self._judge(replace(step, record=record), hits)
         if not said:
             return _in_time_order(found)
         news = self._compared(record, said, found, stood)
@@ -81,7 +108,7 @@ class Judge:
         record.said = {
             event.id: event
             for event in (*said.values(), *news)
-            if event.started_us > fix.time_us and event.phase is Phase.RETRACTED
+            if event.started_us >= fix.time_us and event.phase is Phase.RETRACTED
         }
         return news
 
@@ -92,22 +119,31 @@ class Judge:
         """
         base = record.base if record.base is not None else record.copy()
         trial = base.copy()
-        still = last._replace(time_us=now_us)
-        found = self._judge(vehicle, trial, last, still, ())
+        still = held(trial, last, self._fences)
+        step = self._step(vehicle, trial, last, still._replace(time_us=now_us, silent=True))
+        step.prev = still
+        found = self._judge(step, ())
         news = self._compared(trial, record.said, found, base.open.values())
         if news:
             record.said = {**record.said, **{event.id: event for event in news}}
-            record.open, record.run, record.base = trial.open, trial.run, base
+            record.open, record.run, record.states = trial.open, trial.run, trial.states
+            record.base = base
         return news
 
-    def deadline_us(self, record: Record, last: Fix, judged_us: int) -> int:
+    def deadline_us(self, record: Record, last: Fix, judged_us: int, vehicle: str = "") -> int:
         """The last moment up to which the vehicle may be silent without being judged.
 
         Args:
             record: its state.
             last: its last fix.
             judged_us: the moment up to which it has been judged.
+            vehicle: its name.
         """
+        ask = self._ask_of(vehicle)
+        trusted = held(record, last, self._fences)
+        if trusted is not last and judged_us == last.time_us:
+            judged_us = trusted.time_us  # a suspect fix judged nothing
+        last = trusted
         due = FOREVER_US
         for (kind, fence_id), event in record.open.items():
             if kind is not Kind.VISIT:
@@ -116,12 +152,34 @@ class Judge:
             if fence is None:
                 return judged_us  # its fence was removed: judge at the next occasion
             if (Kind.OVERSTAY, fence_id) not in record.open:
-                due = min(due, overstay_deadline_us(event, fence) or FOREVER_US)
+                params = ask(Kind.OVERSTAY, fence, event.started_us)
+                due = min(due, overstay_deadline_us(event, params) or FOREVER_US)
+            curfew = ask(Kind.CURFEW, fence, event.started_us) if self._curfews else None
+            if curfew is not None and curfew["hours"] is not None:
+                change_us = curfew["hours"].next_change(judged_us)
+                due = min(due, FOREVER_US if change_us is None else change_us - 1)
         for fence in last.fences:
             change_us = fence.next_change(judged_us)
             if change_us is not None:
                 due = min(due, change_us - 1)  # the change itself is already the other state
+        if record.states:
+            moments = [
+                corridor_departure_deadline_us(record, ask, self._districts),
+                overpark_deadline_us(record, ask, self._districts),
+                segment_deadline_us(record, ask, self._gates),
+                *overdrive_deadline_us(record, ask, last, judged_us, self._max_gap_us),
+            ]
+            # What lies before was judged already, and nothing came of it.
+            due = min([due, *(m for m in moments if m is not None and m >= judged_us)])
         return due
+
+    def _ask_of(self, vehicle: str) -> Ask:
+        """The parameters of rules for one vehicle."""
+
+        def ask(rule: str, fence: Fence | None, at_us: int) -> Params | None:
+            return self._book.lookup(rule, fence, frozenset(), at_us)
+
+        return ask
 
     def _compared(
         self, record: Record, said: dict[str, Event], found: list[Event], stood: Iterable[Event]
@@ -133,68 +191,184 @@ class Judge:
             record.open[key] = last.get(event.id, event)
         return _in_time_order(news)
 
-    def _judge(
-        self, vehicle: str, record: Record, prev: Fix | None, fix: Fix, hits: tuple[Fence, ...]
-    ) -> list[Event]:
-        out: list[Event] = []
+    def _step(self, vehicle: str, record: Record, prev: Fix | None, fix: Fix) -> Step:
+        heard_us = None if prev is None else prev.time_us
+        return Step(vehicle, record, prev, fix, heard_us, True, self._ask_of(vehicle), [], {})
+
+    def _weighed(self, step: Step, hits: tuple[Fence, ...]) -> tuple[tuple[Fence, ...], bool]:
+        """Ask whether the fix can be true; from which fix, and past which thin fences, it is judged."""
+        params = step.ask(Kind.GNSS_SUSPECT, None, step.t1) if self._doubts else None
+        if params is None:
+            return hits, False
+        weighed = weigh(step, params, self._fences)
+        if weighed.prev is not step.prev:
+            hits = self._hits(weighed.prev, step.fix)
+        step.prev, step.witnessed = weighed.prev, weighed.witnessed
+        return hits, weighed.suspect
+
+    def _doubted(self, record: Record, step: Step) -> list[Event]:
+        """A suspect fix is silence going on: nothing said in silence is compared with it.
+
+        What hearing of the vehicle settles (alarms, the end of being silent) holds in the record and in
+        its base alike.
+        """
+        base, said = step.record, record.said
+        stood = tuple(base.open.values())
+        step.was_in = self._was_in(base, step.prev)
+        self._heard(step)
+        settled = {event.id for event in step.out}
+        # Heard of at last: what was said about being silent is settled too, even if it never was.
+        settled |= {i for i, e in said.items() if e.kind is Kind.SILENT and e.phase is not Phase.RETRACTED}
+        news = reconcile({i: e for i, e in said.items() if i in settled}, step.out, stood)
+        if base is record:
+            return _in_time_order(news)
+        for event in news:
+            for open_now in (base.open, record.open):
+                if event.is_over:
+                    open_now.pop(open_key(event), None)
+                else:
+                    open_now[open_key(event)] = event
+        record.states = {**record.states, Trust.name: base.states[Trust.name]}
+        may_come = [e for e in news if e.phase is Phase.RETRACTED and e.started_us >= step.t1]
+        record.said = {i: e for i, e in said.items() if i not in settled} | {e.id: e for e in may_come}
+        return _in_time_order(news)
+
+    def _judge(self, step: Step, hits: tuple[Fence, ...]) -> list[Event]:
+        """Judge one step, to a fix or through silence, from the record as it was at ``prev``."""
+        step.was_in = self._was_in(step.record, step.prev)
+        step.witnessed = step.witnessed and step.prev is not None and self._witnessed(step.prev, step.fix)
+        self._presence(step, hits)
+        if not step.silent:
+            self._speed(step)
+        self._remembering(step)
+        self._heard(step)
+        return step.out
+
+    def _was_in(self, record: Record, prev: Fix | None) -> tuple[Fence, ...]:
+        return tuple(
+            f
+            for f in (prev.fences if prev else ())
+            if f.id in self._districts and (Kind.VISIT, f.id) in record.open
+        )
+
+    def _hits(self, prev: Fix | None, fix: Fix) -> tuple[Fence, ...]:
+        """The thin fences on a way that the screen has not seen, because the fix before was in doubt."""
+        if prev is None or not self._witnessed(prev, fix):
+            return ()
+        ends = (np.array([v]) for v in (prev.lon, prev.lat, fix.lon, fix.lat))
+        return tuple(self._set[int(i)] for i in self._set.segment_hits(*ends)[1])
+
+    def _heard(self, step: Step) -> None:
+        """What follows from having heard of the vehicle, or not, wherever it is."""
+        if self._silences:
+            silent(step)
+        if self._cries:
+            alarms(step)
+
+    def _remembering(self, step: Step) -> None:
+        """The rules with a memory."""
+        if self._has_routes:
+            corridor_departure(step, self._routes)
+        if self._parks or self._drives:
+            old, new, displaced = motion(step)
+            if self._parks:
+                overpark(step, old, new, displaced)
+            if self._drives:
+                overdrive(step, old, new, displaced, self._max_gap_us)
+        if self._segments:
+            segment_overtime(step, self._gates)
+        if self._gaps:
+            coverage_gap(step)
+
+    def _presence(self, step: Step, hits: tuple[Fence, ...]) -> None:
+        """Visits, and what is judged of each visit and each crossing."""
+        record, prev, fix, out = step.record, step.prev, step.fix, step.out
         concerned = {f.id: f for f in (*(prev.fences if prev else ()), *fix.fences, *hits)}
         for kind, fence_id in tuple(record.open):
             if kind is Kind.VISIT and fence_id not in concerned:
                 at = prev or fix
                 gone = Edge.FENCE_CHANGED if fence_id in self._fences else Edge.FENCE_REMOVED
                 self._leave(record, fence_id, (at.time_us, at.lon, at.lat), gone, None, out)
-        witnessed = prev is not None and self._witnessed(prev, fix)
         touched = frozenset(f.id for f in concerned.values() if f.kind is FenceKind.CHECKPOINT)
         for fence in sorted(concerned.values(), key=lambda f: self._order.get(f.id, -1)):
-            found = pieces(fence, prev, fix, witnessed=witnessed)
+            found = pieces(fence, prev, fix, witnessed=step.witnessed)
+            step.pieces[fence.id] = (fence, found)
             if (Kind.VISIT, fence.id) in record.open and (not found or found[0].begins is not Edge.GOES_ON):
                 # Inside at prev by the books, but no longer in force there: the fence was edited.
                 at = prev or fix
                 self._leave(record, fence.id, (at.time_us, at.lon, at.lat), Edge.FENCE_CHANGED, None, out)
             for piece in found:
-                self._piece(vehicle, record, fence, piece, prev, fix, out)
-                if fence.kind is FenceKind.DISTRICT and prev is not None:
-                    self._border(vehicle, fence, piece, prev, fix, touched, out)
-        return out
+                self._piece(step, fence, piece, touched)
 
     def _witnessed(self, prev: Fix, fix: Fix) -> bool:
         return fix.time_us - prev.time_us <= self._max_gap_us and abs(fix.lon - prev.lon) <= 180.0
 
-    def _piece(
-        self,
-        vehicle: str,
-        record: Record,
-        fence: Fence,
-        piece: Piece,
-        prev: Fix | None,
-        fix: Fix,
-        out: list[Event],
-    ) -> None:
+    def _piece(self, step: Step, fence: Fence, piece: Piece, touched: frozenset[str]) -> None:
         """Open, carry on and close the visit that a piece of presence belongs to."""
+        record, prev, fix, out = step.record, step.prev, step.fix, step.out
         key = (Kind.VISIT, fence.id)
         visit = record.open.get(key)
+        crosses = fence.kind is FenceKind.DISTRICT and prev is not None
         if visit is None:
             begins = piece.begins
             if begins is Edge.GOES_ON:  # inside before, but the fence is new in this place
                 begins = Edge.FENCE_CHANGED
-            visit = _visit(vehicle, fence, piece, begins, prev, fix)
+            visit = _visit(step.vehicle, fence, piece, begins, prev, fix)
+            bypass = None
+            if fence.kind is FenceKind.DISTRICT:
+                gate = None
+                if crosses and begins is Edge.CROSSING:
+                    gate, bypass = self._border(step, fence, "in", piece.start_us, touched, {})
+                visit = replace(visit, detail={**visit.detail, "entry_gate": gate})
             record.open[key] = visit
             out.append(visit)
+            if bypass is not None:
+                out.append(bypass)
             entry = restricted_entry(visit, fence)
-            if entry is not None:
+            if entry is not None and step.ask(Kind.RESTRICTED_ENTRY, fence, visit.started_us) is not None:
                 record.open[entry.kind, fence.id] = entry
                 out.append(entry)
         if (Kind.OVERSTAY, fence.id) not in record.open:
             # The last known place at the deadline: prev, unless the visit began after it.
             at = prev if prev is not None and prev.time_us >= visit.started_us else visit
-            breach = overstay(visit, fence, piece.end_us, at.lon, at.lat)
+            params = step.ask(Kind.OVERSTAY, fence, visit.started_us)
+            breach = overstay(visit, fence, params, piece.end_us, at.lon, at.lat)
             if breach is not None:
                 record.open[breach.kind, fence.id] = breach
                 out.append(breach)
+        if self._curfews and (piece.by_fix or visit.detail["witness"] == "fix"):
+            self._curfew(step, fence, piece, visit)
         if piece.ends is not Edge.GOES_ON:
             place = _place(piece.end_us, piece.ends, prev, fix)
             between = (prev, fix) if prev is not None and piece.ends in _BORDER else None
-            self._leave(record, fence.id, (piece.end_us, *place), piece.ends, between, out)
+            more: dict[str, Any] = {}
+            bypass = None
+            if fence.kind is FenceKind.DISTRICT:
+                more["exit_gate"] = None
+                if crosses and piece.ends is Edge.CROSSING:
+                    stay = {"entered_at": iso(visit.started_us), "entry_gate": visit.detail.get("entry_gate")}
+                    gate, bypass = self._border(step, fence, "out", piece.end_us, touched, stay)
+                    more["exit_gate"] = gate
+            self._leave(record, fence.id, (piece.end_us, *place), piece.ends, between, out, more)
+            if bypass is not None:
+                out.append(bypass)
+
+    def _curfew(self, step: Step, fence: Fence, piece: Piece, visit: Event) -> None:
+        """Open and close the curfew for as long as the piece and the closed hours overlap."""
+        params = step.ask(Kind.CURFEW, fence, visit.started_us)
+        if params is None or params["hours"] is None:
+            return
+        for (start_us, end_us), over in closed_hours(params["hours"], piece.start_us, piece.end_us):
+            if not step.is_open(Kind.CURFEW, fence.id):
+                if start_us == end_us and piece.ends is not Edge.GOES_ON:
+                    continue  # it closes in the moment of leaving
+                entered = start_us == visit.started_us
+                place = (visit.lon, visit.lat) if entered else step.last_known(start_us)
+                detail = {"entered_at": iso(visit.started_us), "entry": visit.detail["entry"]}
+                step.open(Kind.CURFEW, fence, start_us, place, detail)
+            if over:
+                at = step.last_known(end_us)
+                step.close(Kind.CURFEW, fence.id, end_us, at, {"exit": str(Edge.SCHEDULE)})
 
     def _leave(
         self,
@@ -204,6 +378,7 @@ class Judge:
         how: Edge,
         between: tuple[Fix, Fix] | None,
         out: list[Event],
+        more: Mapping[str, Any] | None = None,
     ) -> None:
         """Close the visit to a fence and everything that lasts as long as the visit."""
         for kind in _BOUND_TO_VISIT:
@@ -213,48 +388,52 @@ class Judge:
             detail: dict[str, Any] = {**event.detail, "exit": str(how)}
             if kind is Kind.VISIT:
                 detail["exit_between"] = _between(between)
+                detail.update(more or {})
             out.append(_closed(event, at, detail))
 
     def _border(
         self,
-        vehicle: str,
+        step: Step,
         district: Fence,
-        piece: Piece,
-        prev: Fix,
-        fix: Fix,
+        direction: str,
+        at_us: int,
         touched: frozenset[str],
-        out: list[Event],
-    ) -> None:
-        """Judge the crossings at the ends of a piece of presence in a district."""
-        sides = (("in", piece.begins, piece.start_us), ("out", piece.ends, piece.end_us))
-        for direction, how, at_us in sides:
-            if how is Edge.CROSSING:
-                crossing = Crossing(at_us, *_place(at_us, how, prev, fix), direction, prev, fix)
-                breach = gate_bypass(vehicle, district, crossing, self._checkpoints, touched, self._settings)
-                if breach is not None:
-                    out.append(breach)
+        stay: Mapping[str, Any],
+    ) -> tuple[str | None, Event | None]:
+        """Judge a crossing of a district's border: the checkpoint it was made through, or the breach."""
+        prev, fix = step.prev, step.fix
+        assert prev is not None
+        params = step.ask(Kind.GATE_BYPASS, district, at_us)
+        tolerance_m = self._settings.gate_tolerance_m if params is None else params["tolerance_m"]
+        crossing = Crossing(at_us, *_place(at_us, Edge.CROSSING, prev, fix), direction, prev, fix)
+        gate: Gate = gate_of(crossing, self._checkpoints, touched, tolerance_m)
+        if params is None:
+            return gate.used, None
+        return gate.used, gate_bypass(step.vehicle, district, crossing, gate, params, stay)
 
-    def _speed(self, vehicle: str, record: Record, prev: Fix | None, fix: Fix, out: list[Event]) -> None:
+    def _speed(self, step: Step) -> None:
         """Start, carry on or end the run of fixes over the limit."""
+        record, fix, ask, out = step.record, step.fix, step.ask, step.out
         run = record.run
         if run is not None and fix.time_us - run.last_us > self._max_gap_us:
             self._end_run(record, run, out)
             run = None
         if fix.speed_kmh != fix.speed_kmh:  # NaN: unknown, which neither proves nor ends anything
             return
-        limit = governing_limit(fix)
-        if limit is None or fix.speed_kmh <= limit[0] + self._settings.overspeed_margin_kmh:
+        limit = governing_limit(fix, ask)
+        if limit is None or fix.speed_kmh <= limit.kmh + limit.params["margin_kmh"]:
             if run is not None:
                 self._end_run(record, run, out)
             return
         if run is None:
             at = (fix.time_us, fix.time_us, fix.lon, fix.lat, fix.lon, fix.lat)
-            record.run = SpeedRun(*at, limit[1].id, limit[1].version, limit[0], fix.speed_kmh)
+            record.run = SpeedRun(*at, limit.fence.id, limit.fence.version, limit.kmh, fix.speed_kmh)
             return
         run.last_us, run.last_lon, run.last_lat = fix.time_us, fix.lon, fix.lat
         run.max_kmh = max(run.max_kmh, fix.speed_kmh)
         if (Kind.OVERSPEED, run.fence_id) not in record.open:
-            breach = overspeed(vehicle, run, self._settings)
+            params = ask(Kind.OVERSPEED, self._fences.get(run.fence_id), run.started_us)
+            breach = None if params is None else overspeed(step.vehicle, run, params)
             if breach is not None:
                 record.open[breach.kind, run.fence_id] = breach
                 out.append(breach)

@@ -23,13 +23,19 @@ __all__ = ["Edge", "Fix", "Piece", "pieces"]
 
 
 class Fix(NamedTuple):
-    """One accepted fix of one vehicle, with the fences whose shapes cover it."""
+    """One accepted fix of one vehicle, with the fences whose shapes cover it.
+
+    ``alarm`` holds the alarm bits as sent; ``silent`` tells that there was no fix at all, only that
+    time passed while the vehicle is taken to stand where it was.
+    """
 
     time_us: int
     lon: float
     lat: float
     speed_kmh: float
     fences: tuple[Fence, ...]
+    alarm: int = 0
+    silent: bool = False
 
 
 class Edge(StrEnum):

@@ -3,7 +3,8 @@
 You are in the core, between ``engine.py`` and the index (``FenceSet.locate``). A fix is due for
 the judge when the set of fences covering it differs from that of the vehicle's last fix, when
 the segment to it touches a thin fence, or when its speed is over the lowest limit of its set.
-Deadlines and running things are the engine's to watch. The screen may call a harmless fix due,
+Rules that are switched on add their own conditions: standing turned to moving or back, a gap in
+time, a jump, an alarm bit. Deadlines and running things are the engine's to watch. The screen may call a harmless fix due,
 never the other way round: it ignores schedules, for instance, which only make fences do less.
 A set of fences is a 64-bit key (the sum of its fences' keys, see ``hazfence_fences``), so
 comparing sets is comparing integers; what a key stands for is looked up once and remembered.
@@ -20,9 +21,11 @@ import numpy.typing as npt
 
 from hazfence.clean import Reason
 from hazfence.fixes import FixBatch
+from hazfence.rules.driving import STAND_KMH, STAND_M, apart2_m2
+from hazfence.rules.terminal import BITS
 from hazfence.settings import EngineSettings
 from hazfence.vehicles import NEVER_US, Fleet
-from hazfence_fences import Fence, FenceSet
+from hazfence_fences import Fence, FenceKind, FenceSet
 
 __all__ = ["Columns", "Screen", "in_order"]
 
@@ -40,6 +43,7 @@ class Columns:
         key: uint64, set of fences covering the fix.
         due: bool, True where the fix must be judged.
         active: int64, indexes of the groups in which something must be judged.
+        alarm: uint32, alarm bits as sent.
         hit_rows, hit_fences: pairs of row and fence index where a segment touches a thin fence,
             sorted by row.
     """
@@ -52,6 +56,7 @@ class Columns:
     lat: npt.NDArray[np.float64]
     speed_kmh: npt.NDArray[np.float32]
     heading_deg: npt.NDArray[np.float32]
+    alarm: npt.NDArray[np.uint32]
     key: npt.NDArray[np.uint64]
     due: npt.NDArray[np.bool_]
     active: _Ints
@@ -113,7 +118,20 @@ class Screen:
         self, fences: FenceSet, settings: EngineSettings, sets: Mapping[int, tuple[str, ...]] | None = None
     ) -> None:
         self._fences = fences
-        self._margin_kmh = settings.overspeed_margin_kmh
+        self._book = settings.rules.for_fences(fences.fences, settings.rule_defaults())
+        self._margin_kmh = min(
+            (
+                margin
+                for fence in (None, *fences)
+                for margin in self._book.possible("overspeed", fence, "margin_kmh")
+            ),
+            default=0.0,
+        )
+        self._motion = self._book.ever("overpark") or self._book.ever("overdrive")
+        self._gap_us = self._shortest_gap_us(settings)
+        self._silent_us = self._least_us("silent", "max_min", 60e6)
+        self._doubts = self._doubt_limits()
+        self._alarm_bits = sum(bit for kind, bit in BITS.items() if self._book.ever(kind))
         self._max_gap_us = round(settings.max_gap_s * 1e6)
         self._sets: dict[int, tuple[Fence, ...]] = {0: ()}
         self._limits: dict[int, float] = {0: np.inf}
@@ -165,6 +183,11 @@ class Screen:
         due[self._telling(hit_rows, hit_fences, key, key_before)] = True
         with np.errstate(invalid="ignore"):
             due |= speed_kmh > self._limit_of(key) + self._margin_kmh
+        alarm = batch.alarm[rows]
+        if self._alarm_bits:
+            due |= (alarm & np.uint32(self._alarm_bits)) != 0
+        if self._motion or self._doubts is not None or self._gap_us is not None:
+            due |= self._stirring(fleet, first, starts, time_us, lon, lat, speed_kmh)
 
         active = np.logical_or.reduceat(due, starts)
         active |= fleet.watch[first] | (fleet.deadline_us[first] < time_us[ends - 1])
@@ -177,6 +200,7 @@ class Screen:
             lat=lat,
             speed_kmh=speed_kmh,
             heading_deg=batch.heading_deg[rows],
+            alarm=alarm,
             key=key,
             due=due,
             active=np.flatnonzero(active),
@@ -186,8 +210,97 @@ class Screen:
 
     def _learn(self, key: int, members: tuple[Fence, ...]) -> None:
         self._sets[key] = members
-        limits = [f.speed_limit_kmh for f in members if f.speed_limit_kmh is not None]
-        self._limits[key] = min(limits, default=np.inf)
+        self._limits[key] = min((self._lowest_limit(f) for f in members), default=np.inf)
+
+    def _lowest_limit(self, fence: Fence) -> float:
+        """The lowest speed limit (km/h) that the fence can set, for whomever and whenever."""
+        names = ["limit_kmh"]
+        if fence.kind is FenceKind.DISTRICT:
+            names += ["general_kmh", "motorway_kmh"]
+        told = [v for name in names for v in self._book.possible("overspeed", fence, name) if v is not None]
+        if fence.kind is FenceKind.DISTRICT and not any(
+            self._book.possible("overspeed", fence, "general_kmh")
+        ):
+            told = [v for v in self._book.possible("overspeed", fence, "limit_kmh") if v is not None]
+        factors = self._book.possible("overspeed", fence, "night_factor")
+        return min(told, default=np.inf) * min(factors, default=1.0)
+
+    def unheard(self, fleet: Fleet, now_us: int) -> _Ints:
+        """Codes of the vehicles that may have been silent for too long, and of whom it was not said."""
+        if self._silent_us is None:
+            return np.empty(0, np.int64)
+        n = len(fleet)
+        # No time of day is as low as NEVER_US, and nothing is subtracted from it.
+        old = (fleet.time_us[:n] < now_us - self._silent_us) & (fleet.time_us[:n] != NEVER_US)
+        at = np.flatnonzero(old & ~fleet.hushed[:n])
+        if not len(at):
+            return at
+        keys, where = np.unique(fleet.key[at], return_inverse=True)
+        inside = np.array([any(f.kind is FenceKind.DISTRICT for f in self._sets[k]) for k in keys.tolist()])
+        # A fix in doubt may lie outside while the one that is held lies inside.
+        return at[inside[where] | fleet.watch[at]]
+
+    def _stirring(
+        self,
+        fleet: Fleet,
+        first: npt.NDArray[np.int32],
+        starts: _Ints,
+        time_us: _Ints,
+        lon: npt.NDArray[np.float64],
+        lat: npt.NDArray[np.float64],
+        speed_kmh: npt.NDArray[np.float32],
+    ) -> npt.NDArray[np.bool_]:
+        """Fixes that stand after moving or move after standing, come late, or cannot be true."""
+        time_before = _shifted(time_us, starts, fleet.time_us[first])
+        known = time_before != NEVER_US
+        due = np.zeros(len(lon), np.bool_)
+        if self._gap_us is not None:
+            due |= known & (time_before < time_us - self._gap_us)
+        if not self._motion and self._doubts is None:
+            return due
+        lon_before = _shifted(lon, starts, fleet.lon[first])
+        lat_before = _shifted(lat, starts, fleet.lat[first])
+        with np.errstate(invalid="ignore", over="ignore"):
+            apart2 = apart2_m2(lon_before, lat_before, lon, lat)
+            if self._motion:
+                displaced = apart2 > STAND_M * STAND_M
+                moving = np.where(np.isnan(speed_kmh), displaced, speed_kmh > STAND_KMH)
+                state = moving.astype(np.int8) + np.int8(1)
+                due |= state != _shifted(state, starts, fleet.motion[first])
+                due |= displaced & ~moving
+            if self._doubts is not None:
+                max_mps, slack_m, over_mps, frozen_kmh = self._doubts
+                seconds = (time_us - time_before) / 1e6
+                speed_before = _shifted(speed_kmh, starts, fleet.speed_kmh[first])
+                fastest = np.maximum(speed_before, speed_kmh) * (1.5 / 3.6) + over_mps
+                # A hair less than the rule itself asks for: the rule decides.
+                reach = np.minimum(np.where(np.isnan(fastest), np.inf, fastest), max_mps)
+                # Beyond SPOOF_WITHIN_S this calls more due than need be: gaps, which are few.
+                reach = (reach * seconds + slack_m) * 0.9999
+                due |= known & (apart2 > reach * reach)
+                due |= known & (lon == lon_before) & (lat == lat_before) & (speed_kmh > frozen_kmh)
+        return due
+
+    def _doubt_limits(self) -> tuple[float, float, float, float] | None:
+        """The strictest numbers of ``gnss_suspect``, in m/s, m, m/s and km/h; None when it is off."""
+        if not self._book.ever("gnss_suspect"):
+            return None
+
+        def least(name: str) -> float:
+            return float(min(self._book.possible("gnss_suspect", None, name)))
+
+        return least("max_kmh") / 3.6, least("slack_m"), least("over_kmh") / 3.6, least("frozen_kmh")
+
+    def _shortest_gap_us(self, settings: EngineSettings) -> int | None:
+        """The shortest time between two fixes that a rule wants to see; None when none does."""
+        gaps = [self._least_us("silent", "max_min", 60e6), self._least_us("coverage_gap", "longer_s", 1e6)]
+        if self._motion:
+            gaps.append(round(settings.max_gap_s * 1e6))
+        return min((gap for gap in gaps if gap is not None), default=None)
+
+    def _least_us(self, rule: str, parameter: str, unit_us: float) -> int | None:
+        values = [v for f in (None, *self._fences) for v in self._book.possible(rule, f, parameter)]
+        return round(min(values) * unit_us) if values else None
 
     def _locate(self, lon: npt.NDArray[np.float64], lat: npt.NDArray[np.float64]) -> npt.NDArray[np.uint64]:
         """The set key of every fix; sets never met before are looked up and remembered."""

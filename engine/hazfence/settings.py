@@ -8,8 +8,10 @@ in. Limits that belong to a place (speed, stay) are properties of the fences, no
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
+
+from hazfence.rules.book import Rulebook
 
 __all__ = ["EngineSettings"]
 
@@ -32,6 +34,8 @@ class EngineSettings:
             between two fixes 30 s apart (about 110 m at 80 km/h on a radius of 500 m).
         overspeed_for_s: speed must stay over the limit for longer than this.
         overspeed_margin_kmh: measuring tolerance on top of the limit (terminals: 2 m/s at most).
+        rules: which rules are on, and their parameters; see ``hazfence.rules.book``. What the book
+            does not say of ``gate_bypass`` and ``overspeed`` is taken from the fields above.
 
     Raises:
         ValueError: a value that makes no sense, named.
@@ -44,18 +48,29 @@ class EngineSettings:
     gate_tolerance_m: float = 200.0
     overspeed_for_s: float = 20.0
     overspeed_margin_kmh: float = 0.0
+    rules: Rulebook = field(default_factory=Rulebook)
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if one.name == "rules":
+                continue
             if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
-                raise ValueError(f"EngineSettings.{field.name} must be a number >= 0, not {value!r}")
+                raise ValueError(f"EngineSettings.{one.name} must be a number >= 0, not {value!r}")
         if self.earliest_us >= self.latest_us:
             raise ValueError("EngineSettings.earliest_us must be before latest_us")
 
     def to_json(self) -> dict[str, Any]:
         """The settings as a JSON-able dict."""
-        return asdict(self)
+        plain = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {**plain, "rules": self.rules.to_json()}
+
+    def rule_defaults(self) -> dict[str, dict[str, Any]]:
+        """What the fields say about rules, by rule and parameter, below what ``rules`` says."""
+        return {
+            "gate_bypass": {"tolerance_m": self.gate_tolerance_m},
+            "overspeed": {"for_s": self.overspeed_for_s, "margin_kmh": self.overspeed_margin_kmh},
+        }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> EngineSettings:
@@ -67,4 +82,6 @@ class EngineSettings:
         known = {f.name for f in fields(cls)}
         if unknown := sorted(set(data) - known):
             raise ValueError(f"unknown engine setting {unknown[0]!r}; known are {', '.join(sorted(known))}")
+        if "rules" in data:
+            data = {**data, "rules": Rulebook(data["rules"])}
         return cls(**data)

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from hazfence.events import Event
-from hazfence.vehicles import Fleet, Record, SpeedRun
+from hazfence.states import from_json, to_json
+from hazfence.vehicles import Fleet, Record, SpeedRun, open_key
 
 __all__ = ["SnapshotError", "dump", "load"]
 
@@ -87,6 +88,7 @@ def _record_json(record: Record) -> dict[str, Any]:
         "run": None if run is None else {name: getattr(run, name) for name in SpeedRun.__slots__},
         "base": None if record.base is None else _record_json(record.base),
         "said": [event.to_json() for event in record.said.values()],
+        "states": to_json(record.states),
     }
 
 
@@ -94,8 +96,9 @@ def _record(data: dict[str, Any]) -> Record:
     events = [Event.from_json(e) for e in data["open"]]
     said = [Event.from_json(e) for e in data["said"]]
     return Record(
-        open={(e.kind, e.fence_id or ""): e for e in events},
+        open={open_key(e): e for e in events},
         run=None if data["run"] is None else SpeedRun(**data["run"]),
         base=None if data["base"] is None else _record(data["base"]),
         said={e.id: e for e in said},
+        states=from_json(data.get("states", {})),
     )

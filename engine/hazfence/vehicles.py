@@ -15,8 +15,9 @@ import numpy.typing as npt
 
 from hazfence.events import Event, Kind
 from hazfence.fixes import FixBatch
+from hazfence.states import Motion, State
 
-__all__ = ["FOREVER_US", "NEVER_US", "Fleet", "Record", "SpeedRun"]
+__all__ = ["FOREVER_US", "NEVER_US", "Fleet", "Record", "SpeedRun", "open_key"]
 
 #: Time of the last fix of a vehicle that has had none.
 NEVER_US = np.iinfo(np.int64).min
@@ -51,24 +52,50 @@ class Record:
             was said in silence; the next fix is judged from here.
         said: the last revision of each event said in silence since ``base``, and of each one
             that was retracted and may yet come true (its beginning still lies ahead).
+        states: what each rule with a memory remembers, by its name.
     """
 
     open: dict[tuple[Kind, str], Event] = field(default_factory=dict)
     run: SpeedRun | None = None
     base: Record | None = None
     said: dict[str, Event] = field(default_factory=dict)
+    states: dict[str, State] = field(default_factory=dict)
 
     @property
     def idle(self) -> bool:
         """True when there is nothing to remember."""
-        return not self.open and self.run is None and self.base is None and not self.said
+        return (
+            not self.open and self.run is None and self.base is None and not self.said and not self.states
+        )
+
+    @property
+    def watched(self) -> bool:
+        """True while every fix of the vehicle must be judged.
+
+        What was said in silence must be compared at the next fix, whatever that fix is like; an alarm
+        ends with the first fix that does not repeat it.
+        """
+        return (
+            self.run is not None
+            or self.base is not None
+            or any(state.watch for state in self.states.values())
+            or any(kind in _ALARMS for kind, _ in self.open)
+        )
 
     def copy(self) -> Record:
         """A copy that can be judged on without touching this one (events are frozen)."""
         run = self.run
         if run is not None:
             run = SpeedRun(**{name: getattr(run, name) for name in SpeedRun.__slots__})
-        return Record(dict(self.open), run)
+        return Record(dict(self.open), run, states=dict(self.states))
+
+
+def open_key(event: Event) -> tuple[Kind, str]:
+    """Under which key an event that goes on lies in :attr:`Record.open`."""
+    return event.kind, str(event.detail.get("part") or event.fence_id or "")
+
+
+_ALARMS = (Kind.EMERGENCY, Kind.COLLISION, Kind.ROLLOVER)
 
 
 class Fleet:
@@ -80,6 +107,8 @@ class Fleet:
         key: uint64, the set of fences covering the last fix (geometry alone, whatever the hour).
         deadline_us: int64, the next moment at which the vehicle must be judged without a fix.
         watch: bool, True while every fix of the vehicle must be judged.
+        motion: int8, what the record knows of its motion: 0 nothing, 1 stands, 2 moves.
+        hushed: bool, True when it was said already that the vehicle is silent.
     """
 
     _COLUMNS: tuple[tuple[str, type, float], ...] = (
@@ -91,6 +120,8 @@ class Fleet:
         ("key", np.uint64, 0),
         ("deadline_us", np.int64, FOREVER_US),
         ("watch", np.bool_, False),
+        ("motion", np.int8, 0),
+        ("hushed", np.bool_, False),
     )
 
     time_us: npt.NDArray[np.int64]
@@ -101,6 +132,8 @@ class Fleet:
     key: npt.NDArray[np.uint64]
     deadline_us: npt.NDArray[np.int64]
     watch: npt.NDArray[np.bool_]
+    motion: npt.NDArray[np.int8]
+    hushed: npt.NDArray[np.bool_]
 
     def __init__(self) -> None:
         self.names: list[str] = []
@@ -133,6 +166,18 @@ class Fleet:
                 setattr(self, column, grown)
         return codes
 
+    def note(self, code: int, record: Record, deadline_us: int, *, watch: bool = False) -> None:
+        """Write down what the screen has to know of a judged record.
+
+        Args:
+            watch: judge the next fix even if the record does not ask for it.
+        """
+        motion = record.states.get(Motion.name)
+        self.deadline_us[code] = deadline_us
+        self.watch[code] = watch or record.watched
+        self.motion[code] = 0 if not isinstance(motion, Motion) else 2 if motion.moving else 1
+        self.hushed[code] = any(kind is Kind.SILENT for kind, _ in record.open)
+
     def columns(self) -> dict[str, npt.NDArray[np.generic]]:
         """The columns, cut to the vehicles that exist."""
         return {name: getattr(self, name)[: len(self)] for name, _, _ in self._COLUMNS}
@@ -141,7 +186,8 @@ class Fleet:
         """Take over names and columns as :meth:`columns` gave them."""
         self.enroll(tuple(names))
         for name, _, _ in self._COLUMNS:
-            getattr(self, name)[: len(names)] = columns[name]
+            if name in columns:
+                getattr(self, name)[: len(names)] = columns[name]
 
     def last_fixes(self, codes: npt.NDArray[np.intp]) -> FixBatch:
         """The last fix of each of the given vehicles, one a vehicle."""

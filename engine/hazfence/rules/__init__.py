@@ -1,0 +1,29 @@
+"""The rules: readable functions from what is known of one vehicle to what has to be said.
+
+You are in the core. Each module is one rule or a family:
+
+========== ==================================================================================
+catalogue  the register: names, meanings, parameters, sources (``docs/rules.md`` is printed from it)
+book       configuration by fence, vehicle class and hours
+step       what a rule with a memory is given, and how it speaks
+gates      gate_bypass
+zones      restricted_entry, curfew
+speed      overspeed
+routes     corridor_departure
+stays      overstay
+driving    overpark, overdrive
+segments   segment_overtime
+health     silent, coverage_gap
+trust      gnss_suspect
+terminal   emergency, collision, rollover
+========== ==================================================================================
+
+None of them reads a clock or does IO; what one remembers is a frozen state in the vehicle's record
+(``hazfence.states``). ``hazfence.judge`` calls them in order and keeps the books; ``hazfence.screen``
+knows which fixes they must see.
+"""
+
+from hazfence.rules.book import Params, Rulebook, RuleError
+from hazfence.rules.catalogue import RULES, Parameter, Rule, rule_of
+
+__all__ = ["RULES", "Parameter", "Params", "Rule", "RuleError", "Rulebook", "rule_of"]

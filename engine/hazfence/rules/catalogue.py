@@ -1,0 +1,362 @@
+"""The list of rules: what each is called, what it asks, its parameters with units and defaults, its source.
+
+You are in ``hazfence.rules``, at its register. ``book.py`` reads configuration by this list and
+refuses what is not in it; ``docs/rules.md`` is printed from it (``table.py``), so neither can say
+anything else than the code. What a rule does is in the module named in ``module``. To add a rule:
+an entry here, a :class:`~hazfence.events.Kind`, a function in a module of this package and its
+call in ``hazfence.judge``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from hazfence.events import Kind, Severity
+
+__all__ = ["RULES", "Parameter", "Rule", "rule_of"]
+
+Form = Literal["number", "hours", "texts", "flag", "segments"]
+
+_ORDER_29 = "危险货物道路运输安全管理办法 (2019 No. 29)"
+_PLATFORM = "platform of Zhenhai district"
+_REST = "渝交规〔2023〕5号, questions and answers (a weak source); GB/T 19056 counts alike"
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One number, list or schedule that a rule asks for.
+
+    Attributes:
+        name: as written in configuration.
+        unit: of its value, for people.
+        default: None where there is none: the rule, or that part of it, then does nothing.
+        meaning: one line.
+        form: what kind of value it takes.
+        low, high: bounds of a number, both allowed.
+        only_fence: True when only a fence can say it.
+    """
+
+    name: str
+    unit: str
+    default: Any
+    meaning: str
+    form: Form = "number"
+    low: float = 0.0
+    high: float = float("inf")
+    only_fence: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule as people and configuration know it.
+
+    Attributes:
+        kind: of the events it says; also its name in configuration.
+        chinese, english: what it is called and what it means.
+        severity: of its events.
+        begins, ends: which moments its events begin and end at.
+        silence: True when it can fire while the vehicle sends nothing.
+        source: where it comes from.
+        module: of this package, where it is written.
+        example: a timeline in words.
+        on: whether it is on without being asked for.
+        parameters: what it asks for.
+    """
+
+    kind: Kind
+    chinese: str
+    english: str
+    severity: Severity
+    begins: str
+    ends: str
+    silence: bool
+    source: str
+    module: str
+    example: str
+    on: bool = False
+    parameters: tuple[Parameter, ...] = ()
+
+    def parameter(self, name: str) -> Parameter | None:
+        """The parameter of that name."""
+        return next((p for p in self.parameters if p.name == name), None)
+
+
+_SCOPE = "in the district"
+
+RULES: tuple[Rule, ...] = (
+    Rule(
+        Kind.GATE_BYPASS,
+        "绕卡",
+        "The district's border crossed, in or out, away from every checkpoint",
+        Severity.BREACH,
+        "crossing of the border",
+        "at once",
+        False,
+        f"{_PLATFORM}: six checkpoints are the only legal ways in and out",
+        "gates",
+        "08:00:00 outside, 08:00:30 inside, no checkpoint within 200 m of the crossing: 08:00:15 gate_bypass",
+        True,
+        (Parameter("tolerance_m", "m", 200.0, "a crossing this near to a checkpoint was made through it"),),
+    ),
+    Rule(
+        Kind.RESTRICTED_ENTRY,
+        "闯禁",
+        "Inside a restricted zone, witnessed by a fix",
+        Severity.BREACH,
+        "as the visit",
+        "as the visit",
+        False,
+        "GB/T 35658 6.1.2: the platform raises area alarms",
+        "zones",
+        "inside from 08:00:15 to 08:20:40: restricted_entry for just that time",
+        True,
+    ),
+    Rule(
+        Kind.CURFEW,
+        "禁行时段",
+        "Inside a fence in the hours in which it is closed",
+        Severity.BREACH,
+        "entry, or the hour at which it closes",
+        "exit, or the hour at which it opens",
+        True,
+        "GB/T 35658 6.1.2: the platform raises time-ban alarms; motorway bans lie within 00:00-06:00 (weak)",
+        "zones",
+        "closed 00:00-06:00, inside 23:50-00:20: curfew 00:00-00:20",
+        False,
+        (Parameter("hours", "schedule", None, "when the fence is closed", "hours", only_fence=True),),
+    ),
+    Rule(
+        Kind.OVERSPEED,
+        "超速",
+        "Every fix over the lowest limit in force, for longer than for_s",
+        Severity.BREACH,
+        "first fix over the limit",
+        "last fix over the limit",
+        False,
+        f"{_ORDER_29} Art. 46: 80 km/h on motorways, 60 elsewhere, a lower sign wins; night factor: {_REST}",
+        "speed",
+        "limit 60: 59, 66, 71, 68 km/h at 08:00:00, :10, :20, :31, then 58: overspeed 08:00:10-08:00:31",
+        True,
+        (
+            Parameter("for_s", "s", 20.0, "for longer than this"),
+            Parameter("margin_kmh", "km/h", 0.0, "measuring tolerance on top of the limit"),
+            Parameter("limit_kmh", "km/h", None, "the fence's speed_limit_kmh", low=1.0, only_fence=True),
+            Parameter(
+                "general_kmh", "km/h", None, f"limit {_SCOPE} where no lower one holds (law: 60)", low=1.0
+            ),
+            Parameter("motorway_kmh", "km/h", 80.0, "general limit within a fence marked motorway", low=1.0),
+            Parameter("motorway", "yes/no", False, "the fence is a motorway", "flag", only_fence=True),
+            Parameter(
+                "night_factor", "", 1.0, "limits are multiplied by this in night_hours", low=0.1, high=1.0
+            ),
+            Parameter("night_hours", "schedule", None, "when night_factor holds", "hours"),
+        ),
+    ),
+    Rule(
+        Kind.CORRIDOR_DEPARTURE,
+        "偏离专线",
+        "In the district, but neither on a dedicated route (the union of all corridors) nor in a park, a "
+        "checkpoint or a fence marked on_route, for longer than for_s or farther than farther_m",
+        Severity.BREACH,
+        "leaving the route + for_s, or the first fix that far away",
+        "back on a route, or out of the district",
+        True,
+        f"{_PLATFORM}: dedicated routes (专线); GB/T 35658 6.1.2: route alarms",
+        "routes",
+        "leaves the corridor at 08:00:10 and comes back at 08:05:00: corridor_departure 08:03:10-08:05:00",
+        False,
+        (
+            Parameter("for_s", "s", 180.0, "off the routes for longer than this"),
+            Parameter("farther_m", "m", 1000.0, "or farther from all of them than this"),
+            Parameter(
+                "on_route",
+                "yes/no",
+                None,
+                "the fence counts as route (default: by kind)",
+                "flag",
+                only_fence=True,
+            ),
+        ),
+    ),
+    Rule(
+        Kind.OVERSTAY,
+        "超时滞留",
+        "Longer inside a fence than its limit",
+        Severity.BREACH,
+        "entry + limit",
+        "as the visit",
+        True,
+        "超时 in the sense of 长时间滞留; hazmat park: 6 h (weak)",
+        "stays",
+        "entered 08:00, limit 360 min, left 14:25: overstay 14:00-14:25",
+        True,
+        (Parameter("max_min", "min", None, "the fence's max_stay_min", low=0.1, only_fence=True),),
+    ),
+    Rule(
+        Kind.OVERPARK,
+        "违规停车",
+        f"Standing too long {_SCOPE} outside every hazmat park and every fence marked allowed",
+        Severity.WARNING,
+        "first standing fix + max_min",
+        "moves again, or found elsewhere",
+        True,
+        "超时 in the sense of parking too long; JT/T 808 alarm bit 19",
+        "driving",
+        "stands at the roadside from 08:00, drives on at 08:47: overpark 08:30-08:47",
+        False,
+        (
+            Parameter("max_min", "min", 30.0, "standing for longer than this", low=0.1),
+            Parameter(
+                "allowed",
+                "yes/no",
+                None,
+                "standing is allowed in the fence (default: parks)",
+                "flag",
+                only_fence=True,
+            ),
+        ),
+    ),
+    Rule(
+        Kind.OVERDRIVE,
+        "疲劳驾驶",
+        "Driving on too long without a rest (continuous, by night), or too long in 24 h (daily)",
+        Severity.BREACH,
+        "end of the last rest + limit, while driving",
+        "beginning of the next rest",
+        True,
+        _REST,
+        "driving",
+        "drives from 08:00 with a stop of 15 min at 10:00: overdrive from 12:00 until it rests at 12:40",
+        False,
+        (
+            Parameter(
+                "continuous_h", "h", 4.0, "continuous driving; stops shorter than rest_min included", low=0.1
+            ),
+            Parameter("rest_min", "min", 20.0, "a stop this long is a rest", low=1.0),
+            Parameter("daily_h", "h", 8.0, "driving in any 24 h; rests not counted", low=0.1, high=24.0),
+            Parameter(
+                "night_h", "h", None, "continuous driving within night_hours (where ruled: 2)", low=0.1
+            ),
+            Parameter("night_hours", "schedule", None, "when night_h counts", "hours"),
+        ),
+    ),
+    Rule(
+        Kind.SEGMENT_OVERTIME,
+        "路段超时",
+        "Too long or too short on the way between two checkpoints",
+        Severity.WARNING,
+        "leaving the first + longest time; too short: reaching the second",
+        "reaching the second, or leaving the district",
+        True,
+        "超时 in the sense of segment time; JT/T 808 alarm bit 22",
+        "segments",
+        "leaves cp-1 at 08:00, at most 40 min to cp-2, reaches it at 08:52: segment_overtime 08:40-08:52",
+        False,
+        (
+            Parameter(
+                "to",
+                "min",
+                None,
+                "by next checkpoint's id or *: {min_min, max_min}, on the first checkpoint's fence",
+                "segments",
+                only_fence=True,
+            ),
+        ),
+    ),
+    Rule(
+        Kind.SILENT,
+        "离线",
+        f"No fix for longer than the limit while {_SCOPE}",
+        Severity.WARNING,
+        "last fix + max_min",
+        "next fix",
+        True,
+        "upload at least every 60 s, a link is dead after 3 min (weak); JT/T 809",
+        "health",
+        "last fix 08:00:00, next 08:07:30: silent 08:05:00-08:07:30",
+        False,
+        (Parameter("max_min", "min", 5.0, "silent for longer than this", low=0.1),),
+    ),
+    Rule(
+        Kind.COVERAGE_GAP,
+        "轨迹中断",
+        f"Two fixes too far apart in time, one of them {_SCOPE}: presence between them is unknown",
+        Severity.INFO,
+        "fix before",
+        "fix after",
+        False,
+        "design of this engine: presence is inside, outside or unknown",
+        "health",
+        "fixes at 08:00:00 and 08:07:30: coverage_gap for just that time",
+        False,
+        (Parameter("longer_s", "s", 300.0, "farther apart than this", low=1.0),),
+    ),
+    Rule(
+        Kind.GNSS_SUSPECT,
+        "定位异常",
+        "A fix that cannot be true: too far for any truck (teleport), too far for the speeds reported "
+        "(spoof), the same place to the last digit while driving (frozen). It makes no other verdict",
+        Severity.WARNING,
+        "first suspect fix",
+        "last suspect fix",
+        False,
+        "faults of terminals met in practice; at most 15 m and 2 m/s off",
+        "trust",
+        "08:00:00 here, 08:00:10 4 km away, 08:00:20 here again: gnss_suspect at 08:00:10, teleport",
+        False,
+        (
+            Parameter("max_kmh", "km/h", 200.0, "no truck is faster", low=1.0),
+            Parameter("slack_m", "m", 150.0, "error of two fixes together"),
+            Parameter(
+                "over_kmh", "km/h", 40.0, "farther than 1.5 times the reported speed and this allow: spoof"
+            ),
+            Parameter("frozen_kmh", "km/h", 10.0, "the same place at more than this is frozen", low=1.0),
+            Parameter("frozen_s", "s", 60.0, "frozen for longer than this is said"),
+            Parameter("confirm", "fixes", 3.0, "this many agreeing suspect fixes are believed", low=2.0),
+        ),
+    ),
+    Rule(
+        Kind.EMERGENCY,
+        "紧急报警",
+        "Alarm bit 0 of the terminal: the driver pressed the button",
+        Severity.WARNING,
+        "first fix with the bit",
+        "first fix without it",
+        False,
+        "JT/T 808 0x0200, alarm bit 0",
+        "terminal",
+        "bit set in the fixes of 08:00:00 to 08:01:00, not in that of 08:01:10: emergency 08:00:00-08:01:10",
+    ),
+    Rule(
+        Kind.COLLISION,
+        "碰撞预警",
+        "Alarm bit 29 of the terminal",
+        Severity.WARNING,
+        "first fix with the bit",
+        "first fix without it",
+        False,
+        "JT/T 808 0x0200, alarm bit 29",
+        "terminal",
+        "as emergency",
+    ),
+    Rule(
+        Kind.ROLLOVER,
+        "侧翻预警",
+        "Alarm bit 30 of the terminal",
+        Severity.WARNING,
+        "first fix with the bit",
+        "first fix without it",
+        False,
+        "JT/T 808 0x0200, alarm bit 30",
+        "terminal",
+        "as emergency",
+    ),
+)
+
+_BY_NAME = {str(rule.kind): rule for rule in RULES}
+
+
+def rule_of(name: str) -> Rule | None:
+    """The rule of that name; None when there is none."""
+    return _BY_NAME.get(name)

@@ -1,0 +1,104 @@
+"""The district's border and its gates: ``gate_bypass``, and which checkpoint a crossing was made through.
+
+You are in ``hazfence.rules``. The six checkpoints (登记点) are the only legal ways in and out
+(platform of Zhenhai district). Entry and exit of a stay in the district are paired: the visit tells
+by which gate it began and ended, and a bypass on the way out tells how the vehicle came in.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from hazfence.events import Event, Kind, Phase, Severity, event_id, iso
+from hazfence.presence import Fix
+from hazfence.rules.book import Params
+from hazfence_fences import Fence
+
+__all__ = ["Crossing", "Gate", "gate_bypass", "gate_of"]
+
+
+class Crossing(NamedTuple):
+    """A border crossed: when, where, ``in`` or ``out``, and the two fixes that witness it."""
+
+    at_us: int
+    lon: float
+    lat: float
+    direction: str
+    prev: Fix
+    fix: Fix
+
+
+class Gate(NamedTuple):
+    """What a crossing has to do with checkpoints.
+
+    Attributes:
+        used: id of the checkpoint it was made through; None for none.
+        nearest: id of the nearest one; None when there is none at all.
+        nearest_m: metres to it; infinite when there is none.
+    """
+
+    used: str | None
+    nearest: str | None
+    nearest_m: float
+
+
+def gate_of(
+    crossing: Crossing, checkpoints: Iterable[Fence], touched: frozenset[str], tolerance_m: float
+) -> Gate:
+    """The checkpoint that a crossing of the district's border was made through.
+
+    A crossing is made through a checkpoint when the way between the two fixes touches it, or when the
+    crossing lies within ``tolerance_m`` of it; of several, through the nearest.
+
+    Args:
+        checkpoints: every checkpoint there is.
+        touched: ids of the checkpoints that the segment touches.
+    """
+    near = sorted((gate.distance_m(crossing.lon, crossing.lat), gate.id) for gate in checkpoints)
+    used = next((gate for away, gate in near if gate in touched), None)
+    if used is None and near and near[0][0] <= tolerance_m:
+        used = near[0][1]
+    return Gate(used, near[0][1], near[0][0]) if near else Gate(None, None, math.inf)
+
+
+def gate_bypass(
+    vehicle: str, district: Fence, crossing: Crossing, gate: Gate, params: Params, stay: Mapping[str, Any]
+) -> Event | None:
+    """绕卡: the district's border crossed away from every checkpoint.
+
+    Only a crossing witnessed by two fixes not farther apart than ``max_gap_s`` is judged; the caller
+    sees to that.
+
+    Args:
+        stay: what is known of the stay that the crossing begins or ends, for the detail.
+    """
+    if gate.used is not None:
+        return None
+    at_us, lon, lat = crossing[:3]
+    return Event(
+        # In and out may fall on one moment, at a fix on the border itself: two facts, two names.
+        id=event_id(f"{Kind.GATE_BYPASS}:{crossing.direction}", vehicle, district.id, at_us),
+        kind=Kind.GATE_BYPASS,
+        vehicle=vehicle,
+        fence_id=district.id,
+        fence_version=district.version,
+        revision=1,
+        phase=Phase.CLOSED,
+        started_us=at_us,
+        ended_us=at_us,
+        lon=lon,
+        lat=lat,
+        end_lon=lon,
+        end_lat=lat,
+        severity=Severity.BREACH,
+        detail={
+            "direction": crossing.direction,
+            "between": [iso(crossing.prev.time_us), iso(crossing.fix.time_us)],
+            "nearest_checkpoint": gate.nearest,
+            "nearest_checkpoint_m": None if math.isinf(gate.nearest_m) else round(gate.nearest_m, 1),
+            "gate_tolerance_m": params["tolerance_m"],
+            **stay,
+        },
+    )

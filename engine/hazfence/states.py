@@ -1,0 +1,135 @@
+"""What rules remember of a vehicle between two fixes: small frozen records, one a rule.
+
+You are on the lowest floor of the core, below ``vehicles.py``, whose ``Record`` holds at most one
+of each of these by its ``name``. They are frozen, so copying a record is copying a dict, and made
+of plain values, so ``snapshot.py`` writes them as JSON. What they mean is told by the rule that
+owns them, in ``hazfence.rules``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+__all__ = ["Drive", "Motion", "OffRoute", "Parked", "Segment", "State", "Trust", "from_json", "to_json"]
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Base of all states."""
+
+    name: ClassVar[str] = ""
+
+    @property
+    def watch(self) -> bool:
+        """True while every fix of the vehicle has to be judged."""
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class Motion(State):
+    """Does it stand or move, since which fix, and where that was (``rules.driving``)."""
+
+    name: ClassVar[str] = "motion"
+    moving: bool
+    since_us: int
+    lon: float
+    lat: float
+
+
+@dataclass(frozen=True, slots=True)
+class Parked(State):
+    """Standing where it may stand only for a while (``rules.driving.overpark``)."""
+
+    name: ClassVar[str] = "parked"
+    since_us: int
+    lon: float
+    lat: float
+    fence_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drive(State):
+    """Driving without a rest (``rules.driving.overdrive``).
+
+    Attributes:
+        since_us: the first moving fix after the last rest; None when nothing is known.
+        rest_us: since when it has not been driving; None while it drives.
+        past: (first, last) moments of the stretches before, as far as the last 24 h need them.
+    """
+
+    name: ClassVar[str] = "drive"
+    since_us: int | None
+    rest_us: int | None
+    past: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OffRoute(State):
+    """Off the dedicated routes (``rules.routes``); watched until the departure is an event."""
+
+    name: ClassVar[str] = "off_route"
+    since_us: int
+    lon: float
+    lat: float
+    fence_id: str
+    said: bool = False
+
+    @property
+    def watch(self) -> bool:
+        """True until it was said: its distance from the routes is measured at every fix."""
+        return not self.said
+
+
+@dataclass(frozen=True, slots=True)
+class Segment(State):
+    """On the way from a checkpoint to the next one (``rules.segments``)."""
+
+    name: ClassVar[str] = "segment"
+    fence_id: str
+    left_us: int
+    lon: float
+    lat: float
+
+
+@dataclass(frozen=True, slots=True)
+class Trust(State):
+    """Fixes are in doubt (``rules.trust``).
+
+    Attributes:
+        hold: time, place, speed and fences of the last fix that could be trusted; None when the
+            doubt is over and only one more fix is watched.
+        last: the same of the last suspect fix.
+        since_us: the first suspect fix.
+        count: suspect fixes so far that agree with one another.
+        why: ``teleport``, ``spoof`` or ``frozen``.
+    """
+
+    name: ClassVar[str] = "trust"
+    hold: tuple[Any, ...] | None
+    last: tuple[Any, ...]
+    since_us: int
+    count: int
+    why: str
+
+    @property
+    def watch(self) -> bool:
+        """True: the next fix decides whom to believe."""
+        return True
+
+
+_KNOWN: dict[str, type[State]] = {c.name: c for c in (Motion, Parked, Drive, OffRoute, Segment, Trust)}
+
+
+def to_json(states: dict[str, State]) -> dict[str, Any]:
+    """The states of a record as a JSON-able dict."""
+    return {name: asdict(states[name]) for name in sorted(states)}
+
+
+def from_json(data: dict[str, Any]) -> dict[str, State]:
+    """What :func:`to_json` gave; lists become tuples again."""
+    return {name: _KNOWN[name](**{k: _tuples(v) for k, v in fields.items()}) for name, fields in data.items()}
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(v) for v in value) if isinstance(value, list | tuple) else value

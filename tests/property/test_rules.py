@@ -1,0 +1,92 @@
+"""All rules on: the same events however the input is cut, however early silence is noticed, and
+whether the screen lets the judge rest or not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hazfence import Engine, EngineSettings, Event
+from hazfence.screen import Columns, Screen
+
+from .rule_world import RULE_WORLD, rule_batch, rule_settings, walks
+from .test_engine import by_vehicle, fold, same
+
+BOOKS = [rule_settings(), rule_settings(gnss_suspect={"max_kmh": 120, "frozen_s": 20})]
+books = pytest.mark.parametrize("settings", BOOKS, ids=["trusting", "doubting"])
+Rows = list[tuple[Any, ...]]
+
+
+def run(track: Rows, settings: EngineSettings) -> tuple[Engine, list[Event]]:
+    engine = Engine(RULE_WORLD, settings)
+    return engine, list(engine.process(rule_batch(track)))
+
+
+@books
+@given(track=walks(), data=st.data())
+def test_any_cut_gives_the_same_events(settings: EngineSettings, track: Rows, data: st.DataObject) -> None:
+    whole_engine, whole = run(track, settings)
+    engine, parts = Engine(RULE_WORLD, settings), []
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(track)), max_size=6)))
+    for lo, hi in zip([0, *cuts], [*cuts, len(track)], strict=True):
+        parts += list(engine.process(rule_batch(track[lo:hi])))
+        if data.draw(st.booleans()):
+            engine = Engine.restore(engine.snapshot(), RULE_WORLD, settings)
+    assert by_vehicle(parts) == by_vehicle(whole)
+    assert engine.open_events() == whole_engine.open_events()
+
+
+@books
+@given(track=walks(), data=st.data())
+def test_silence_noticed_early_changes_nothing_that_stands(
+    settings: EngineSettings, track: Rows, data: st.DataObject
+) -> None:
+    end_us = max(row[1] for row in track) + data.draw(st.sampled_from([0, 1, 3_600_000_000]))
+    engine, whole = run(track, settings)
+    late_us = end_us + 3_000_000_000
+    whole += engine.advance(late_us)
+    engine, parts = Engine(RULE_WORLD, settings), []
+    for i in range(len(track)):
+        parts += list(engine.process(rule_batch(track[i : i + 1])))
+        ahead_s = data.draw(st.sampled_from([None, 0, 60, 400, 2000]))
+        if ahead_s is not None:
+            before = engine.snapshot()
+            fired = engine.advance(track[i][1] + ahead_s * 1_000_000)
+            parts += fired
+            if not fired:
+                assert Engine.restore(before, RULE_WORLD, settings).open_events() == engine.open_events()
+            if data.draw(st.booleans()):
+                engine = Engine.restore(engine.snapshot(), RULE_WORLD, settings)
+    parts += engine.advance(late_us)
+    assert same(fold(parts), fold(whole))
+
+
+class Sleepless(Screen):
+    """Calls every fix due."""
+
+    def look(self, *args: Any) -> Columns:
+        columns = super().look(*args)
+        return replace(
+            columns, due=np.ones_like(columns.due), active=np.arange(len(columns.starts), dtype=np.int64)
+        )
+
+
+@books
+@given(track=walks())
+def test_the_screen_lets_the_judge_rest_only_where_nothing_happens(
+    settings: EngineSettings, track: Rows
+) -> None:
+    _, rested = run(track, settings)
+    engine = Engine(RULE_WORLD, settings)
+    engine._screen = Sleepless(RULE_WORLD, settings)
+    assert by_vehicle(engine.process(rule_batch(track))) == by_vehicle(rested)
+
+
+def kinds(events: Iterable[Event]) -> set[str]:
+    return {str(event.kind) for event in events}
