@@ -1,9 +1,10 @@
 """The judge: one vehicle, one fix (or one silence), and what has to be said about it.
 
-You are in the core, above ``presence.py`` (when was it inside), ``rules.py`` (is that a breach)
-and ``reconcile.py`` (what was said before). ``engine.py`` calls :meth:`Judge.fix` for the few
-fixes that its screen could not prove harmless, in time order a vehicle, and
-:meth:`Judge.silence` when a deadline passed without a fix. The way of a fix, in order:
+You are in the core, above ``presence.py`` (when was it inside) and ``rules.py`` (is that a
+breach). ``engine.py`` calls :meth:`Judge.fix` for the few fixes that its screen could not prove
+harmless, in time order a vehicle, and :meth:`Judge.silence` when a deadline passed without a fix.
+What was said before and has to be corrected is not its business, see ``story.py``. The way of a
+fix, in order:
 
 1. presence pieces of every fence concerned: visits close and open,
 2. each visit against the fence's stay limit, each entry against restricted zones,
@@ -22,7 +23,6 @@ from typing import Any
 
 from hazfence.events import Event, Kind, Phase, event_id, iso
 from hazfence.presence import Edge, Fix, Piece, pieces
-from hazfence.reconcile import reconcile
 from hazfence.rules import (
     Crossing,
     gate_bypass,
@@ -68,37 +68,18 @@ class Judge:
         Returns:
             new revisions, in the order of event time.
         """
-        said, base = record.said, record.base
-        if base is not None:
-            record.open, record.run, record.base = base.open, base.run, None
-        stood = tuple(record.open.values())
         found = self._judge(vehicle, record, prev, fix, tuple(hits))
         self._speed(vehicle, record, prev, fix, found)
-        if not said:
-            return _in_time_order(found)
-        news = self._compared(record, said, found, stood)
-        # What was retracted can still come true as long as its beginning lies ahead.
-        record.said = {
-            event.id: event
-            for event in (*said.values(), *news)
-            if event.started_us > fix.time_us and event.phase is Phase.RETRACTED
-        }
-        return news
+        return _in_time_order(found)
 
     def silence(self, vehicle: str, record: Record, last: Fix, now_us: int) -> list[Event]:
         """Judge that nothing came since ``last`` until ``now_us``: the vehicle stands where it was.
 
-        What is said here may be revised by the next fix. Without news the record stays as it was.
+        Args and returns as for :meth:`fix`. What is found may be contradicted by the next fix: the
+        caller keeps the record from before.
         """
-        base = record.base if record.base is not None else record.copy()
-        trial = base.copy()
         still = last._replace(time_us=now_us)
-        found = self._judge(vehicle, trial, last, still, ())
-        news = self._compared(trial, record.said, found, base.open.values())
-        if news:
-            record.said = {**record.said, **{event.id: event for event in news}}
-            record.open, record.run, record.base = trial.open, trial.run, base
-        return news
+        return _in_time_order(self._judge(vehicle, record, last, still, ()))
 
     def deadline_us(self, record: Record, last: Fix, judged_us: int) -> int:
         """The last moment up to which the vehicle may be silent without being judged.
@@ -122,16 +103,6 @@ class Judge:
             if change_us is not None:
                 due = min(due, change_us - 1)  # the change itself is already the other state
         return due
-
-    def _compared(
-        self, record: Record, said: dict[str, Event], found: list[Event], stood: Iterable[Event]
-    ) -> list[Event]:
-        """What is new in ``found``; the record goes on from the revisions really said."""
-        news = reconcile(said, found, stood)
-        last = {**said, **{event.id: event for event in news}}
-        for key, event in record.open.items():
-            record.open[key] = last.get(event.id, event)
-        return _in_time_order(news)
 
     def _judge(
         self, vehicle: str, record: Record, prev: Fix | None, fix: Fix, hits: tuple[Fence, ...]

@@ -12,33 +12,56 @@ comparing sets is comparing integers; what a key stands for is looked up once an
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from hazfence.clean import Reason
-from hazfence.fixes import FixBatch
+from hazfence.presence import Fix
+from hazfence.recent import Track
 from hazfence.settings import EngineSettings
-from hazfence.vehicles import NEVER_US, Fleet
+from hazfence.vehicles import NEVER_US
 from hazfence_fences import Fence, FenceSet
 
-__all__ = ["Columns", "Screen", "in_order"]
+__all__ = ["Before", "Columns", "Screen", "group_starts", "news_of"]
 
 _Ints = npt.NDArray[np.int64]
 _T = TypeVar("_T", bound=np.generic)
 
 
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """Accepted fixes sorted by vehicle and time, with what the screen found; all of shape (n,).
+class Before(NamedTuple):
+    """The state of each vehicle before a batch, one row a vehicle: last fix, and what it waits for."""
+
+    time_us: _Ints
+    lon: npt.NDArray[np.float64]
+    lat: npt.NDArray[np.float64]
+    key: npt.NDArray[np.uint64]
+    deadline_us: _Ints
+    watch: npt.NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, prev: Fix | None, watch: bool, deadline_us: int) -> Before:
+        """The state of one vehicle."""
+        time_us, lon, lat = (NEVER_US, np.nan, np.nan) if prev is None else prev[:3]
+        key = 0 if prev is None else sum(f.key for f in prev.fences) % 2**64
+        return cls(
+            np.array([time_us], np.int64),
+            np.array([lon]),
+            np.array([lat]),
+            np.array([key], np.uint64),
+            np.array([deadline_us], np.int64),
+            np.array([watch]),
+        )
+
+
+class Columns(NamedTuple):
+    """Accepted fixes sorted by vehicle and time, with what the screen found.
 
     Attributes:
-        codes: int32, engine's vehicle codes, in groups.
+        codes: int32, shape (n,), engine's vehicle codes, in groups.
         starts, ends: int64, shape (g,), the rows of each vehicle's group.
-        key: uint64, set of fences covering the fix.
-        due: bool, True where the fix must be judged.
+        track: the fixes, columns of shape (n,).
+        due: bool, shape (n,), True where the fix must be judged.
         active: int64, indexes of the groups in which something must be judged.
         hit_rows, hit_fences: pairs of row and fence index where a segment touches a thin fence,
             sorted by row.
@@ -47,12 +70,7 @@ class Columns:
     codes: npt.NDArray[np.int32]
     starts: _Ints
     ends: _Ints
-    time_us: _Ints
-    lon: npt.NDArray[np.float64]
-    lat: npt.NDArray[np.float64]
-    speed_kmh: npt.NDArray[np.float32]
-    heading_deg: npt.NDArray[np.float32]
-    key: npt.NDArray[np.uint64]
+    track: Track
     due: npt.NDArray[np.bool_]
     active: _Ints
     hit_rows: _Ints
@@ -64,39 +82,34 @@ def group_starts(codes: npt.NDArray[np.int32]) -> _Ints:
     return np.flatnonzero(np.concatenate(([True], codes[1:] != codes[:-1])))
 
 
-def in_order(
-    fleet: Fleet, codes: npt.NDArray[np.int32], batch: FixBatch, rows: _Ints
-) -> npt.NDArray[np.uint8] | None:
-    """Which fixes are news for their vehicle: later than every accepted one before.
+def news_of(
+    codes: npt.NDArray[np.int32], time_us: _Ints, last_us: npt.NDArray[np.int64]
+) -> npt.NDArray[np.bool_] | None:
+    """Which fixes are news for their vehicle: later than every one before them.
 
     Args:
         codes: engine's vehicle codes, sorted; within a vehicle in order of arrival.
-        rows: the fixes' rows in ``batch``.
+        time_us: of the fixes.
+        last_us: of each vehicle's last accepted fix, one a group of ``codes``.
 
     Returns:
-        None when all are, else a ``Reason`` for each (0, ``DUPLICATE`` or ``LATE``).
+        bool, shape (n,); None when all are.
     """
-    time_us = batch.time_us[rows]
     starts = group_starts(codes)
-    before = np.empty_like(time_us)
-    before[1:] = time_us[:-1]
-    before[starts] = fleet.time_us[codes[starts]]
-    stale = time_us <= before
-    if not stale.any():
+    before = _shifted(time_us, starts, last_us)
+    if (time_us > before).all():
         return None
-    reason = np.zeros(len(rows), np.uint8)
-    ends = np.append(starts[1:], len(rows))
-    # Few vehicles have disorder; those are walked fix by fix, the rest keep their zeros.
-    for group in np.flatnonzero(np.logical_or.reduceat(stale, starts)).tolist():
-        code = int(codes[starts[group]])
-        last = (int(fleet.time_us[code]), float(fleet.lon[code]), float(fleet.lat[code]))
+    news = np.ones(len(time_us), np.bool_)
+    ends = np.append(starts[1:], len(time_us))
+    # Few vehicles have disorder; those are walked fix by fix, the rest stay as they are.
+    for group in np.flatnonzero(np.logical_or.reduceat(time_us <= before, starts)).tolist():
+        newest = int(last_us[group])
         for i in range(int(starts[group]), int(ends[group])):
-            fix = (int(time_us[i]), float(batch.lon[rows[i]]), float(batch.lat[rows[i]]))
-            if fix[0] > last[0]:
-                last = fix
+            if time_us[i] > newest:
+                newest = int(time_us[i])
             else:
-                reason[i] = Reason.DUPLICATE if fix == last else Reason.LATE
-    return reason
+                news[i] = False
+    return news
 
 
 class Screen:
@@ -142,54 +155,39 @@ class Screen:
         lo, hi = np.searchsorted(c.hit_rows, (row, row + 1))
         return [self._fences[int(i)] for i in c.hit_fences[lo:hi]]
 
-    def look(self, fleet: Fleet, codes: npt.NDArray[np.int32], batch: FixBatch, rows: _Ints) -> Columns:
+    def look(
+        self, codes: npt.NDArray[np.int32], track: Track, before: Before, *, located: bool = False
+    ) -> Columns:
         """Locate every fix and say which ones are due.
 
         Args:
-            fleet: the last fix of every vehicle.
             codes: engine's vehicle codes of the fixes, sorted, in time order within a vehicle.
-            batch: where the fixes lie.
-            rows: their rows in ``batch``.
+            track: the fixes; the column ``key`` is computed here unless ``located``.
+            before: each vehicle's state before its first fix here, one row a group of ``codes``.
+            located: True when ``track.key`` holds already what these fences say.
         """
-        time_us, lon, lat = batch.time_us[rows], batch.lon[rows], batch.lat[rows]
-        speed_kmh = batch.speed_kmh[rows]
         starts = group_starts(codes)
-        ends = np.append(starts[1:], len(rows))
-        first = codes[starts]
+        ends = np.append(starts[1:], len(codes))
+        if not located:
+            track = track._replace(key=self.locate(track.lon, track.lat))
+        key_before = _shifted(track.key, starts, before.key)
+        due = track.key != key_before
 
-        key = self._locate(lon, lat)
-        key_before = _shifted(key, starts, fleet.key[first])
-        due = key != key_before
-
-        hit_rows, hit_fences = self._touched(fleet, first, starts, time_us, lon, lat)
-        due[self._telling(hit_rows, hit_fences, key, key_before)] = True
+        hit_rows, hit_fences = self._touched(track, starts, before)
+        due[self._telling(hit_rows, hit_fences, track.key, key_before)] = True
         with np.errstate(invalid="ignore"):
-            due |= speed_kmh > self._limit_of(key) + self._margin_kmh
+            due |= track.speed_kmh > self._limit_of(track.key) + self._margin_kmh
 
         active = np.logical_or.reduceat(due, starts)
-        active |= fleet.watch[first] | (fleet.deadline_us[first] < time_us[ends - 1])
-        return Columns(
-            codes=codes,
-            starts=starts,
-            ends=ends,
-            time_us=time_us,
-            lon=lon,
-            lat=lat,
-            speed_kmh=speed_kmh,
-            heading_deg=batch.heading_deg[rows],
-            key=key,
-            due=due,
-            active=np.flatnonzero(active),
-            hit_rows=hit_rows,
-            hit_fences=hit_fences,
-        )
+        active |= before.watch | (before.deadline_us < track.time_us[ends - 1])
+        return Columns(codes, starts, ends, track, due, np.flatnonzero(active), hit_rows, hit_fences)
 
     def _learn(self, key: int, members: tuple[Fence, ...]) -> None:
         self._sets[key] = members
         limits = [f.speed_limit_kmh for f in members if f.speed_limit_kmh is not None]
         self._limits[key] = min(limits, default=np.inf)
 
-    def _locate(self, lon: npt.NDArray[np.float64], lat: npt.NDArray[np.float64]) -> npt.NDArray[np.uint64]:
+    def locate(self, lon: npt.NDArray[np.float64], lat: npt.NDArray[np.float64]) -> npt.NDArray[np.uint64]:
         """The set key of every fix; sets never met before are looked up and remembered."""
         located = self._fences.locate(lon, lat)
         key = located.keys
@@ -207,21 +205,14 @@ class Screen:
         limits = np.array([self._limits[k] for k in key[heads].tolist()])
         return np.repeat(limits, np.diff(np.append(heads, len(key))))
 
-    def _touched(
-        self,
-        fleet: Fleet,
-        first: npt.NDArray[np.int32],
-        starts: _Ints,
-        time_us: _Ints,
-        lon: npt.NDArray[np.float64],
-        lat: npt.NDArray[np.float64],
-    ) -> tuple[_Ints, npt.NDArray[np.int32]]:
+    def _touched(self, track: Track, starts: _Ints, before: Before) -> tuple[_Ints, npt.NDArray[np.int32]]:
         """Pairs of (row, thin fence) for segments that two fixes near enough in time witness."""
-        time_before = _shifted(time_us, starts, fleet.time_us[first])
-        lon_before = _shifted(lon, starts, fleet.lon[first])
-        lat_before = _shifted(lat, starts, fleet.lat[first])
+        lon, lat = track.lon, track.lat
+        time_before = _shifted(track.time_us, starts, before.time_us)
+        lon_before = _shifted(lon, starts, before.lon)
+        lat_before = _shifted(lat, starts, before.lat)
         with np.errstate(invalid="ignore"):
-            witnessed = (time_before != NEVER_US) & (time_before >= time_us - self._max_gap_us)
+            witnessed = (time_before != NEVER_US) & (time_before >= track.time_us - self._max_gap_us)
             witnessed &= np.abs(lon - lon_before) <= 180.0
         at = np.flatnonzero(witnessed)
         if len(at) == len(lon):

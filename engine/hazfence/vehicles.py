@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from hazfence.events import Event, Kind
 from hazfence.fixes import FixBatch
+from hazfence.recent import Track
 
 __all__ = ["FOREVER_US", "NEVER_US", "Fleet", "Record", "SpeedRun"]
 
@@ -47,21 +48,20 @@ class Record:
     Attributes:
         open: every visit and breach that goes on, by kind and fence.
         run: the overspeed that goes on, long enough to be an event or not yet.
-        base: the record as it was at the last fix, kept from the moment on at which something
-            was said in silence; the next fix is judged from here.
-        said: the last revision of each event said in silence since ``base``, and of each one
-            that was retracted and may yet come true (its beginning still lies ahead).
     """
 
     open: dict[tuple[Kind, str], Event] = field(default_factory=dict)
     run: SpeedRun | None = None
-    base: Record | None = None
-    said: dict[str, Event] = field(default_factory=dict)
 
     @property
     def idle(self) -> bool:
         """True when there is nothing to remember."""
-        return not self.open and self.run is None and self.base is None and not self.said
+        return not self.open and self.run is None
+
+    @property
+    def watch(self) -> bool:
+        """True while every fix of the vehicle must be judged, however harmless it looks."""
+        return self.run is not None
 
     def copy(self) -> Record:
         """A copy that can be judged on without touching this one (events are frozen)."""
@@ -80,6 +80,8 @@ class Fleet:
         key: uint64, the set of fences covering the last fix (geometry alone, whatever the hour).
         deadline_us: int64, the next moment at which the vehicle must be judged without a fix.
         watch: bool, True while every fix of the vehicle must be judged.
+        forgotten_us: the moment up to which fixes may have been forgotten; all after it are in
+            ``Recent``.
     """
 
     _COLUMNS: tuple[tuple[str, type, float], ...] = (
@@ -91,7 +93,11 @@ class Fleet:
         ("key", np.uint64, 0),
         ("deadline_us", np.int64, FOREVER_US),
         ("watch", np.bool_, False),
+        ("forgotten_us", np.int64, NEVER_US),
     )
+
+    #: What is forgotten is known only where the memory is.
+    _KEPT = tuple(name for name, _, _ in _COLUMNS if name != "forgotten_us")
 
     time_us: npt.NDArray[np.int64]
     lon: npt.NDArray[np.float64]
@@ -101,6 +107,7 @@ class Fleet:
     key: npt.NDArray[np.uint64]
     deadline_us: npt.NDArray[np.int64]
     watch: npt.NDArray[np.bool_]
+    forgotten_us: npt.NDArray[np.int64]
 
     def __init__(self) -> None:
         self.names: list[str] = []
@@ -134,14 +141,30 @@ class Fleet:
         return codes
 
     def columns(self) -> dict[str, npt.NDArray[np.generic]]:
-        """The columns, cut to the vehicles that exist."""
-        return {name: getattr(self, name)[: len(self)] for name, _, _ in self._COLUMNS}
+        """The columns that outlast a restart, cut to the vehicles that exist."""
+        return {name: getattr(self, name)[: len(self)] for name in self._KEPT}
 
     def restore(self, names: list[str], columns: dict[str, npt.NDArray[np.generic]]) -> None:
         """Take over names and columns as :meth:`columns` gave them."""
         self.enroll(tuple(names))
-        for name, _, _ in self._COLUMNS:
+        for name in self._KEPT:
             getattr(self, name)[: len(names)] = columns[name]
+
+    def last_track(self, codes: npt.NDArray[np.int32]) -> Track:
+        """The last fix of each of the given vehicles, as columns."""
+        return Track(
+            self.time_us[codes],
+            self.lon[codes],
+            self.lat[codes],
+            self.speed_kmh[codes],
+            self.heading_deg[codes],
+            self.key[codes],
+        )
+
+    def move(self, codes: npt.NDArray[np.int32], last: Track) -> None:
+        """Note the last fix of each of the given vehicles."""
+        for name, column in zip(Track._fields, last, strict=True):
+            getattr(self, name)[codes] = column
 
     def last_fixes(self, codes: npt.NDArray[np.intp]) -> FixBatch:
         """The last fix of each of the given vehicles, one a vehicle."""
