@@ -92,7 +92,11 @@ class PostgisStore:
             SchemaMismatch: the database is not migrated as far as this release needs.
         """
         await self.close()
-        await self._link.check()
+        try:
+            await self._link.check()
+        except BaseException:
+            await self._link.close()
+            raise
 
     async def close(self) -> None:
         """Close the connections and forget what was learnt about the database."""
