@@ -25,6 +25,7 @@ from hazfence_replay.ledger import BreachRow, breach_rows, latest
 __all__ = ["Layers", "Track", "build_layers", "thinned"]
 
 F64 = npt.NDArray[np.float64]
+I64 = npt.NDArray[np.int64]
 
 #: A pause in reporting longer than this breaks the drawn line, seconds.
 _GAP_S = 300.0
@@ -150,20 +151,12 @@ def thinned(fixes: FixBatch, max_vertices: int) -> tuple[list[Track], float]:
         return [], _TOLERANCES_M[0]
     vehicle, time_s = fixes.vehicle[order], fixes.time_us[order] / 1e6
     lon, lat = fixes.lon[order], fixes.lat[order]
-    cut = _pieces(vehicle, time_s, fixes.speed_kmh[order])
-    # A piece starts where the one before ends, unless the vehicle changed or fell silent between.
-    starts = np.concatenate([[0], cut])
-    joined = np.zeros(len(starts), dtype=np.bool_)
-    joined[1:] = (vehicle[cut] == vehicle[cut - 1]) & (time_s[cut] - time_s[cut - 1] <= _GAP_S)
-    ends = np.concatenate([cut, [len(order)]])
-    starts = np.where(joined, starts - 1, starts)
-    size = ends - starts
-    kept = np.flatnonzero(size >= 2)
-    # A piece whose neighbour before it was too short to draw has nothing to be joined to.
-    joined = joined[kept] & (np.diff(kept, prepend=-2) == 1)
-    starts, size = starts[kept], size[kept]
-    if not len(starts):
+    first, last = _pieces(vehicle, time_s, fixes.speed_kmh[order])
+    if not len(first):
         return [], _TOLERANCES_M[0]
+    # Neighbouring pieces of one way share the vertex between them.
+    joined = np.concatenate([[False], first[1:] == last[:-1]])
+    starts, size = first, last - first + 1
     offset = np.repeat(starts - np.concatenate([[0], np.cumsum(size)[:-1]]), size)
     at = np.arange(int(size.sum())) + offset
     squeeze = float(np.cos(np.deg2rad(np.median(lat))))
@@ -179,31 +172,26 @@ def thinned(fixes: FixBatch, max_vertices: int) -> tuple[list[Track], float]:
     tracks: list[Track] = []
     bounds = np.searchsorted(piece, np.arange(len(size) + 1))
     # Pieces that were cut only to keep a stand are one track again.
-    for first in np.flatnonzero(~joined).tolist():
-        last = first + 1
-        while last < len(size) and joined[last]:
-            last += 1
-        part = points[bounds[first] : bounds[last]]
-        if len(part) > 1:
-            fresh = np.concatenate([[True], np.diff(part[:, 2]) > 0])
-            part = part[fresh]
-        tracks.append(Track(int(vehicle[starts[first]]), part[:, 0] / squeeze, part[:, 1], part[:, 2]))
+    heads = np.flatnonzero(~joined)
+    for head, end in zip(heads.tolist(), [*heads[1:].tolist(), len(size)], strict=True):
+        part = points[bounds[head] : bounds[end]]
+        part = part[np.concatenate([[True], np.diff(part[:, 2]) > 0])]
+        tracks.append(Track(int(vehicle[starts[head]]), part[:, 0] / squeeze, part[:, 1], part[:, 2]))
     return tracks, tolerance_m
 
 
 def _pieces(
     vehicle: npt.NDArray[np.int32], time_s: F64, speed_kmh: npt.NDArray[np.float32]
-) -> npt.NDArray[np.int64]:
-    """Indexes at which a new piece starts: another vehicle, a gap, or an end of a longer stand."""
-    other = (np.diff(vehicle) != 0) | (np.diff(time_s) > _GAP_S)
+) -> tuple[I64, I64]:
+    """First and last index of every piece: between two gaps, and between the ends of longer stands."""
+    broken = (np.diff(vehicle) != 0) | (np.diff(time_s) > _GAP_S)
+    begins = np.concatenate([[0], np.flatnonzero(broken) + 1])
+    ends = np.concatenate([np.flatnonzero(broken), [len(vehicle) - 1]])
     standing = np.nan_to_num(speed_kmh, nan=99.0) < 1.0
-    change = np.flatnonzero((standing[1:] != standing[:-1]) | other) + 1
-    runs = np.concatenate([[0], change, [len(vehicle)]])
-    long = np.zeros(len(vehicle) + 1, dtype=np.bool_)
-    for a, b in zip(runs[:-1].tolist(), runs[1:].tolist(), strict=True):
-        if standing[a] and time_s[b - 1] - time_s[a] >= _STAND_S:
-            long[a], long[b] = True, True
-    cut = long[:-1].copy()
-    cut[1:] |= other
-    cut[0] = False
-    return np.flatnonzero(cut)
+    change = np.flatnonzero((standing[1:] != standing[:-1]) | broken) + 1
+    since, until = np.concatenate([[0], change]), np.concatenate([change, [len(vehicle)]]) - 1
+    long = standing[since] & (time_s[until] - time_s[since] >= _STAND_S)
+    kept = np.unique(np.concatenate([begins, ends, since[long], until[long]]))
+    # Between the end of a way and the beginning of the next there is no piece.
+    whole = ~np.isin(kept[1:], begins)
+    return kept[:-1][whole], kept[1:][whole]

@@ -133,6 +133,10 @@
   let baseDirty = true, topDirty = true, barDirty = true, asked = false;
   const ask = () => { if (!asked) { asked = true; requestAnimationFrame(frame); } };
   const redraw = () => { baseDirty = topDirty = true; ask(); };
+  // While the map moves, its last picture is moved and stretched; it is drawn anew when it rests.
+  let movedAt = 0, drawn = null, rest = 0;
+  const heavy = tracks.reduce((n, track) => n + track.t.length, 0) > 20000;
+  const moveView = () => { movedAt = performance.now(); redraw(); };
   const redrawTop = () => { topDirty = true; ask(); };
   const redrawTime = () => { baseDirty = topDirty = barDirty = true; ask(); };
 
@@ -241,7 +245,7 @@
       if (!shown(f.kind)) continue;
       const size = Math.max(f.box[2] - f.box[0], f.box[3] - f.box[1]) * scale;
       const gate = f.kind === "checkpoint", big = f.kind === "district";
-      if (!gate && !big && size < 34) continue;
+      if (!gate && !big && size < (f.kind === "corridor" ? 60 : 15)) continue;
       g.font = gate ? "600 12px system-ui, sans-serif" : big ? "650 15px system-ui, sans-serif" : "600 12px system-ui, sans-serif";
       let text = gate && size < 60 ? f.id : f.name || f.id;
       // A name longer than its fence is wide would name its neighbours too.
@@ -308,7 +312,7 @@
     const follow = chosen ? chosen.v : onlyVehicle;
     if (follow !== null && byVehicle.has(follow)) {
       world(o); o.lineJoin = o.lineCap = "round";
-      const colour = chosen ? chosen.kind.colour : "#1f6feb";
+      const colour = chosen ? chosen.kind.colour : "#c2187e";
       for (const [paint, width] of [["rgba(255,255,255,.85)", 5], [colour + "a8", 2]]) {
         o.strokeStyle = paint; o.lineWidth = width / scale;
         for (const track of byVehicle.get(follow)) o.stroke(trackPath(track));
@@ -328,7 +332,7 @@
         const x = sx(at[0]), y = sy(at[1]);
         if (x < -9 || y < -9 || x > W + 9 || y > H + 9) continue;
         o.beginPath(); o.arc(x, y, vehicle === follow ? 6 : 3.3, 0, 7);
-        o.fillStyle = vehicle === follow ? "#1f6feb" : "#24476f"; o.fill();
+        o.fillStyle = vehicle === follow ? "#c2187e" : "#24476f"; o.fill();
         o.lineWidth = 1.3; o.strokeStyle = "#fff"; o.stroke();
       }
     }
@@ -401,7 +405,20 @@
       if (view.now >= view.to) view.now = view.from;
       topDirty = barDirty = true;
     }
-    if (baseDirty) drawBase();
+    if (baseDirty) {
+      const wait = 160 - (performance.now() - movedAt);
+      clearTimeout(rest);
+      if (drawn && heavy && wait > 0) {
+        const k = scale / drawn.scale;
+        base.style.transform = `translate(${(W / 2) * (1 - k) + (drawn.cx - cx) * scale}px,${(H / 2) * (1 - k) + (drawn.cy - cy) * scale}px) scale(${k})`;
+        rest = setTimeout(redraw, wait + 5);
+        drawScale();
+      } else {
+        base.style.transform = "";
+        drawBase();
+        drawn = { scale, cx, cy };
+      }
+    }
     if (topDirty) drawTop();
     if (barDirty) drawBar();
     baseDirty = topDirty = barDirty = false;
@@ -494,7 +511,8 @@
     let box = [Infinity, Infinity, -Infinity, -Infinity];
     for (const { x, y } of byVehicle.get(v)) for (let i = 0; i < x.length; i++)
       box = [Math.min(box[0], x[i]), Math.min(box[1], y[i]), Math.max(box[2], x[i]), Math.max(box[3], y[i])];
-    fitBox(...box); fillCard(data.vehicles[v], "its way over the whole span", [], null); redraw();
+    const mine = breaches.filter((b) => b.v === v).map((b) => [stamp(b.s), b.kind.name]);
+    fitBox(...box); fillCard(data.vehicles[v], mine.length ? "its breaches" : "no breach", mine, null); redraw();
   }
 
   function fillCard(name, what, facts, kind) {
@@ -566,7 +584,7 @@
     const ax = wx(x), ay = wy(y);
     scale = Math.max(minScale, Math.min(4, scale * factor));
     cx = ax - (x - W / 2) / scale; cy = ay - (y - H / 2) / scale;
-    redraw();
+    moveView();
   };
   const place = (event) => { const r = top.getBoundingClientRect(); return [event.clientX - r.left, event.clientY - r.top]; };
   top.addEventListener("pointerdown", (event) => { top.setPointerCapture(event.pointerId); pointers.set(event.pointerId, place(event)); moved = 0; pinch = 0; });
@@ -588,7 +606,7 @@
       return;
     }
     moved += Math.hypot(x - before[0], y - before[1]);
-    if (moved > 4) { top.classList.add("drag"); tip(null); cx -= (x - before[0]) / scale; cy -= (y - before[1]) / scale; redraw(); }
+    if (moved > 4) { top.classList.add("drag"); tip(null); cx -= (x - before[0]) / scale; cy -= (y - before[1]) / scale; moveView(); }
   });
   const up = (event) => {
     if (pointers.delete(event.pointerId) && moved <= 4 && event.type === "pointerup") {
@@ -607,7 +625,7 @@
   top.addEventListener("keydown", (event) => {
     const step = 60 / scale;
     const move = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step] }[event.key];
-    if (move) { cx += move[0]; cy += move[1]; redraw(); event.preventDefault(); }
+    if (move) { cx += move[0]; cy += move[1]; moveView(); event.preventDefault(); }
     else if (event.key === "+" || event.key === "=") zoomAt(W / 2, H / 2, 1.4);
     else if (event.key === "-") zoomAt(W / 2, H / 2, 1 / 1.4);
   });
