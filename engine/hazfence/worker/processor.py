@@ -128,7 +128,7 @@ class PartitionProcessor:
         self._dead = dead or DeadLetters(None, self._metrics)
         self._monotonic_s = monotonic_s
         self._patience = Patience(
-            store, self._metrics, monotonic_s=monotonic_s, sleep=sleep, topic=topic, partition=partition
+            self._metrics, monotonic_s=monotonic_s, sleep=sleep, topic=topic, partition=partition
         )
         self._order = LogOrder(0, monotonic_s)
         self._log = _log.bind(topic=topic, partition=partition)

@@ -80,8 +80,6 @@ class Showcase:
         if self._monotonic_s() < self._not_before_s:
             return False
         try:
-            if self._failures:
-                await self._board.open()
             try:
                 await self._update()
             except BoardForgot:
@@ -122,7 +120,7 @@ class Showcase:
             await self._board.rebuild(*self._place, fixes, inside, open_events, after)
             self._metrics.board_rebuilds.inc()
             self._log.info("board laid anew", vehicles=len(fixes), open_events=len(open_events))
-            self._seq = after
+            self._seq, self._shown_s = after, self._monotonic_s()
         else:
             self._processor.touched.update(self._processor.engine.positions().vehicles)
             self._seq = last

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from hazfence.ports import StaleClaim, Store, StoreAway
+from hazfence.ports import StaleClaim, StoreAway
 from hazfence.worker.metrics import WorkerMetrics
 
 __all__ = ["Dropped", "Patience"]
@@ -32,7 +32,6 @@ class Patience:
     """Does things with a store until they are done.
 
     Args:
-        store: reopened between tries.
         metrics: counts the tries.
         monotonic_s, sleep: replaced in tests.
         **context: goes into every log line.
@@ -40,14 +39,12 @@ class Patience:
 
     def __init__(
         self,
-        store: Store,
         metrics: WorkerMetrics,
         *,
         monotonic_s: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         **context: Any,
     ) -> None:
-        self._store = store
         self._metrics = metrics
         self._monotonic_s = monotonic_s
         self._sleep = sleep
@@ -77,8 +74,6 @@ class Patience:
         tries, since_s, said_s = 0, self._monotonic_s(), float("-inf")
         while True:
             try:
-                if tries:
-                    await self._store.open()
                 answer = await call()
             except StaleClaim as error:
                 self._metrics.stale_claims.inc()
