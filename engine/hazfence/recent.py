@@ -44,6 +44,15 @@ class Track(NamedTuple):
             self.key[index],
         )
 
+    def put(self, where: npt.NDArray[np.bool_], fixes: Track) -> None:
+        """Write ``fixes`` over those at ``where``."""
+        self.time_us[where] = fixes.time_us
+        self.lon[where] = fixes.lon
+        self.lat[where] = fixes.lat
+        self.speed_kmh[where] = fixes.speed_kmh
+        self.heading_deg[where] = fixes.heading_deg
+        self.key[where] = fixes.key
+
     @classmethod
     def join(cls, tracks: Sequence[Track]) -> Track:
         """Tracks one behind the other."""
@@ -111,11 +120,13 @@ class Recent:
         return self._count
 
     def add(self, codes: npt.NDArray[np.int32], fixes: Track) -> None:
-        """Remember fixes; ``codes`` must be sorted."""
+        """Remember fixes of any vehicles, in any order."""
         if not self._capacity:
             self._forget(codes, fixes.time_us)
             return
-        self._chunks.append(_Chunk(codes, fixes))
+        if not len(codes):
+            return
+        self._chunks.append(_sorted(codes, fixes))
         self._count += len(codes)
         # Merge like a binary counter: each fix is copied a logarithmic number of times, and a
         # look-up has few chunks to search.
@@ -128,6 +139,35 @@ class Recent:
             dropped = self._chunks.pop(0)
             self._count -= len(dropped.codes)
             self._forget(dropped.codes, dropped.fixes.time_us)
+
+    def neighbours(
+        self, codes: npt.NDArray[np.int32], time_us: npt.NDArray[np.int64]
+    ) -> tuple[Track, Track, npt.NDArray[np.bool_]]:
+        """The remembered fixes next to given moments.
+
+        Args:
+            codes, time_us: vehicles and moments, shape (n,).
+
+        Returns:
+            the fix before and the fix after each moment, and bool, shape (n,): True where there are
+            both and none at the moment itself (elsewhere the fixes mean nothing).
+        """
+        n = len(codes)
+        alone = np.ones(n, np.bool_)
+        before, after = _blank(n, _EARLIEST_US), _blank(n, _LATEST_US)
+        for chunk in self._chunks:
+            at = _search(chunk, codes, time_us)
+            for step, found in ((-1, before), (0, after)):
+                place = at + step
+                here = (place >= 0) & (place < len(chunk.codes))
+                place = np.where(here, place, 0)
+                here &= chunk.codes[place] == codes
+                at_us = chunk.fixes.time_us[place]
+                alone &= ~(here & (at_us == time_us))
+                here &= (at_us > found.time_us) if step else (at_us < found.time_us)
+                found.put(here, chunk.fixes.cut(place[here]))
+        alone &= (before.time_us != _EARLIEST_US) & (after.time_us != _LATEST_US)
+        return before, after, alone
 
     def of(self, code: int, after_us: int) -> Track:
         """What is remembered of a vehicle after a moment, in time order, one fix a moment."""
@@ -144,17 +184,48 @@ class Recent:
         self._chunks, self._count = [], 0
 
 
-_NOTHING = Track(
-    np.zeros(0, np.int64),
-    np.zeros(0),
-    np.zeros(0),
-    np.zeros(0, np.float32),
-    np.zeros(0, np.float32),
-    np.zeros(0, np.uint64),
-)
+def _blank(n: int, time_us: int) -> Track:
+    return Track(
+        np.full(n, time_us, np.int64),
+        np.zeros(n),
+        np.zeros(n),
+        np.zeros(n, np.float32),
+        np.zeros(n, np.float32),
+        np.zeros(n, np.uint64),
+    )
+
+
+_EARLIEST_US, _LATEST_US = np.iinfo(np.int64).min, np.iinfo(np.int64).max
+_NOTHING = _blank(0, 0)
+
+
+def _sorted(codes: npt.NDArray[np.int32], fixes: Track) -> _Chunk:
+    """A chunk sorted by vehicle and time."""
+    time_us = fixes.time_us
+    step = codes[1:] > codes[:-1]
+    step |= (codes[1:] == codes[:-1]) & (time_us[1:] >= time_us[:-1])
+    if step.all():
+        return _Chunk(codes, fixes)
+    base_us = int(time_us.min())
+    if int(time_us.max()) - base_us < 1 << 43:
+        # Vehicle and time in one integer: two sorted runs, as a merge has them, sort in one pass.
+        order = np.argsort((codes.astype(np.int64) << 43) | (time_us - base_us), kind="stable")
+    else:
+        order = np.lexsort((time_us, codes))
+    return _Chunk(codes[order], fixes.cut(order))
 
 
 def _merged(older: _Chunk, newer: _Chunk) -> _Chunk:
-    codes = np.concatenate((older.codes, newer.codes))
-    order = np.argsort(codes, kind="stable")
-    return _Chunk(codes[order], Track.join((older.fixes, newer.fixes)).cut(order))
+    return _sorted(np.concatenate((older.codes, newer.codes)), Track.join((older.fixes, newer.fixes)))
+
+
+def _search(
+    chunk: _Chunk, codes: npt.NDArray[np.int32], time_us: npt.NDArray[np.int64]
+) -> npt.NDArray[np.intp]:
+    """The first place in the chunk that is not before (code, time), for each pair."""
+    lo, hi = np.searchsorted(chunk.codes, codes), np.searchsorted(chunk.codes, codes, side="right")
+    while (lo < hi).any():
+        middle = (lo + hi) // 2
+        less = chunk.fixes.time_us[np.minimum(middle, len(chunk.codes) - 1)] < time_us
+        lo, hi = np.where((lo < hi) & less, middle + 1, lo), np.where((lo < hi) & ~less, middle, hi)
+    return lo

@@ -175,12 +175,22 @@ class Screen:
 
         hit_rows, hit_fences = self._touched(track, starts, before)
         due[self._telling(hit_rows, hit_fences, track.key, key_before)] = True
-        with np.errstate(invalid="ignore"):
-            due |= track.speed_kmh > self._limit_of(track.key) + self._margin_kmh
-
+        due |= self.too_fast(track)
         active = np.logical_or.reduceat(due, starts)
         active |= before.watch | (before.deadline_us < track.time_us[ends - 1])
         return Columns(codes, starts, ends, track, due, np.flatnonzero(active), hit_rows, hit_fences)
+
+    def too_fast(self, track: Track) -> npt.NDArray[np.bool_]:
+        """bool, shape (n,): fixes over the lowest limit of their set, whatever the hour."""
+        with np.errstate(invalid="ignore"):
+            return track.speed_kmh > self._limit_of(track.key) + self._margin_kmh
+
+    def touches(self, a: Track, b: Track) -> npt.NDArray[np.bool_]:
+        """bool, shape (n,): segments from a fix of ``a`` to that of ``b`` that may tell something."""
+        found = np.zeros(len(a.time_us), np.bool_)
+        rows, fences = self._fences.segment_hits(a.lon, a.lat, b.lon, b.lat)
+        found[self._telling(rows, fences, b.key, a.key)] = True
+        return found
 
     def _learn(self, key: int, members: tuple[Fence, ...]) -> None:
         self._sets[key] = members

@@ -18,9 +18,10 @@ from typing import Any
 
 import numpy as np
 
+from hazfence.books import Books
 from hazfence.events import Event
 from hazfence.story import Correction, Story
-from hazfence.vehicles import Fleet, Record, SpeedRun
+from hazfence.vehicles import Record, SpeedRun
 
 __all__ = ["SnapshotError", "dump", "load"]
 
@@ -34,10 +35,9 @@ class SnapshotError(ValueError):
     """The bytes are no snapshot, are damaged, or are of a version this release cannot read."""
 
 
-def dump(
-    fleet: Fleet, records: dict[int, Record], stories: dict[int, Story], sets: dict[int, tuple[str, ...]]
-) -> bytes:
+def dump(books: Books, sets: dict[int, tuple[str, ...]]) -> bytes:
     """Fleet, records, what of the stories must outlive a restart, and the sets in use, as bytes."""
+    fleet, records, stories = books.fleet, books.records, books.stories
     columns = fleet.columns()
     used = np.unique(columns["key"]).tolist()
     header = {
@@ -55,10 +55,8 @@ def dump(
     return _HEAD.pack(MAGIC, VERSION, zlib.crc32(packed)) + packed
 
 
-def load(
-    data: bytes, fleet: Fleet, records: dict[int, Record], stories: dict[int, Story]
-) -> dict[int, tuple[str, ...]]:
-    """Fill an empty fleet, empty records and stories from a snapshot; returns the sets in use.
+def load(data: bytes, books: Books) -> dict[int, tuple[str, ...]]:
+    """Fill empty books from a snapshot; returns the sets in use.
 
     Raises:
         SnapshotError: see there.
@@ -82,11 +80,11 @@ def load(
         size = np.dtype(dtype).itemsize * len(header["names"])
         columns[name] = np.frombuffer(raw[at : at + size], dtype)
         at += size
-    fleet.restore(header["names"], columns)
+    books.fleet.restore(header["names"], columns)
     for code, record in header["records"].items():
-        records[int(code)] = _record(record)
+        books.records[int(code)] = _record(record)
     for code, story in header["stories"].items():
-        stories[int(code)] = _story(story)
+        books.stories[int(code)] = _story(story)
     return {int(key): tuple(ids) for key, ids in header["sets"].items()}
 
 

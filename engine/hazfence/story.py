@@ -10,6 +10,7 @@ revision numbers that differ from those a straight telling gives (:class:`Correc
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -111,8 +112,41 @@ class Story:
                 return mark if mark.time_us >= known_since_us else None
         return None
 
-    def trim(self) -> int | None:
-        """Give up old marks when there are many; returns the moment behind which none is left."""
+    def judged_after(self, time_us: int) -> bool:
+        """Whether the known fix that follows the one of ``time_us`` was judged.
+
+        A mark is made of the fix before each one judged; marks that were given up count as such.
+        """
+        at = bisect_left(self.marks, time_us, key=lambda mark: mark.time_us)
+        return at < len(self.marks) and self.marks[at].time_us == time_us
+
+    def replace_marks(self, start: Mark, marks: list[Mark], since_us: int, until_us: int | None) -> None:
+        """Put new marks in the place of those from ``start`` on.
+
+        Args:
+            start: where the story was told again from; it is kept as a mark.
+            marks: those made on the way.
+            since_us: since when the state at the end has been as it is.
+            until_us: the end of the way, from which on the old marks hold; None when there are none.
+        """
+        later: list[Mark] = []
+        if until_us is not None:
+            later = [mark for mark in self.marks if mark.time_us >= until_us]
+            later = [m if m.since_us >= until_us else m._replace(since_us=since_us) for m in later]
+        if until_us is None or self.judged_us <= until_us:
+            self.judged_us = since_us
+        earlier = [mark for mark in self.marks if mark.time_us < start.time_us]
+        self.marks = [*earlier, start, *marks, *later]
+
+    def trim(self, last_us: int) -> int | None:
+        """Give up what is too old or too much; returns the moment behind which no mark is left.
+
+        Args:
+            last_us: time of the vehicle's last fix.
+        """
+        old = [i for i, c in self.corrections.items() if c.started_us < last_us - REMEMBERED_US]
+        for event_id in old:
+            del self.corrections[event_id]
         if len(self.marks) <= MOST_MARKS:
             return None
         del self.marks[: MOST_MARKS // 2]
@@ -189,9 +223,3 @@ class Story:
             if event.id in shift:
                 record.open[key] = replace(event, revision=event.revision + shift[event.id])
         return news
-
-    def forget(self, last_us: int) -> None:
-        """Drop corrections of events too old to be corrected again."""
-        old = [i for i, c in self.corrections.items() if c.started_us < last_us - REMEMBERED_US]
-        for event_id in old:
-            del self.corrections[event_id]

@@ -15,6 +15,7 @@ import numpy as np
 from hazfence.events import Event
 from hazfence.judge import Judge
 from hazfence.presence import Fix
+from hazfence.recent import Track
 from hazfence.screen import Columns, Screen
 from hazfence.story import Mark
 from hazfence.vehicles import NEVER_US, Record
@@ -79,22 +80,21 @@ class Teller:
             if row >= hi:
                 return Told(events, fix, deadline_us)
             if row > lo:
-                prev = self.fix(c, row - 1)
+                prev = self.fix_of(c.track, row - 1)
             if marks is not None:
                 marks.append(Mark(prev, record.copy(), since_us))
-            fix = self.fix(c, row)
+            fix = self.fix_of(c.track, row)
             events += self._judge.fix(name, record, prev, fix, self._screen.hits(c, row))
             deadline_us = self._judge.deadline_us(record, fix, fix.time_us)
             since_us = fix.time_us
             row += 1
 
-    def fix(self, c: Columns, row: int) -> Fix:
+    def fix_of(self, track: Track, at: int) -> Fix:
         """One row of the columns as plain Python."""
-        t = c.track
         return Fix(
-            int(t.time_us[row]),
-            float(t.lon[row]),
-            float(t.lat[row]),
-            float(t.speed_kmh[row]),
-            self._screen.fences_of(int(t.key[row])),
+            int(track.time_us[at]),
+            float(track.lon[at]),
+            float(track.lat[at]),
+            float(track.speed_kmh[at]),
+            self._screen.fences_of(int(track.key[at])),
         )
