@@ -25,8 +25,8 @@ PLATE = "浙B\"12':345\n{}"
 def event(n: int, revision: int = 1, phase: Phase = Phase.OPENED, kind: Kind = Kind.OVERSTAY) -> Event:
     return Event(
         id=f"{n:032x}", kind=kind, vehicle=PLATE, fence_id="围栏:1", fence_version=1,
-        revision=revision, phase=phase, started_us=n, ended_us=None if phase is Phase.OPENED else n + 1, lon=121.5, lat=29.9,
-        detail={"n": n, "text": PLATE},
+        revision=revision, phase=phase, started_us=n, ended_us=None if phase is Phase.OPENED else n + 1,
+        lon=121.5, lat=29.9, detail={"n": n, "text": PLATE},
     )  # fmt: skip
 
 
