@@ -18,7 +18,7 @@ import shapely
 
 from hazfence.events import Event
 from hazfence.fixes import FixBatch
-from hazfence_fences import Fence, FenceSet
+from hazfence_fences import Fence, FenceKind, FenceSet
 from hazfence_replay.compare import Comparison
 from hazfence_replay.ledger import BreachRow, breach_rows, latest
 
@@ -33,7 +33,7 @@ _GAP_S = 300.0
 _STAND_S = 90.0
 _METRES_A_DEGREE = 111_320.0
 #: Tried one after the other, until the vertices are few enough; metres.
-_TOLERANCES_M = (6.0, 10.0, 16.0, 25.0, 40.0, 65.0, 100.0, 200.0, 500.0)
+_TOLERANCES_M = (1.0, 3.0, 6.0, 10.0, 16.0, 25.0, 40.0, 65.0, 100.0, 200.0, 500.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +85,9 @@ class Layers:
     def bounds(self) -> tuple[float, float, float, float]:
         """West, south, east, north of all that is drawn, degrees; without roads, which are background."""
         boxes = [f.bounds for f in self.fences]
-        boxes += [
-            (t.lon.min(), t.lat.min(), t.lon.max(), t.lat.max()) for t in self.tracks if not self.fences
-        ]
+        # Tracks may lead far out of a district, which is then what the map is about.
+        if not any(f.kind is FenceKind.DISTRICT for f in self.fences):
+            boxes += [(t.lon.min(), t.lat.min(), t.lon.max(), t.lat.max()) for t in self.tracks]
         boxes += [(b.lon, b.lat, b.lon, b.lat) for b in self.breaches]
         if not boxes:
             return 121.4, 29.85, 121.85, 30.1
@@ -102,7 +102,7 @@ def build_layers(
     *,
     roads: Iterable[F64] = (),
     comparison: Comparison | None = None,
-    max_vertices: int = 220_000,
+    max_vertices: int = 180_000,
 ) -> Layers:
     """Gather and thin out what a map draws.
 

@@ -319,7 +319,7 @@
       }
       if (chosen) {
         // The breach itself stands out of the day's way: its whole length, or the minutes about it.
-        const long = chosen.e === null ? t1 - chosen.s : chosen.e - chosen.s, about = long < 30 ? 240 : 0;
+        const long = chosen.e === null ? t1 - chosen.s : chosen.e - chosen.s, about = long < 1 ? 240 : 0;
         const part = stretch(byVehicle.get(follow), chosen.s - about, (chosen.e ?? t1) + about);
         for (const [paint, width] of [["#fff", 8], [colour, 4.6]]) { o.strokeStyle = paint; o.lineWidth = width / scale; o.stroke(part); }
       }

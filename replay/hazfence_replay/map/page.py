@@ -66,7 +66,7 @@ def write_html(
     title: str = "hazfence",
     subtitle: str | None = None,
     timezone: str = "Asia/Shanghai",
-    max_vertices: int = 220_000,
+    max_vertices: int = 180_000,
 ) -> int:
     """Write a map page.
 
@@ -119,13 +119,14 @@ def page_data(layers: Layers, *, title: str, subtitle: str | None, timezone: str
     missed = layers.comparison.missed if layers.comparison is not None else ()
     kinds = sorted({b.kind for b in layers.breaches} | {p.kind for p in missed}, key=_kind_order)
     vehicles = {name: i for i, name in enumerate(layers.vehicles)}
-    rows = [_breach(b, kinds, vehicles, layers.comparison) for b in layers.breaches]
+    rows = [_breach(b, kinds, vehicles, layers.comparison, zone) for b in layers.breaches]
     rows += [
         _breach(
             BreachRow("", p.kind, p.vehicle, p.fence_id, p.at_us, p.until_us, p.lon, p.lat, {}),
             kinds,
             vehicles,
             None,
+            zone,
         )
         | {"missed": True, "note": p.note}
         for p in missed
@@ -158,7 +159,7 @@ def _facts(layers: Layers) -> list[list[str]]:
     facts = []
     if layers.fixes:
         driven = len({t.vehicle for t in layers.tracks})
-        facts += [["vehicles", f"{driven:,}"], ["fixes", f"{layers.fixes:,}"]]
+        facts += [["vehicle" if driven == 1 else "vehicles", f"{driven:,}"], ["fixes", f"{layers.fixes:,}"]]
     if layers.visits:
         facts.append(["visits", f"{sum(layers.visits.values()):,}"])
     facts.append(["breaches", f"{len(layers.breaches):,}"])
@@ -202,7 +203,11 @@ def _label_place(fence: Fence) -> tuple[float, float]:
 
 
 def _breach(
-    row: BreachRow, kinds: list[str], vehicles: dict[str, int], comparison: Comparison | None
+    row: BreachRow,
+    kinds: list[str],
+    vehicles: dict[str, int],
+    comparison: Comparison | None,
+    zone: ZoneInfo,
 ) -> dict[str, Any]:
     said: dict[str, Any] = {
         "k": kinds.index(row.kind),
@@ -212,7 +217,7 @@ def _breach(
         "e": None if row.ended_us is None else row.ended_us / 1e6,
         "lon": round(row.lon, 6),
         "lat": round(row.lat, 6),
-        "d": [[_DETAIL_NAMES[k], _text(v)] for k, v in row.detail.items() if k in _DETAIL_NAMES],
+        "d": [[_DETAIL_NAMES[k], _text(k, v, zone)] for k, v in row.detail.items() if k in _DETAIL_NAMES],
     }
     if comparison is not None:
         planted = next((p for p, b in comparison.pairs if b.id == row.id), None)
@@ -222,7 +227,9 @@ def _breach(
     return said
 
 
-def _text(value: Any) -> str:
+def _text(key: str, value: Any, zone: ZoneInfo) -> str:
+    if key.endswith("_at"):
+        return f"{datetime.fromisoformat(value).astimezone(zone):%Y-%m-%d %H:%M:%S}"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -86,7 +86,7 @@ def write_png(
     title: str = "hazfence",
     timezone: str = "Asia/Shanghai",
     width_px: int = 1600,
-    max_vertices: int = 220_000,
+    max_vertices: int = 180_000,
 ) -> None:
     """Draw fences, tracks and breaches.
 
@@ -247,11 +247,13 @@ def _draw_scale(axes: Any, bounds: tuple[float, float, float, float], pad: float
         return
     step = 10.0 ** math.floor(math.log10(want))
     metres = max(m for m in (step, 2 * step, 5 * step) if m <= want)
-    x1, y = east + pad * 0.5, north + pad * 0.35
+    x1, y = east + pad * 0.5, north + pad * 0.25
     x0 = x1 - metres / degree_m
     axes.plot([x0, x0, x1, x1], [y + pad / 8, y, y, y + pad / 8], color="#5c6a79", lw=1.2, zorder=8)
     text = f"{metres / 1000:g} km" if metres >= 1000 else f"{metres:g} m"
-    axes.text((x0 + x1) / 2, y - pad / 8, text, ha="center", va="top", fontsize=8, color="#5c6a79", zorder=8)
+    axes.text(
+        (x0 + x1) / 2, y + pad / 8, text, ha="center", va="bottom", fontsize=8, color="#5c6a79", zorder=8
+    )
 
 
 def _write_title(figure: Figure, layers: Layers, title: str, timezone: str, fonts: _Fonts) -> None:
@@ -271,8 +273,10 @@ def _write_title(figure: Figure, layers: Layers, title: str, timezone: str, font
     if layers.tracks or layers.breaches:
         said.append(f"{datetime.fromtimestamp(layers.start_s, ZoneInfo(timezone)):%Y-%m-%d}")
     if layers.fixes:
-        said.append(f"{len({t.vehicle for t in layers.tracks}):,} vehicles, {layers.fixes:,} fixes")
-    said.append(f"{len(layers.breaches)} breaches")
+        said.append(
+            _many(len({t.vehicle for t in layers.tracks}), "vehicle") + ", " + _many(layers.fixes, "fix")
+        )
+    said.append(_many(len(layers.breaches), "breach"))
     if layers.comparison is not None:
         total = layers.comparison.rows()[-1]
         said.append(
@@ -292,6 +296,11 @@ def _outline(fence: Fence) -> Outline:
             points.append(xy)
             codes.append(code)
     return Outline(np.concatenate(points), np.concatenate(codes))
+
+
+def _many(count: int, what: str) -> str:
+    ending = "" if count == 1 else "es" if what.endswith(("x", "ch")) else "s"
+    return f"{count:,} {what}{ending}"
 
 
 class _Fonts:
