@@ -33,8 +33,9 @@ class Reason(IntEnum):
     TIME_TOO_OLD = 4  #: before ``earliest_us``: a clock that was reset
     TIME_FUTURE = 5  #: after ``latest_us``, or more than ``max_ahead_s`` ahead of its message
     FIX_INVALID = 6  #: status was sent and its bit 1 says that there was no fix
-    DUPLICATE = 7  #: the vehicle's last accepted fix once more
-    LATE = 8  #: not after the vehicle's last accepted fix
+    DUPLICATE = 7  #: the same fix once more
+    LATE = 8  #: before fixes that are not remembered any more, so that it could not be judged
+    SAME_TIME = 9  #: another fix of the same vehicle and moment stands
 
     @property
     def label(self) -> str:

@@ -8,8 +8,9 @@ deadline passed), and only the rest goes to ``judge.py``, vehicle by vehicle in 
 clock. The engine does no IO and keeps no global state: a host may own as many as it likes, one
 a partition, each used by one thread at a time.
 
-The promise: the events depend on the fixes and on their order a vehicle, never on how they were
-cut into batches, nor on whether a deadline was noticed by ``advance`` or by the next fix.
+The promise: what stands in the end is a function of the set of fixes, not of their order, of how
+they were cut into batches, or of whether a deadline was noticed by ``advance`` or by the next fix.
+On time, fixes go straight through; one that comes late is judged from memory (``late.py``).
 """
 
 from __future__ import annotations
@@ -21,15 +22,20 @@ from typing import overload
 import numpy as np
 import numpy.typing as npt
 
+from hazfence.books import Books
 from hazfence.clean import Reason, screen_values
 from hazfence.events import Event, Kind
 from hazfence.fixes import FixBatch
 from hazfence.judge import Judge
+from hazfence.late import Late
 from hazfence.presence import Fix
-from hazfence.screen import Columns, Screen, in_order
+from hazfence.recent import Track
+from hazfence.screen import Before, Columns, Screen, group_starts, news_of
 from hazfence.settings import EngineSettings
 from hazfence.snapshot import dump, load
-from hazfence.vehicles import NEVER_US, Fleet, Record
+from hazfence.story import Mark
+from hazfence.tell import Teller
+from hazfence.vehicles import NEVER_US
 from hazfence_fences import FenceSet
 
 __all__ = ["Engine", "Outcome"]
@@ -95,11 +101,8 @@ class Engine:
 
     def __init__(self, fences: FenceSet, settings: EngineSettings | None = None) -> None:
         self._settings = settings or EngineSettings()
-        self._fleet = Fleet()
-        self._records: dict[int, Record] = {}
-        self._screen = Screen(fences, self._settings)
-        self._judge = Judge(fences, self._settings)
-        self._fences = fences
+        self._books = Books(self._settings.recent_fixes)
+        self._bind(fences, {})
 
     @property
     def fences(self) -> FenceSet:
@@ -115,31 +118,33 @@ class Engine:
         """Take in a batch of fixes, of any vehicles, in the order of arrival.
 
         Returns:
-            the events that follow, and what became of each fix. A fix that is not after its
-            vehicle's last one is set aside as ``LATE`` or ``DUPLICATE``.
+            the events that follow, and what became of each fix. A late fix is judged as if it had
+            come in time, and what was said without it is corrected; it is set aside as ``LATE`` only
+            when its neighbours are not remembered any more.
         """
         reason = screen_values(batch, self._settings)
         rows = np.flatnonzero(reason == 0)
         if not len(rows):
             return Outcome((), reason)
-        codes = self._fleet.enroll(batch.vehicles)[batch.vehicle[rows]]
+        codes = self._books.fleet.enroll(batch.vehicles)[batch.vehicle[rows]]
         order = np.argsort(codes, kind="stable")
         rows, codes = rows[order], codes[order]
-        fresh = in_order(self._fleet, codes, batch, rows)
-        if fresh is not None:
-            reason[rows] = fresh
-            rows, codes = rows[fresh == 0], codes[fresh == 0]
-            if not len(rows):
-                return Outcome((), reason)
-        columns = self._screen.look(self._fleet, codes, batch, rows)
-        events: list[Event] = []
-        for group in columns.active.tolist():
-            self._judge_vehicle(columns, int(columns.starts[group]), int(columns.ends[group]), events)
-        last = columns.ends - 1
-        fleet, vehicles = self._fleet, codes[last]
-        for name in ("time_us", "lon", "lat", "speed_kmh", "heading_deg", "key"):
-            getattr(fleet, name)[vehicles] = getattr(columns, name)[last]
-        return Outcome(tuple(events), reason)
+        track = Track(
+            batch.time_us[rows],
+            batch.lon[rows],
+            batch.lat[rows],
+            batch.speed_kmh[rows],
+            batch.heading_deg[rows],
+            np.zeros(len(rows), np.uint64),
+            batch.alarm[rows],
+        )
+        news = news_of(codes, track.time_us, self._books.fleet.time_us[codes[group_starts(codes)]])
+        if news is None:
+            return Outcome(tuple(self._on_time(codes, track)), reason)
+        events = self._on_time(codes[news], track.cut(news)) if news.any() else []
+        late = ~news
+        reason[rows[late]], corrections = self._late.take_in(codes[late], track.cut(late))
+        return Outcome((*events, *corrections), reason)
 
     def advance(self, now_us: int) -> tuple[Event, ...]:
         """Fire the deadlines that passed before ``now_us`` (microseconds UTC) in silence.
@@ -148,17 +153,27 @@ class Engine:
             new events, by vehicle in the order of their first fix. When there are none, nothing
             that matters has changed.
         """
-        fleet = self._fleet
+        fleet = self._books.fleet
         events: list[Event] = []
         waiting = fleet.deadline_us[: len(fleet)] < now_us
         waiting[self._screen.unheard(fleet, now_us)] = True
         for code in np.flatnonzero(waiting).tolist():
-            record = self._records.get(code, Record())
             last = self._last_fix(code)
             if now_us <= last.time_us:
                 continue
-            events += self._judge.silence(fleet.names[code], record, last, now_us)
-            self._keep(code, record, last, now_us)
+            story, record = self._books.story(code), self._books.record(code)
+            base = story.base or record
+            trial = base.copy()
+            found = self._judge.silence(fleet.names[code], trial, last, now_us)
+            news = story.correct(trial, tuple(story.said.values()), found, tuple(base.open.values()))
+            if news:
+                story.speak(base, now_us, news)
+                record = trial
+                events += news
+            deadline_us = self._judge.deadline_us(record, last, now_us, fleet.names[code])
+            self._books.keep(code, record, deadline_us)
+            # After a look into silence the deadlines count from the last fix again when one comes.
+            fleet.watch[code] = True
         return tuple(events)
 
     def use_fences(self, fences: FenceSet) -> None:
@@ -166,108 +181,120 @@ class Engine:
 
         A visit to a fence that is gone closes with ``exit`` ``fence_removed``, one to a fence
         redrawn around the vehicle with ``fence_changed``, at the vehicle's next fix or ``advance``;
-        nothing is matched again with old positions.
+        nothing is matched again with old positions. Fixes from before the change that come after
+        it are set aside as ``LATE``.
         """
-        self._screen = Screen(fences, self._settings, self._screen.set_ids())
-        self._judge = Judge(fences, self._settings)
-        self._fences = fences
-        self._rebind()
+        self._bind(fences, self._screen.set_ids())
+        self._books.begin_memory()
 
     def positions(self) -> FixBatch:
         """The last accepted fix of every vehicle, one a vehicle."""
-        return self._fleet.last_fixes(np.flatnonzero(self._fleet.time_us[: len(self._fleet)] != NEVER_US))
+        fleet = self._books.fleet
+        return fleet.last_fixes(np.flatnonzero(fleet.time_us[: len(fleet)] != NEVER_US))
 
     def inside(self, vehicle: str) -> tuple[str, ...]:
         """Ids of the fences that the vehicle is visiting; empty when it is unknown."""
-        code = self._fleet.code(vehicle)
-        record = None if code is None else self._records.get(code)
+        code = self._books.fleet.code(vehicle)
+        record = None if code is None else self._books.records.get(code)
         if record is None:
             return ()
         return tuple(fence_id for kind, fence_id in record.open if kind is Kind.VISIT)
 
     def open_events(self) -> tuple[Event, ...]:
         """Every visit and breach that goes on, as last said."""
-        return tuple(e for code in sorted(self._records) for e in self._records[code].open.values())
+        return tuple(
+            e for code in sorted(self._books.records) for e in self._books.records[code].open.values()
+        )
 
     def snapshot(self) -> bytes:
         """Everything the engine knows, as bytes that :meth:`restore` takes; the same for the same state."""
-        return dump(self._fleet, self._records, self._screen.set_ids())
+        return dump(self._books, self._screen.set_ids())
 
     @classmethod
     def restore(cls, data: bytes, fences: FenceSet, settings: EngineSettings | None = None) -> Engine:
         """An engine that goes on where :meth:`snapshot` was taken, perhaps with other fences.
 
+        Recent fixes are not part of a snapshot: what is older than a vehicle's last fix is ``LATE``
+        at first.
+
         Raises:
             SnapshotError: the bytes are damaged or of a version this release cannot read.
         """
         engine = cls(fences, settings)
-        sets = load(data, engine._fleet, engine._records)
-        engine._screen = Screen(fences, engine._settings, sets)
-        engine._rebind()
+        engine._bind(fences, load(data, engine._books))
+        engine._books.begin_memory()
         return engine
 
-    def _rebind(self) -> None:
-        """Make every open visit to a fence that is no more due for judgement."""
-        for code, record in self._records.items():
-            if any(k is Kind.VISIT and fence_id not in self._fences for k, fence_id in record.open):
-                self._fleet.deadline_us[code] = NEVER_US
-        removed = self._screen.rekeyed()
-        fleet, n = self._fleet, len(self._fleet)
-        for old, new in removed.items():
+    def _bind(self, fences: FenceSet, sets: dict[int, tuple[str, ...]]) -> None:
+        """Work with these fences from now on; visits to fences that are no more become due."""
+        self._fences = fences
+        self._screen = Screen(fences, self._settings, sets)
+        self._judge = Judge(fences, self._settings)
+        self._teller = Teller(self._screen, self._judge)
+        self._late = Late(self._books, self._screen, self._judge, self._teller)
+        fleet, n = self._books.fleet, len(self._books.fleet)
+        for code, record in self._books.records.items():
+            if any(k is Kind.VISIT and fence_id not in fences for k, fence_id in record.open):
+                fleet.deadline_us[code] = NEVER_US
+        for old, new in self._screen.rekeyed().items():
             fleet.key[:n][fleet.key[:n] == np.uint64(old)] = np.uint64(new)
 
-    def _judge_vehicle(self, c: Columns, lo: int, hi: int, events: list[Event]) -> None:
-        """Judge one vehicle's fixes ``lo..hi`` of the sorted columns, skipping the harmless ones."""
-        fleet, code = self._fleet, int(c.codes[lo])
+    def _on_time(self, codes: npt.NDArray[np.int32], track: Track) -> list[Event]:
+        """Take in fixes that are news for their vehicles, sorted by vehicle and time."""
+        fleet = self._books.fleet
+        first = codes[group_starts(codes)]
+        before = Before(*(getattr(fleet, name)[first] for name in Before._fields))
+        c = self._screen.look(codes, track, before)
+        events: list[Event] = []
+        for group in c.active.tolist():
+            events += self._judge_vehicle(c, int(c.starts[group]), int(c.ends[group]))
+        fleet.move(codes[c.ends - 1], c.track.cut(c.ends - 1))
+        self._books.recent.add(codes, c.track)
+        return events
+
+    def _judge_vehicle(self, c: Columns, lo: int, hi: int) -> list[Event]:
+        """Judge one vehicle's fixes ``lo..hi`` of the sorted columns."""
+        code = int(c.codes[lo])
+        fleet, story = self._books.fleet, self._books.story(code)
         name = fleet.names[code]
-        record = self._records.get(code) or Record()
-        due = [lo + i for i in np.flatnonzero(c.due[lo:hi]).tolist()]
-        deadline_us, watch = int(fleet.deadline_us[code]), bool(fleet.watch[code])
-        row, fix = lo, None
-        while True:
-            while due and due[0] < row:
-                due.pop(0)
-            if not watch:
-                candidate = due[0] if due else hi
-                if deadline_us < c.time_us[hi - 1]:
-                    passed = lo + int(np.searchsorted(c.time_us[lo:hi], deadline_us, side="right"))
-                    candidate = min(candidate, max(passed, row))
-                row = candidate
-            if row >= hi:
-                break
-            prev = self._fix(c, row - 1) if row > lo else self._last_fix_or_none(code)
-            fix = self._fix(c, row)
-            events += self._judge.fix(name, record, prev, fix, self._screen.hits(c, row))
-            deadline_us = self._judge.deadline_us(record, fix, fix.time_us, name)
-            watch = record.watched
-            row += 1
-        if fix is not None:
-            self._keep(code, record, fix, fix.time_us)
-
-    def _keep(self, code: int, record: Record, last: Fix, judged_us: int) -> None:
-        """Put a judged record back, with the moment at which it has to be looked at again."""
-        if record.idle:
-            self._records.pop(code, None)
-        else:
-            self._records[code] = record
-        deadline_us = self._judge.deadline_us(record, last, judged_us, self._fleet.names[code])
-        # After a look into silence the deadlines count from the next fix, whatever that fix is like.
-        self._fleet.note(code, record, deadline_us, watch=judged_us > last.time_us)
-
-    def _fix(self, c: Columns, row: int) -> Fix:
-        fences = self._screen.fences_of(int(c.key[row]))
-        place = float(c.lon[row]), float(c.lat[row])
-        return Fix(int(c.time_us[row]), *place, float(c.speed_kmh[row]), fences, int(c.alarm[row]))
+        prev = None if fleet.time_us[code] == NEVER_US else self._last_fix(code)
+        silent_us = story.silent_us
+        record, said = story.wake(self._books.record(code))
+        row, events, judged_us = lo, list[Event](), NEVER_US if prev is None else prev.time_us
+        while said and row < hi:
+            # The first fix after a silence: judged from the state before it, and compared with
+            # what was said meanwhile.
+            story.marks.append(Mark(prev, record.copy(), story.judged_us))
+            stood, fix = tuple(record.open.values()), self._teller.fix_of(c.track, row)
+            found = self._judge.fix(name, record, prev, fix, self._screen.hits(c, row))
+            story.judged_us, prev, row = fix.time_us, fix, row + 1
+            said, doubted, judged_us = [], said, fix.time_us
+            if not self._judge.in_doubt(record, fix):
+                events += story.correct(record, doubted, found, stood)
+                continue
+            # A fix that cannot be true takes nothing back: the silence goes on.
+            assert silent_us is not None
+            base, record = record, record.copy()
+            in_silence = self._judge.silence(name, record, fix, silent_us)
+            events += story.correct(record, doubted, [*found, *in_silence], stood)
+            story.renumber(base)
+            story.base, story.silent_us, judged_us = base, silent_us, silent_us
+            story.said = {e.id: story.as_said(e) for e in in_silence}
+            if row < hi or not in_silence:
+                record, said = story.wake(record)
+                judged_us = fix.time_us
+        deadline_us = int(fleet.deadline_us[code])
+        if prev is not None and (row > lo or (fleet.watch[code] and not record.watch)):
+            deadline_us = self._judge.deadline_us(record, prev, judged_us, name)
+        told = self._teller.tell(name, record, prev, c, (row, hi), deadline_us, story.marks, story.judged_us)
+        if told.judged is not None:
+            story.judged_us = told.judged.time_us
+        self._books.keep(code, record, told.deadline_us)
+        return events + story.count_on(record, told.events)
 
     def _last_fix(self, code: int) -> Fix:
-        f = self._fleet
-        fences = self._screen.fences_of(int(f.key[code]))
-        return Fix(
-            int(f.time_us[code]), float(f.lon[code]), float(f.lat[code]), float(f.speed_kmh[code]), fences
-        )
-
-    def _last_fix_or_none(self, code: int) -> Fix | None:
-        return None if self._fleet.time_us[code] == NEVER_US else self._last_fix(code)
+        return self._teller.fix_of(self._books.fleet.last_track(np.array([code], np.int32)), 0)
 
     def __repr__(self) -> str:
-        return f"Engine({len(self._fleet)} vehicles, {len(self._records)} of them with something open)"
+        books = self._books
+        return f"Engine({len(books.fleet)} vehicles, {len(books.records)} of them with something open)"

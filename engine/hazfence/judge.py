@@ -1,9 +1,10 @@
 """The judge: one vehicle, one fix (or one silence), and what has to be said about it.
 
-You are in the core, above ``presence.py`` (when was it inside), ``rules/`` (is that a breach)
-and ``reconcile.py`` (what was said before). ``engine.py`` calls :meth:`Judge.fix` for the few
-fixes that its screen could not prove harmless, in time order a vehicle, and
-:meth:`Judge.silence` when a deadline passed without a fix. The way of a fix, in order:
+You are in the core, above ``presence.py`` (when was it inside) and ``rules/`` (is that a
+breach). ``engine.py`` calls :meth:`Judge.fix` for the few fixes that its screen could not prove
+harmless, in time order a vehicle, and :meth:`Judge.silence` when a deadline passed without a fix.
+What was said before and has to be corrected is not its business, see ``story.py``. The way of a
+fix, in order:
 
 1. can it be true at all; a suspect fix makes no verdict,
 2. presence pieces of every fence concerned: visits close and open,
@@ -26,7 +27,6 @@ import numpy as np
 
 from hazfence.events import Event, Kind, Phase, event_id, iso
 from hazfence.presence import Edge, Fix, Piece, pieces
-from hazfence.reconcile import reconcile
 from hazfence.rules.book import Params
 from hazfence.rules.catalogue import RULES
 from hazfence.rules.driving import motion, overdrive, overdrive_deadline_us, overpark, overpark_deadline_us
@@ -41,8 +41,7 @@ from hazfence.rules.terminal import BITS, alarms
 from hazfence.rules.trust import held, weigh
 from hazfence.rules.zones import closed_hours, restricted_entry
 from hazfence.settings import EngineSettings
-from hazfence.states import Trust
-from hazfence.vehicles import FOREVER_US, Record, SpeedRun, open_key
+from hazfence.vehicles import FOREVER_US, Record, SpeedRun
 from hazfence_fences import Fence, FenceKind, FenceSet
 
 __all__ = ["Judge"]
@@ -75,6 +74,13 @@ class Judge:
         self._silences, self._gaps = on[Kind.SILENT], on[Kind.COVERAGE_GAP]
         self._cries = any(on[kind] for kind in BITS)
         self._curfews = on[Kind.CURFEW]
+        # A stay in these fences has to be looked at even when no border is met.
+        self._timed_visits = frozenset(
+            f.id
+            for f in fences.fences
+            if any(self._book.possible(Kind.OVERSTAY, f, "max_min") - {None})
+            or any(self._book.possible(Kind.CURFEW, f, "hours") - {None})
+        )
 
     def fix(
         self, vehicle: str, record: Record, prev: Fix | None, fix: Fix, hits: Iterable[Fence]
@@ -91,44 +97,31 @@ class Judge:
         Returns:
             new revisions, in the order of event time.
         """
-        said, base = record.said, record.base
-        hits = tuple(hits)
-        step = self._step(vehicle, record if base is None else base, prev, fix)
-        hits, suspect = self._weighed(step, hits)
+        step = self._step(vehicle, record, prev, fix)
+        hits, suspect = self._weighed(step, tuple(hits))
         if suspect:
-            return self._doubted(record, step)
-        if base is not None:
-            record.open, record.run, record.states, record.base = base.open, base.run, base.states, None
-        stood = tuple(record.open.values())
-        found = self._judge(replace(step, record=record), hits)
-        if not said:
-            return _in_time_order(found)
-        news = self._compared(record, said, found, stood)
-        # What was retracted can still come true as long as its beginning lies ahead.
-        record.said = {
-            event.id: event
-            for event in (*said.values(), *news)
-            if event.started_us >= fix.time_us and event.phase is Phase.RETRACTED
-        }
-        return news
+            # Silence going on, but for what hearing of the vehicle settles.
+            step.was_in = self._was_in(record, step.prev)
+            self._heard(step)
+        else:
+            self._judge(step, hits)
+        return _in_time_order(step.out)
 
     def silence(self, vehicle: str, record: Record, last: Fix, now_us: int) -> list[Event]:
         """Judge that nothing came since ``last`` until ``now_us``: the vehicle stands where it was.
 
-        What is said here may be revised by the next fix. Without news the record stays as it was.
+        Args and returns as for :meth:`fix`. What is found may be contradicted by the next fix: the
+        caller keeps the record from before.
         """
-        base = record.base if record.base is not None else record.copy()
-        trial = base.copy()
-        still = held(trial, last, self._fences)
-        step = self._step(vehicle, trial, last, still._replace(time_us=now_us, silent=True))
-        step.prev = still
-        found = self._judge(step, ())
-        news = self._compared(trial, record.said, found, base.open.values())
-        if news:
-            record.said = {**record.said, **{event.id: event for event in news}}
-            record.open, record.run, record.states = trial.open, trial.run, trial.states
-            record.base = base
-        return news
+        trusted = held(record, last, self._fences)
+        step = self._step(vehicle, record, last, trusted._replace(time_us=now_us, silent=True))
+        step.prev = trusted
+        self._judge(step, ())
+        return _in_time_order(step.out)
+
+    def in_doubt(self, record: Record, last: Fix) -> bool:
+        """Whether the vehicle's last fix was suspect, so that it is still silence that is judged."""
+        return held(record, last, self._fences) is not last
 
     def deadline_us(self, record: Record, last: Fix, judged_us: int, vehicle: str = "") -> int:
         """The last moment up to which the vehicle may be silent without being judged.
@@ -181,16 +174,6 @@ class Judge:
 
         return ask
 
-    def _compared(
-        self, record: Record, said: dict[str, Event], found: list[Event], stood: Iterable[Event]
-    ) -> list[Event]:
-        """What is new in ``found``; the record goes on from the revisions really said."""
-        news = reconcile(said, found, stood)
-        last = {**said, **{event.id: event for event in news}}
-        for key, event in record.open.items():
-            record.open[key] = last.get(event.id, event)
-        return _in_time_order(news)
-
     def _step(self, vehicle: str, record: Record, prev: Fix | None, fix: Fix) -> Step:
         heard_us = None if prev is None else prev.time_us
         return Step(vehicle, record, prev, fix, heard_us, True, self._ask_of(vehicle), [], {})
@@ -206,34 +189,7 @@ class Judge:
         step.prev, step.witnessed = weighed.prev, weighed.witnessed
         return hits, weighed.suspect
 
-    def _doubted(self, record: Record, step: Step) -> list[Event]:
-        """A suspect fix is silence going on: nothing said in silence is compared with it.
-
-        What hearing of the vehicle settles (alarms, the end of being silent) holds in the record and in
-        its base alike.
-        """
-        base, said = step.record, record.said
-        stood = tuple(base.open.values())
-        step.was_in = self._was_in(base, step.prev)
-        self._heard(step)
-        settled = {event.id for event in step.out}
-        # Heard of at last: what was said about being silent is settled too, even if it never was.
-        settled |= {i for i, e in said.items() if e.kind is Kind.SILENT and e.phase is not Phase.RETRACTED}
-        news = reconcile({i: e for i, e in said.items() if i in settled}, step.out, stood)
-        if base is record:
-            return _in_time_order(news)
-        for event in news:
-            for open_now in (base.open, record.open):
-                if event.is_over:
-                    open_now.pop(open_key(event), None)
-                else:
-                    open_now[open_key(event)] = event
-        record.states = {**record.states, Trust.name: base.states[Trust.name]}
-        may_come = [e for e in news if e.phase is Phase.RETRACTED and e.started_us >= step.t1]
-        record.said = {i: e for i, e in said.items() if i not in settled} | {e.id: e for e in may_come}
-        return _in_time_order(news)
-
-    def _judge(self, step: Step, hits: tuple[Fence, ...]) -> list[Event]:
+    def _judge(self, step: Step, hits: tuple[Fence, ...]) -> None:
         """Judge one step, to a fix or through silence, from the record as it was at ``prev``."""
         step.was_in = self._was_in(step.record, step.prev)
         step.witnessed = step.witnessed and step.prev is not None and self._witnessed(step.prev, step.fix)
@@ -242,7 +198,6 @@ class Judge:
             self._speed(step)
         self._remembering(step)
         self._heard(step)
-        return step.out
 
     def _was_in(self, record: Record, prev: Fix | None) -> tuple[Fence, ...]:
         return tuple(
@@ -283,6 +238,14 @@ class Judge:
     def _presence(self, step: Step, hits: tuple[Fence, ...]) -> None:
         """Visits, and what is judged of each visit and each crossing."""
         record, prev, fix, out = step.record, step.prev, step.fix, step.out
+        if prev is not None and self._steady(record, prev, fix, hits):
+            step.steady = True
+            goes_on = [Piece(prev.time_us, fix.time_us, Edge.GOES_ON, Edge.GOES_ON, True)]
+            step.pieces = {fence.id: (fence, goes_on) for fence in fix.fences}
+            for fence in fix.fences:
+                if fence.id in self._timed_visits:
+                    self._piece(step, fence, goes_on[0], frozenset())
+            return
         concerned = {f.id: f for f in (*(prev.fences if prev else ()), *fix.fences, *hits)}
         for kind, fence_id in tuple(record.open):
             if kind is Kind.VISIT and fence_id not in concerned:
@@ -302,6 +265,13 @@ class Judge:
 
     def _witnessed(self, prev: Fix, fix: Fix) -> bool:
         return fix.time_us - prev.time_us <= self._max_gap_us and abs(fix.lon - prev.lon) <= 180.0
+
+    def _steady(self, record: Record, prev: Fix, fix: Fix, hits: tuple[Fence, ...]) -> bool:
+        """Whether it stayed in the fences it was in, none of which ever is out of force."""
+        if hits or prev.fences != fix.fences or any(f.timed or f.thin for f in fix.fences):
+            return False
+        visiting = [fence_id for kind, fence_id in record.open if kind is Kind.VISIT]
+        return len(visiting) == len(fix.fences) and all(f.id in visiting for f in fix.fences)
 
     def _piece(self, step: Step, fence: Fence, piece: Piece, touched: frozenset[str]) -> None:
         """Open, carry on and close the visit that a piece of presence belongs to."""

@@ -4,8 +4,9 @@ You are in the core, between ``engine.py`` and the index (``FenceSet.locate``). 
 the judge when the set of fences covering it differs from that of the vehicle's last fix, when
 the segment to it touches a thin fence, or when its speed is over the lowest limit of its set.
 Rules that are switched on add their own conditions: standing turned to moving or back, a gap in
-time, a jump, an alarm bit. Deadlines and running things are the engine's to watch. The screen may call a harmless fix due,
-never the other way round: it ignores schedules, for instance, which only make fences do less.
+time, a jump, an alarm bit. Deadlines and running things are the engine's to watch. The screen may
+call a harmless fix due, never the other way round: it ignores schedules, for instance, which only
+make fences do less.
 A set of fences is a 64-bit key (the sum of its fences' keys, see ``hazfence_fences``), so
 comparing sets is comparing integers; what a key stands for is looked up once and remembered.
 """
@@ -13,37 +14,63 @@ comparing sets is comparing integers; what a key stands for is looked up once an
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from hazfence.clean import Reason
-from hazfence.fixes import FixBatch
+from hazfence.presence import Fix
+from hazfence.recent import Track
 from hazfence.rules.driving import STAND_KMH, STAND_M, apart2_m2
 from hazfence.rules.terminal import BITS
 from hazfence.settings import EngineSettings
-from hazfence.vehicles import NEVER_US, Fleet
+from hazfence.vehicles import NEVER_US, Fleet, Record
 from hazfence_fences import Fence, FenceKind, FenceSet
 
-__all__ = ["Columns", "Screen", "in_order"]
+__all__ = ["Before", "Columns", "Screen", "group_starts", "news_of"]
 
 _Ints = npt.NDArray[np.int64]
 _T = TypeVar("_T", bound=np.generic)
 
 
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """Accepted fixes sorted by vehicle and time, with what the screen found; all of shape (n,).
+class Before(NamedTuple):
+    """The state of each vehicle before a batch, one row a vehicle: last fix, and what it waits for."""
+
+    time_us: _Ints
+    lon: npt.NDArray[np.float64]
+    lat: npt.NDArray[np.float64]
+    key: npt.NDArray[np.uint64]
+    deadline_us: _Ints
+    watch: npt.NDArray[np.bool_]
+    speed_kmh: npt.NDArray[np.float32]
+    motion: npt.NDArray[np.int8]
+
+    @classmethod
+    def of(cls, prev: Fix | None, record: Record, deadline_us: int) -> Before:
+        """The state of one vehicle."""
+        time_us, lon, lat = (NEVER_US, np.nan, np.nan) if prev is None else prev[:3]
+        key = 0 if prev is None else sum(f.key for f in prev.fences) % 2**64
+        return cls(
+            np.array([time_us], np.int64),
+            np.array([lon]),
+            np.array([lat]),
+            np.array([key], np.uint64),
+            np.array([deadline_us], np.int64),
+            np.array([record.watch]),
+            np.array([np.nan if prev is None else prev.speed_kmh], np.float32),
+            np.array([record.motion], np.int8),
+        )
+
+
+class Columns(NamedTuple):
+    """Accepted fixes sorted by vehicle and time, with what the screen found.
 
     Attributes:
-        codes: int32, engine's vehicle codes, in groups.
+        codes: int32, shape (n,), engine's vehicle codes, in groups.
         starts, ends: int64, shape (g,), the rows of each vehicle's group.
-        key: uint64, set of fences covering the fix.
-        due: bool, True where the fix must be judged.
+        track: the fixes, columns of shape (n,).
+        due: bool, shape (n,), True where the fix must be judged.
         active: int64, indexes of the groups in which something must be judged.
-        alarm: uint32, alarm bits as sent.
         hit_rows, hit_fences: pairs of row and fence index where a segment touches a thin fence,
             sorted by row.
     """
@@ -51,13 +78,7 @@ class Columns:
     codes: npt.NDArray[np.int32]
     starts: _Ints
     ends: _Ints
-    time_us: _Ints
-    lon: npt.NDArray[np.float64]
-    lat: npt.NDArray[np.float64]
-    speed_kmh: npt.NDArray[np.float32]
-    heading_deg: npt.NDArray[np.float32]
-    alarm: npt.NDArray[np.uint32]
-    key: npt.NDArray[np.uint64]
+    track: Track
     due: npt.NDArray[np.bool_]
     active: _Ints
     hit_rows: _Ints
@@ -69,39 +90,34 @@ def group_starts(codes: npt.NDArray[np.int32]) -> _Ints:
     return np.flatnonzero(np.concatenate(([True], codes[1:] != codes[:-1])))
 
 
-def in_order(
-    fleet: Fleet, codes: npt.NDArray[np.int32], batch: FixBatch, rows: _Ints
-) -> npt.NDArray[np.uint8] | None:
-    """Which fixes are news for their vehicle: later than every accepted one before.
+def news_of(
+    codes: npt.NDArray[np.int32], time_us: _Ints, last_us: npt.NDArray[np.int64]
+) -> npt.NDArray[np.bool_] | None:
+    """Which fixes are news for their vehicle: later than every one before them.
 
     Args:
         codes: engine's vehicle codes, sorted; within a vehicle in order of arrival.
-        rows: the fixes' rows in ``batch``.
+        time_us: of the fixes.
+        last_us: of each vehicle's last accepted fix, one a group of ``codes``.
 
     Returns:
-        None when all are, else a ``Reason`` for each (0, ``DUPLICATE`` or ``LATE``).
+        bool, shape (n,); None when all are.
     """
-    time_us = batch.time_us[rows]
     starts = group_starts(codes)
-    before = np.empty_like(time_us)
-    before[1:] = time_us[:-1]
-    before[starts] = fleet.time_us[codes[starts]]
-    stale = time_us <= before
-    if not stale.any():
+    before = _shifted(time_us, starts, last_us)
+    if (time_us > before).all():
         return None
-    reason = np.zeros(len(rows), np.uint8)
-    ends = np.append(starts[1:], len(rows))
-    # Few vehicles have disorder; those are walked fix by fix, the rest keep their zeros.
-    for group in np.flatnonzero(np.logical_or.reduceat(stale, starts)).tolist():
-        code = int(codes[starts[group]])
-        last = (int(fleet.time_us[code]), float(fleet.lon[code]), float(fleet.lat[code]))
+    news = np.ones(len(time_us), np.bool_)
+    ends = np.append(starts[1:], len(time_us))
+    # Few vehicles have disorder; those are walked fix by fix, the rest stay as they are.
+    for group in np.flatnonzero(np.logical_or.reduceat(time_us <= before, starts)).tolist():
+        newest = int(last_us[group])
         for i in range(int(starts[group]), int(ends[group])):
-            fix = (int(time_us[i]), float(batch.lon[rows[i]]), float(batch.lat[rows[i]]))
-            if fix[0] > last[0]:
-                last = fix
+            if time_us[i] > newest:
+                newest = int(time_us[i])
             else:
-                reason[i] = Reason.DUPLICATE if fix == last else Reason.LATE
-    return reason
+                news[i] = False
+    return news
 
 
 class Screen:
@@ -160,53 +176,46 @@ class Screen:
         lo, hi = np.searchsorted(c.hit_rows, (row, row + 1))
         return [self._fences[int(i)] for i in c.hit_fences[lo:hi]]
 
-    def look(self, fleet: Fleet, codes: npt.NDArray[np.int32], batch: FixBatch, rows: _Ints) -> Columns:
+    def look(
+        self, codes: npt.NDArray[np.int32], track: Track, before: Before, *, located: bool = False
+    ) -> Columns:
         """Locate every fix and say which ones are due.
 
         Args:
-            fleet: the last fix of every vehicle.
             codes: engine's vehicle codes of the fixes, sorted, in time order within a vehicle.
-            batch: where the fixes lie.
-            rows: their rows in ``batch``.
+            track: the fixes; the column ``key`` is computed here unless ``located``.
+            before: each vehicle's state before its first fix here, one row a group of ``codes``.
+            located: True when ``track.key`` holds already what these fences say.
         """
-        time_us, lon, lat = batch.time_us[rows], batch.lon[rows], batch.lat[rows]
-        speed_kmh = batch.speed_kmh[rows]
         starts = group_starts(codes)
-        ends = np.append(starts[1:], len(rows))
-        first = codes[starts]
+        ends = np.append(starts[1:], len(codes))
+        if not located:
+            track = track._replace(key=self.locate(track.lon, track.lat))
+        key_before = _shifted(track.key, starts, before.key)
+        due = track.key != key_before
 
-        key = self._locate(lon, lat)
-        key_before = _shifted(key, starts, fleet.key[first])
-        due = key != key_before
-
-        hit_rows, hit_fences = self._touched(fleet, first, starts, time_us, lon, lat)
-        due[self._telling(hit_rows, hit_fences, key, key_before)] = True
-        with np.errstate(invalid="ignore"):
-            due |= speed_kmh > self._limit_of(key) + self._margin_kmh
-        alarm = batch.alarm[rows]
+        hit_rows, hit_fences = self._touched(track, starts, before)
+        due[self._telling(hit_rows, hit_fences, track.key, key_before)] = True
+        due |= self.too_fast(track)
         if self._alarm_bits:
-            due |= (alarm & np.uint32(self._alarm_bits)) != 0
+            due |= (track.alarm & np.uint32(self._alarm_bits)) != 0
         if self._motion or self._doubts is not None or self._gap_us is not None:
-            due |= self._stirring(fleet, first, starts, time_us, lon, lat, speed_kmh)
-
+            due |= self._stirring(track, starts, before)
         active = np.logical_or.reduceat(due, starts)
-        active |= fleet.watch[first] | (fleet.deadline_us[first] < time_us[ends - 1])
-        return Columns(
-            codes=codes,
-            starts=starts,
-            ends=ends,
-            time_us=time_us,
-            lon=lon,
-            lat=lat,
-            speed_kmh=speed_kmh,
-            heading_deg=batch.heading_deg[rows],
-            alarm=alarm,
-            key=key,
-            due=due,
-            active=np.flatnonzero(active),
-            hit_rows=hit_rows,
-            hit_fences=hit_fences,
-        )
+        active |= before.watch | (before.deadline_us < track.time_us[ends - 1])
+        return Columns(codes, starts, ends, track, due, np.flatnonzero(active), hit_rows, hit_fences)
+
+    def too_fast(self, track: Track) -> npt.NDArray[np.bool_]:
+        """bool, shape (n,): fixes over the lowest limit of their set, whatever the hour."""
+        with np.errstate(invalid="ignore"):
+            return track.speed_kmh > self._limit_of(track.key) + self._margin_kmh
+
+    def touches(self, a: Track, b: Track) -> npt.NDArray[np.bool_]:
+        """bool, shape (n,): segments from a fix of ``a`` to that of ``b`` that may tell something."""
+        found = np.zeros(len(a.time_us), np.bool_)
+        rows, fences = self._fences.segment_hits(a.lon, a.lat, b.lon, b.lat)
+        found[self._telling(rows, fences, b.key, a.key)] = True
+        return found
 
     def _learn(self, key: int, members: tuple[Fence, ...]) -> None:
         self._sets[key] = members
@@ -240,46 +249,76 @@ class Screen:
         # A fix in doubt may lie outside while the one that is held lies inside.
         return at[inside[where] | fleet.watch[at]]
 
-    def _stirring(
-        self,
-        fleet: Fleet,
-        first: npt.NDArray[np.int32],
-        starts: _Ints,
-        time_us: _Ints,
-        lon: npt.NDArray[np.float64],
-        lat: npt.NDArray[np.float64],
-        speed_kmh: npt.NDArray[np.float32],
-    ) -> npt.NDArray[np.bool_]:
+    def _stirring(self, track: Track, starts: _Ints, before: Before) -> npt.NDArray[np.bool_]:
         """Fixes that stand after moving or move after standing, come late, or cannot be true."""
-        time_before = _shifted(time_us, starts, fleet.time_us[first])
+        time_before = _shifted(track.time_us, starts, before.time_us)
         known = time_before != NEVER_US
-        due = np.zeros(len(lon), np.bool_)
+        due = np.zeros(len(known), np.bool_)
         if self._gap_us is not None:
-            due |= known & (time_before < time_us - self._gap_us)
+            due |= known & (time_before < track.time_us - self._gap_us)
         if not self._motion and self._doubts is None:
             return due
-        lon_before = _shifted(lon, starts, fleet.lon[first])
-        lat_before = _shifted(lat, starts, fleet.lat[first])
+        lon_before = _shifted(track.lon, starts, before.lon)
+        lat_before = _shifted(track.lat, starts, before.lat)
         with np.errstate(invalid="ignore", over="ignore"):
-            apart2 = apart2_m2(lon_before, lat_before, lon, lat)
+            apart2 = apart2_m2(lon_before, lat_before, track.lon, track.lat)
             if self._motion:
-                displaced = apart2 > STAND_M * STAND_M
-                moving = np.where(np.isnan(speed_kmh), displaced, speed_kmh > STAND_KMH)
+                moving, displaced = self._moving(track, apart2)
                 state = moving.astype(np.int8) + np.int8(1)
-                due |= state != _shifted(state, starts, fleet.motion[first])
+                due |= state != _shifted(state, starts, before.motion)
                 due |= displaced & ~moving
             if self._doubts is not None:
-                max_mps, slack_m, over_mps, frozen_kmh = self._doubts
-                seconds = (time_us - time_before) / 1e6
-                speed_before = _shifted(speed_kmh, starts, fleet.speed_kmh[first])
-                fastest = np.maximum(speed_before, speed_kmh) * (1.5 / 3.6) + over_mps
-                # A hair less than the rule itself asks for: the rule decides.
-                reach = np.minimum(np.where(np.isnan(fastest), np.inf, fastest), max_mps)
-                # Beyond SPOOF_WITHIN_S this calls more due than need be: gaps, which are few.
-                reach = (reach * seconds + slack_m) * 0.9999
-                due |= known & (apart2 > reach * reach)
-                due |= known & (lon == lon_before) & (lat == lat_before) & (speed_kmh > frozen_kmh)
+                speed_before = _shifted(track.speed_kmh, starts, before.speed_kmh)
+                seconds = (track.time_us - time_before) / 1e6
+                due |= known & self._doubtful(track, apart2, seconds, speed_before)
+                frozen = (track.lon == lon_before) & (track.lat == lat_before)
+                due |= known & frozen & (track.speed_kmh > self._doubts[3])
         return due
+
+    def stirs_between(self, a: Track, fix: Track, b: Track) -> npt.NDArray[np.bool_]:
+        """bool, shape (n,): fixes between those of ``a`` and ``b`` that rules may have to see."""
+        found: npt.NDArray[np.bool_] = (fix.alarm & np.uint32(self._alarm_bits)) != 0
+        if not self._motion and self._doubts is None:
+            return found
+        with np.errstate(invalid="ignore", over="ignore"):
+            for one, other in ((a, fix), (fix, b)):
+                apart2 = apart2_m2(one.lon, one.lat, other.lon, other.lat)
+                if self._motion:
+                    moving, displaced = self._moving(other, apart2)
+                    # Where a speed is unknown, what it was before depends on more than these fixes.
+                    found |= np.isnan(one.speed_kmh) | np.isnan(other.speed_kmh)
+                    found |= (moving != (one.speed_kmh > STAND_KMH)) | (displaced & ~moving)
+                if self._doubts is not None:
+                    seconds = (other.time_us - one.time_us) / 1e6
+                    found |= self._doubtful(other, apart2, seconds, one.speed_kmh)
+                    frozen = (other.lon == one.lon) & (other.lat == one.lat)
+                    found |= frozen & (other.speed_kmh > self._doubts[3])
+        return found
+
+    @staticmethod
+    def _moving(
+        track: Track, apart2: npt.NDArray[np.float64]
+    ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+        """Whether each fix moves, and whether it is elsewhere than the fix before; see ``rules.driving``."""
+        displaced = apart2 > STAND_M * STAND_M
+        return np.where(np.isnan(track.speed_kmh), displaced, track.speed_kmh > STAND_KMH), displaced
+
+    def _doubtful(
+        self,
+        track: Track,
+        apart2: npt.NDArray[np.float64],
+        seconds: npt.NDArray[np.float64],
+        speed_before: npt.NDArray[np.float32],
+    ) -> npt.NDArray[np.bool_]:
+        """Fixes that may be too far from the one before; see ``rules.trust``."""
+        assert self._doubts is not None
+        max_mps, slack_m, over_mps, _ = self._doubts
+        fastest = np.maximum(speed_before, track.speed_kmh) * (1.5 / 3.6) + over_mps
+        # A hair less than the rule itself asks for: the rule decides. Where speeds tell nothing any
+        # more, after a minute, this calls more due than need be; such gaps are few.
+        reach = np.minimum(np.where(np.isnan(fastest), np.inf, fastest), max_mps)
+        reach = (reach * seconds + slack_m) * 0.9999
+        return np.asarray(apart2 > reach * reach)
 
     def _doubt_limits(self) -> tuple[float, float, float, float] | None:
         """The strictest numbers of ``gnss_suspect``, in m/s, m, m/s and km/h; None when it is off."""
@@ -302,7 +341,7 @@ class Screen:
         values = [v for f in (None, *self._fences) for v in self._book.possible(rule, f, parameter)]
         return round(min(values) * unit_us) if values else None
 
-    def _locate(self, lon: npt.NDArray[np.float64], lat: npt.NDArray[np.float64]) -> npt.NDArray[np.uint64]:
+    def locate(self, lon: npt.NDArray[np.float64], lat: npt.NDArray[np.float64]) -> npt.NDArray[np.uint64]:
         """The set key of every fix; sets never met before are looked up and remembered."""
         located = self._fences.locate(lon, lat)
         key = located.keys
@@ -320,21 +359,14 @@ class Screen:
         limits = np.array([self._limits[k] for k in key[heads].tolist()])
         return np.repeat(limits, np.diff(np.append(heads, len(key))))
 
-    def _touched(
-        self,
-        fleet: Fleet,
-        first: npt.NDArray[np.int32],
-        starts: _Ints,
-        time_us: _Ints,
-        lon: npt.NDArray[np.float64],
-        lat: npt.NDArray[np.float64],
-    ) -> tuple[_Ints, npt.NDArray[np.int32]]:
+    def _touched(self, track: Track, starts: _Ints, before: Before) -> tuple[_Ints, npt.NDArray[np.int32]]:
         """Pairs of (row, thin fence) for segments that two fixes near enough in time witness."""
-        time_before = _shifted(time_us, starts, fleet.time_us[first])
-        lon_before = _shifted(lon, starts, fleet.lon[first])
-        lat_before = _shifted(lat, starts, fleet.lat[first])
+        lon, lat = track.lon, track.lat
+        time_before = _shifted(track.time_us, starts, before.time_us)
+        lon_before = _shifted(lon, starts, before.lon)
+        lat_before = _shifted(lat, starts, before.lat)
         with np.errstate(invalid="ignore"):
-            witnessed = (time_before != NEVER_US) & (time_before >= time_us - self._max_gap_us)
+            witnessed = (time_before != NEVER_US) & (time_before >= track.time_us - self._max_gap_us)
             witnessed &= np.abs(lon - lon_before) <= 180.0
         at = np.flatnonzero(witnessed)
         if len(at) == len(lon):

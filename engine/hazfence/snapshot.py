@@ -18,9 +18,11 @@ from typing import Any
 
 import numpy as np
 
+from hazfence.books import Books
 from hazfence.events import Event
 from hazfence.states import from_json, to_json
-from hazfence.vehicles import Fleet, Record, SpeedRun, open_key
+from hazfence.story import Correction, Story
+from hazfence.vehicles import Record, SpeedRun, open_key
 
 __all__ = ["SnapshotError", "dump", "load"]
 
@@ -34,8 +36,9 @@ class SnapshotError(ValueError):
     """The bytes are no snapshot, are damaged, or are of a version this release cannot read."""
 
 
-def dump(fleet: Fleet, records: dict[int, Record], sets: dict[int, tuple[str, ...]]) -> bytes:
-    """Fleet, records and the sets in use, as bytes."""
+def dump(books: Books, sets: dict[int, tuple[str, ...]]) -> bytes:
+    """Fleet, records, what of the stories must outlive a restart, and the sets in use, as bytes."""
+    fleet, records, stories = books.fleet, books.records, books.stories
     columns = fleet.columns()
     used = np.unique(columns["key"]).tolist()
     header = {
@@ -43,6 +46,9 @@ def dump(fleet: Fleet, records: dict[int, Record], sets: dict[int, tuple[str, ..
         "columns": {name: str(column.dtype.newbyteorder("<").str) for name, column in columns.items()},
         "sets": {str(key): sets[key] for key in used if key},
         "records": {str(code): _record_json(records[code]) for code in sorted(records)},
+        "stories": {
+            str(code): _story_json(story) for code, story in sorted(stories.items()) if story.worth_keeping
+        },
     }
     text = json.dumps(header, ensure_ascii=True, separators=(",", ":")).encode()
     body = b"".join(c.astype(c.dtype.newbyteorder("<"), copy=False).tobytes() for c in columns.values())
@@ -50,8 +56,8 @@ def dump(fleet: Fleet, records: dict[int, Record], sets: dict[int, tuple[str, ..
     return _HEAD.pack(MAGIC, VERSION, zlib.crc32(packed)) + packed
 
 
-def load(data: bytes, fleet: Fleet, records: dict[int, Record]) -> dict[int, tuple[str, ...]]:
-    """Fill an empty fleet and empty records from a snapshot; returns the sets in use.
+def load(data: bytes, books: Books) -> dict[int, tuple[str, ...]]:
+    """Fill empty books from a snapshot; returns the sets in use.
 
     Raises:
         SnapshotError: see there.
@@ -75,9 +81,11 @@ def load(data: bytes, fleet: Fleet, records: dict[int, Record]) -> dict[int, tup
         size = np.dtype(dtype).itemsize * len(header["names"])
         columns[name] = np.frombuffer(raw[at : at + size], dtype)
         at += size
-    fleet.restore(header["names"], columns)
+    books.fleet.restore(header["names"], columns)
     for code, record in header["records"].items():
-        records[int(code)] = _record(record)
+        books.records[int(code)] = _record(record)
+    for code, story in header["stories"].items():
+        books.stories[int(code)] = _story(story)
     return {int(key): tuple(ids) for key, ids in header["sets"].items()}
 
 
@@ -86,19 +94,33 @@ def _record_json(record: Record) -> dict[str, Any]:
     return {
         "open": [event.to_json() for event in record.open.values()],
         "run": None if run is None else {name: getattr(run, name) for name in SpeedRun.__slots__},
-        "base": None if record.base is None else _record_json(record.base),
-        "said": [event.to_json() for event in record.said.values()],
         "states": to_json(record.states),
     }
 
 
 def _record(data: dict[str, Any]) -> Record:
     events = [Event.from_json(e) for e in data["open"]]
-    said = [Event.from_json(e) for e in data["said"]]
     return Record(
         open={open_key(e): e for e in events},
         run=None if data["run"] is None else SpeedRun(**data["run"]),
-        base=None if data["base"] is None else _record(data["base"]),
-        said={e.id: e for e in said},
         states=from_json(data.get("states", {})),
+    )
+
+
+def _story_json(story: Story) -> dict[str, Any]:
+    return {
+        "base": None if story.base is None else _record_json(story.base),
+        "silent_us": story.silent_us,
+        "said": [event.to_json() for event in story.said.values()],
+        "corrections": {event_id: list(c) for event_id, c in story.corrections.items()},
+    }
+
+
+def _story(data: dict[str, Any]) -> Story:
+    said = [Event.from_json(e) for e in data["said"]]
+    return Story(
+        base=None if data["base"] is None else _record(data["base"]),
+        silent_us=data["silent_us"],
+        said={e.id: e for e in said},
+        corrections={event_id: Correction(*c) for event_id, c in data["corrections"].items()},
     )

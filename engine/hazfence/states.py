@@ -56,12 +56,14 @@ class Drive(State):
         since_us: the first moving fix after the last rest; None when nothing is known.
         rest_us: since when it has not been driving; None while it drives.
         past: (first, last) moments of the stretches before, as far as the last 24 h need them.
+        limits: (part, moment at which driving on reaches that limit), for this stretch.
     """
 
     name: ClassVar[str] = "drive"
     since_us: int | None
     rest_us: int | None
     past: tuple[tuple[int, int], ...] = ()
+    limits: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

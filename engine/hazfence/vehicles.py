@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from hazfence.events import Event, Kind
 from hazfence.fixes import FixBatch
+from hazfence.recent import Track
 from hazfence.states import Motion, State
 
 __all__ = ["FOREVER_US", "NEVER_US", "Fleet", "Record", "SpeedRun", "open_key"]
@@ -48,54 +49,50 @@ class Record:
     Attributes:
         open: every visit and breach that goes on, by kind and fence.
         run: the overspeed that goes on, long enough to be an event or not yet.
-        base: the record as it was at the last fix, kept from the moment on at which something
-            was said in silence; the next fix is judged from here.
-        said: the last revision of each event said in silence since ``base``, and of each one
-            that was retracted and may yet come true (its beginning still lies ahead).
         states: what each rule with a memory remembers, by its name.
     """
 
     open: dict[tuple[Kind, str], Event] = field(default_factory=dict)
     run: SpeedRun | None = None
-    base: Record | None = None
-    said: dict[str, Event] = field(default_factory=dict)
     states: dict[str, State] = field(default_factory=dict)
 
     @property
     def idle(self) -> bool:
         """True when there is nothing to remember."""
-        return (
-            not self.open and self.run is None and self.base is None and not self.said and not self.states
-        )
+        return not self.open and self.run is None and not self.states
 
     @property
-    def watched(self) -> bool:
-        """True while every fix of the vehicle must be judged.
+    def watch(self) -> bool:
+        """True while every fix of the vehicle must be judged, however harmless it looks.
 
-        What was said in silence must be compared at the next fix, whatever that fix is like; an alarm
-        ends with the first fix that does not repeat it.
+        An alarm, for one, ends with the first fix that does not repeat it.
         """
         return (
             self.run is not None
-            or self.base is not None
             or any(state.watch for state in self.states.values())
             or any(kind in _ALARMS for kind, _ in self.open)
         )
+
+    @property
+    def motion(self) -> int:
+        """What is known of its motion: 0 nothing, 1 it stands, 2 it moves."""
+        motion = self.states.get(Motion.name)
+        return 0 if not isinstance(motion, Motion) else 2 if motion.moving else 1
 
     def copy(self) -> Record:
         """A copy that can be judged on without touching this one (events are frozen)."""
         run = self.run
         if run is not None:
             run = SpeedRun(**{name: getattr(run, name) for name in SpeedRun.__slots__})
-        return Record(dict(self.open), run, states=dict(self.states))
+        return Record(dict(self.open), run, dict(self.states))
+
+
+_ALARMS = (Kind.EMERGENCY, Kind.COLLISION, Kind.ROLLOVER)
 
 
 def open_key(event: Event) -> tuple[Kind, str]:
     """Under which key an event that goes on lies in :attr:`Record.open`."""
     return event.kind, str(event.detail.get("part") or event.fence_id or "")
-
-
-_ALARMS = (Kind.EMERGENCY, Kind.COLLISION, Kind.ROLLOVER)
 
 
 class Fleet:
@@ -107,8 +104,11 @@ class Fleet:
         key: uint64, the set of fences covering the last fix (geometry alone, whatever the hour).
         deadline_us: int64, the next moment at which the vehicle must be judged without a fix.
         watch: bool, True while every fix of the vehicle must be judged.
+        alarm: uint32, alarm bits of the last fix.
         motion: int8, what the record knows of its motion: 0 nothing, 1 stands, 2 moves.
         hushed: bool, True when it was said already that the vehicle is silent.
+        forgotten_us: the moment up to which fixes may have been forgotten; all after it are in
+            ``Recent``.
     """
 
     _COLUMNS: tuple[tuple[str, type, float], ...] = (
@@ -120,9 +120,14 @@ class Fleet:
         ("key", np.uint64, 0),
         ("deadline_us", np.int64, FOREVER_US),
         ("watch", np.bool_, False),
+        ("alarm", np.uint32, 0),
         ("motion", np.int8, 0),
         ("hushed", np.bool_, False),
+        ("forgotten_us", np.int64, NEVER_US),
     )
+
+    #: What is forgotten is known only where the memory is.
+    _KEPT = tuple(name for name, _, _ in _COLUMNS if name != "forgotten_us")
 
     time_us: npt.NDArray[np.int64]
     lon: npt.NDArray[np.float64]
@@ -132,8 +137,10 @@ class Fleet:
     key: npt.NDArray[np.uint64]
     deadline_us: npt.NDArray[np.int64]
     watch: npt.NDArray[np.bool_]
+    alarm: npt.NDArray[np.uint32]
     motion: npt.NDArray[np.int8]
     hushed: npt.NDArray[np.bool_]
+    forgotten_us: npt.NDArray[np.int64]
 
     def __init__(self) -> None:
         self.names: list[str] = []
@@ -166,28 +173,40 @@ class Fleet:
                 setattr(self, column, grown)
         return codes
 
-    def note(self, code: int, record: Record, deadline_us: int, *, watch: bool = False) -> None:
-        """Write down what the screen has to know of a judged record.
-
-        Args:
-            watch: judge the next fix even if the record does not ask for it.
-        """
-        motion = record.states.get(Motion.name)
-        self.deadline_us[code] = deadline_us
-        self.watch[code] = watch or record.watched
-        self.motion[code] = 0 if not isinstance(motion, Motion) else 2 if motion.moving else 1
-        self.hushed[code] = any(kind is Kind.SILENT for kind, _ in record.open)
-
     def columns(self) -> dict[str, npt.NDArray[np.generic]]:
-        """The columns, cut to the vehicles that exist."""
-        return {name: getattr(self, name)[: len(self)] for name, _, _ in self._COLUMNS}
+        """The columns that outlast a restart, cut to the vehicles that exist."""
+        return {name: getattr(self, name)[: len(self)] for name in self._KEPT}
 
     def restore(self, names: list[str], columns: dict[str, npt.NDArray[np.generic]]) -> None:
         """Take over names and columns as :meth:`columns` gave them."""
         self.enroll(tuple(names))
-        for name, _, _ in self._COLUMNS:
-            if name in columns:
+        for name in self._KEPT:
+            if name in columns:  # not all were known to every release
                 getattr(self, name)[: len(names)] = columns[name]
+
+    def note(self, code: int, record: Record, deadline_us: int) -> None:
+        """Write down what the screen has to know of a judged record."""
+        self.deadline_us[code] = deadline_us
+        self.watch[code] = record.watch
+        self.motion[code] = record.motion
+        self.hushed[code] = any(kind is Kind.SILENT for kind, _ in record.open)
+
+    def last_track(self, codes: npt.NDArray[np.int32]) -> Track:
+        """The last fix of each of the given vehicles, as columns."""
+        return Track(
+            self.time_us[codes],
+            self.lon[codes],
+            self.lat[codes],
+            self.speed_kmh[codes],
+            self.heading_deg[codes],
+            self.key[codes],
+            self.alarm[codes],
+        )
+
+    def move(self, codes: npt.NDArray[np.int32], last: Track) -> None:
+        """Note the last fix of each of the given vehicles."""
+        for name, column in zip(Track._fields, last, strict=True):
+            getattr(self, name)[codes] = column
 
     def last_fixes(self, codes: npt.NDArray[np.intp]) -> FixBatch:
         """The last fix of each of the given vehicles, one a vehicle."""

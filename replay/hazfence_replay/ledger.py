@@ -8,8 +8,9 @@ compare. Next rooms: ``compare.py`` (rows against planted truth), ``map/`` (rows
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from hazfence.events import Event, Phase, iso
 
@@ -53,6 +54,7 @@ class BreachRow:
         kind, vehicle, fence_id: what, who and where.
         started_us, ended_us: microseconds UTC; ``ended_us`` None while it goes on.
         lon, lat: degrees WGS-84, where it began.
+        detail: what the verdict rests on, as in the event.
     """
 
     id: str
@@ -63,6 +65,7 @@ class BreachRow:
     ended_us: int | None
     lon: float
     lat: float
+    detail: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 def latest(events: Iterable[Event]) -> list[Event]:
@@ -86,7 +89,17 @@ def visit_rows(events: Iterable[Event]) -> list[VisitRow]:
 def breach_rows(events: Iterable[Event]) -> list[BreachRow]:
     """The breaches among the events, one row each, by time of their beginning."""
     return [
-        BreachRow(e.id, str(e.kind), e.vehicle, e.fence_id or "", e.started_us, e.ended_us, e.lon, e.lat)
+        BreachRow(
+            id=e.id,
+            kind=str(e.kind),
+            vehicle=e.vehicle,
+            fence_id=e.fence_id or "",
+            started_us=e.started_us,
+            ended_us=e.ended_us,
+            lon=e.lon,
+            lat=e.lat,
+            detail=e.detail,
+        )
         for e in latest(events)
         if not e.is_visit
     ]

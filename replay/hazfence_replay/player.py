@@ -9,44 +9,20 @@ has come. Next room: ``ledger.py``, which turns the events into rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterable, Iterator
 
 import numpy as np
-import numpy.typing as npt
 
+from hazfence.engine import Engine
 from hazfence.events import Event
 from hazfence.fixes import FixBatch
 
-__all__ = ["Replayable", "replay"]
-
-
-class Outcome(Protocol):
-    """What the player needs of what ``Engine.process`` returns."""
-
-    @property
-    def accepted(self) -> npt.NDArray[np.bool_]:
-        """bool[n], True where the fix was used."""
-        ...
-
-    def __iter__(self) -> Iterator[Event]: ...
-
-
-class Replayable(Protocol):
-    """The two calls of ``hazfence.engine.Engine`` that a replay makes."""
-
-    def process(self, batch: FixBatch) -> Any:
-        """Take a batch; see ``hazfence.engine.Engine.process``."""
-        ...
-
-    def advance(self, now_us: int) -> Sequence[Event]:
-        """Let deadlines up to ``now_us`` fire; see ``hazfence.engine.Engine.advance``."""
-        ...
+__all__ = ["replay"]
 
 
 def replay(
     batches: Iterable[FixBatch],
-    engine: Replayable,
+    engine: Engine,
     *,
     since: int | None = None,
     until: int | None = None,
@@ -74,7 +50,7 @@ def replay(
             continue
         outcome = engine.process(batch)
         yield from outcome
-        times = batch.time_us[np.asarray(outcome.accepted, dtype=np.bool_)]
+        times = batch.time_us[outcome.accepted]
         if len(times):
             # A refused fix (a clock in 2099) must not move anyone's deadline.
             latest_us = int(times.max())

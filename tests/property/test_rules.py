@@ -3,8 +3,6 @@ whether the screen lets the judge rest or not."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +15,7 @@ from hazfence.screen import Columns, Screen
 
 from .rule_world import RULE_WORLD, rule_batch, rule_settings, walks
 from .test_engine import by_vehicle, fold, same
+from .test_late import cut
 
 BOOKS = [rule_settings(), rule_settings(gnss_suspect={"max_kmh": 120, "frozen_s": 20})]
 books = pytest.mark.parametrize("settings", BOOKS, ids=["trusting", "doubting"])
@@ -70,11 +69,10 @@ def test_silence_noticed_early_changes_nothing_that_stands(
 class Sleepless(Screen):
     """Calls every fix due."""
 
-    def look(self, *args: Any) -> Columns:
-        columns = super().look(*args)
-        return replace(
-            columns, due=np.ones_like(columns.due), active=np.arange(len(columns.starts), dtype=np.int64)
-        )
+    def look(self, *args: Any, **kwargs: Any) -> Columns:
+        columns = super().look(*args, **kwargs)
+        groups = np.arange(len(columns.starts), dtype=np.int64)
+        return columns._replace(due=np.ones_like(columns.due), active=groups)
 
 
 @books
@@ -84,9 +82,24 @@ def test_the_screen_lets_the_judge_rest_only_where_nothing_happens(
 ) -> None:
     _, rested = run(track, settings)
     engine = Engine(RULE_WORLD, settings)
-    engine._screen = Sleepless(RULE_WORLD, settings)
+    engine._screen.__class__ = Sleepless
     assert by_vehicle(engine.process(rule_batch(track))) == by_vehicle(rested)
 
 
-def kinds(events: Iterable[Event]) -> set[str]:
-    return {str(event.kind) for event in events}
+@books
+@given(track=walks(max_size=25), data=st.data())
+def test_any_order_of_arrival_leaves_the_same(
+    settings: EngineSettings, track: Rows, data: st.DataObject
+) -> None:
+    late_us = max(row[1] for row in track) + 3_000_000_000
+    engine, wanted = run(track, settings)
+    wanted += engine.advance(late_us)
+    engine, events = Engine(RULE_WORLD, settings), []
+    for part in cut(data, data.draw(st.permutations(track))):
+        events += engine.process(rule_batch(part))
+        moment = data.draw(st.sampled_from([None, 0, 400, 2000]))
+        if moment is not None and part:
+            events += engine.advance(max(row[1] for row in part) + moment * 1_000_000)
+    events += engine.advance(late_us)
+    assert same(fold(events), fold(wanted))
+    assert {e.id for e in engine.open_events()} == {e.id for e in fold(events).values() if not e.is_over}

@@ -123,9 +123,9 @@ def test_what_is_not_news_is_set_aside_with_its_reason() -> None:
         ("A", 11, *at(5, 8)),
     ]
     outcome = engine.process(fixes(*rows))
-    assert outcome.reason.tolist() == [0, Reason.DUPLICATE, Reason.LATE, Reason.LATE, 0]
+    assert outcome.reason.tolist() == [0, Reason.DUPLICATE, 0, 0, 0]
     again = engine.process(fixes(*rows))
-    assert again.reason.tolist() == [Reason.LATE] * 4 + [Reason.DUPLICATE]
+    assert again.reason.tolist() == [Reason.SAME_TIME, Reason.SAME_TIME, *[Reason.DUPLICATE] * 3]
     assert not again
 
 

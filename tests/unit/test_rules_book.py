@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from hazfence import Engine, EngineSettings
-from hazfence.rules import RuleError, Rulebook
+from hazfence.rules import Rulebook, RuleError
 
 from ..property.world import box, fence_set
 from .rule_tracks import DISTRICT

@@ -67,6 +67,7 @@ class Link:
         self._url = url
         self._idle: list[AsyncConnection[TupleRow]] = []
         self._free = asyncio.Semaphore(size)
+        self._generation = 0
 
     async def check(self) -> None:
         """Connect and look at the schema's version.
@@ -86,7 +87,8 @@ class Link:
             )
 
     async def close(self) -> None:
-        """Close the idle connections."""
+        """Close the idle connections now, and those in use when their transaction ends."""
+        self._generation += 1
         idle, self._idle = self._idle, []
         for connection in idle:
             await connection.close()
@@ -99,6 +101,7 @@ class Link:
             StoreAway: see `is_away`. Whether the transaction was committed is then not known.
         """
         async with self._free:
+            generation = self._generation
             connection: AsyncConnection[TupleRow] | None = None
             try:
                 connection = self._idle.pop() if self._idle else await self._connect()
@@ -110,7 +113,8 @@ class Link:
                 raise StoreAway(f"PostgreSQL: {_first_line(error)}") from error
             finally:
                 if connection is not None:
-                    if not connection.closed and connection.info.transaction_status == TransactionStatus.IDLE:
+                    settled = connection.info.transaction_status == TransactionStatus.IDLE
+                    if settled and not connection.closed and generation == self._generation:
                         self._idle.append(connection)
                     else:
                         await connection.close()

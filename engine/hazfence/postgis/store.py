@@ -6,16 +6,14 @@ The way into the PostGIS adapter; the port it fills, and why things are stored i
 How a write comes to count once:
 
 - A partition's row in ``hazfence.checkpoint`` carries the epoch of its owner. Every write locks that row,
-compares the
-  epoch and only then inserts, so an owner that was replaced while it slept writes nothing. The lock is
-  taken late, after the fixes were copied: a worker that hangs in the middle of a copy must not keep the
-  next owner waiting.
+  compares the epoch and only then inserts, so an owner that was replaced while it slept writes nothing. The
+  lock is taken late, after the fixes were copied: a worker that hangs in the middle of a copy must not keep
+  the next owner waiting.
 - Events have ids and revisions; storing them again changes nothing, not even ``seq``.
 - Fixes have neither, so they are matched by offset: those below the stored ``next_offset`` are in the table
-already.
-  When a commit's answer is lost, the worker sends the same checkpoint again; if the first one had been
-  committed, its fixes are recognised, and if it is being committed at this moment, the lock waits for it
-  and the offset has moved.
+  already. When a commit's answer is lost, the worker sends the same checkpoint again; if the first one had
+  been committed, its fixes are recognised, and if it is being committed at this moment, the lock waits for
+  it and the offset has moved.
 """
 
 from __future__ import annotations
@@ -92,7 +90,11 @@ class PostgisStore:
             SchemaMismatch: the database is not migrated as far as this release needs.
         """
         await self.close()
-        await self._link.check()
+        try:
+            await self._link.check()
+        except BaseException:
+            await self._link.close()
+            raise
 
     async def close(self) -> None:
         """Close the connections and forget what was learnt about the database."""

@@ -132,12 +132,11 @@ class Rulebook:
     ) -> Params | None:
         """The rule's parameters in a fence, for a vehicle of these classes, at a moment; None: off."""
         key = (rule, None if fence is None else fence.id)
-        if key not in self._layers:
-            key = (rule, None)
-        layers = self._layers[key]
+        if key in self._plain:
+            return self._plain[key]
+        layers = self._layers.get(key) or self._layers[rule, None]
         if all(layer.classes is None and layer.hours is None for layer in layers):
-            if key not in self._plain:
-                self._plain[key] = _merged(layers)
+            self._plain[key] = _merged(layers)
             return self._plain[key]
         return _merged(layer for layer in layers if layer.holds(classes, at_us))
 

@@ -76,8 +76,11 @@ def overpark(step: Step, old: Motion | None, new: Motion | None, displaced: bool
 
     Standing holds until the next fix; one that turned up elsewhere stood until its fix before.
     """
-    state = step.states.pop(Parked.name, None)
+    state = step.states.get(Parked.name)
     assert state is None or isinstance(state, Parked)
+    if state is None and new is not None and new.moving and (old is None or old.moving):
+        return
+    step.states.pop(Parked.name, None)
     districts = step.met(FenceKind.DISTRICT)
     allowed = [f for f in step.met() if _may_stand(f, step.ask, step.t1)]
     standing: list[Span] = []
@@ -142,7 +145,7 @@ def overdrive(step: Step, old: Motion | None, new: Motion | None, displaced: boo
     state = step.states.get(Drive.name, Drive(None, None))
     assert isinstance(state, Drive)
     t0, t1 = step.t0, step.t1
-    since, rest, past = state.since_us, state.rest_us, state.past
+    since, rest, past, limits = state.since_us, state.rest_us, state.past, state.limits
     params = None if since is None else step.ask(Kind.OVERDRIVE, None, since)
     if since is not None and params is not None:
         if rest is None and old is not None and old.moving:
@@ -155,19 +158,20 @@ def overdrive(step: Step, old: Motion | None, new: Motion | None, displaced: boo
         if rest is not None and t1 - rest >= params["rest_min"] * _MINUTE_US:
             for part in _PARTS:
                 step.close(Kind.OVERDRIVE, part, rest, step.last_known(rest), {"rests_since": iso(rest)})
-            past, since = (*past, (since, rest)), None
+            past, since, limits = (*past, (since, rest)), None, ()
     if not step.silent and new is not None:
         if new.moving:
             if since is None:
                 since = t1
                 past = tuple(span for span in past if span[1] > t1 - _DAY_US)
+                limits = _limits(step.ask(Kind.OVERDRIVE, None, t1), past, t1)
             rest = None
         elif rest is None:
             rest = t1
     if since is None and rest is not None:
         rest = None  # rested: nothing to wait for until it drives again
     if since is not None or past:
-        step.states[Drive.name] = Drive(since, rest, past)
+        step.states[Drive.name] = Drive(since, rest, past, limits)
     else:
         step.states.pop(Drive.name, None)
 
@@ -185,11 +189,9 @@ def overdrive_deadline_us(record: Record, ask: Ask, last: Fix, judged_us: int, g
         return []
     found = []
     if state.rest_us is None:
-        for part in _PARTS:
+        for part, reached_us in state.limits:
             if (Kind.OVERDRIVE, part) not in record.open:
-                reached = _reached_us(part, state, params)
-                if reached is not None:
-                    found.append(max(reached, last.time_us) if judged_us == last.time_us else reached)
+                found.append(max(reached_us, last.time_us) if judged_us == last.time_us else reached_us)
     if any((Kind.OVERDRIVE, part) in record.open for part in _PARTS):
         rest_us = state.rest_us if state.rest_us is not None else last.time_us + gap_us
         found.append(rest_us + round(params["rest_min"] * _MINUTE_US) - 1)
@@ -198,13 +200,10 @@ def overdrive_deadline_us(record: Record, ask: Ask, last: Fix, judged_us: int, g
 
 def _drive(step: Step, state: Drive, params: Params, driven: Span) -> None:
     """Open what was reached while driving over ``driven``."""
-    for part in _PARTS:
-        if step.is_open(Kind.OVERDRIVE, part):
+    for part, reached_us in state.limits:
+        if reached_us >= driven[1] or step.is_open(Kind.OVERDRIVE, part):
             continue
-        reached = _reached_us(part, state, params)
-        if reached is None or reached >= driven[1]:
-            continue
-        at_us = max(reached, driven[0])
+        at_us = max(reached_us, driven[0])
         assert state.since_us is not None
         detail = {
             "drives_since": iso(state.since_us),
@@ -214,18 +213,24 @@ def _drive(step: Step, state: Drive, params: Params, driven: Span) -> None:
         step.open(Kind.OVERDRIVE, None, at_us, step.last_known(at_us), detail, part)
 
 
-def _reached_us(part: str, state: Drive, params: Params) -> int | None:
-    """When the limit of a part is reached if it drives on."""
-    limit_h = params[f"{part}_h"]
-    since = state.since_us
-    if limit_h is None or since is None:
-        return None
-    limit_us: int = round(limit_h * _HOUR_US)
-    if part == "continuous":
-        return since + limit_us
-    if part == "night":
-        return _in_hours_us(params["night_hours"], since, limit_us)
-    return _daily_us(state.past, since, limit_us)
+def _limits(params: Params | None, past: tuple[Span, ...], since: int) -> tuple[tuple[str, int], ...]:
+    """When each limit is reached if it drives on from ``since`` without a rest."""
+    if params is None:
+        return ()
+    found: list[tuple[str, int]] = []
+    for part in _PARTS:
+        limit_h = params[f"{part}_h"]
+        if limit_h is None:
+            continue
+        limit_us: int = round(limit_h * _HOUR_US)
+        reached: int | None = since + limit_us
+        if part == "night":
+            reached = _in_hours_us(params["night_hours"], since, limit_us)
+        elif part == "daily":
+            reached = _daily_us(past, since, limit_us)
+        if reached is not None:
+            found.append((part, reached))
+    return tuple(found)
 
 
 def _in_hours_us(hours: Schedule, since: int, limit_us: int) -> int | None:

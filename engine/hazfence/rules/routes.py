@@ -40,8 +40,11 @@ def corridor_departure(step: Step, routes: Sequence[Fence]) -> None:
     Args:
         routes: every fence that counts as one, for the distance.
     """
-    state = step.states.pop(OffRoute.name, None)
+    state = step.states.get(OffRoute.name)
     assert state is None or isinstance(state, OffRoute)
+    if step.steady and (state is None or state.said):
+        return  # on or off the routes as before
+    step.states.pop(OffRoute.name, None)
     districts = step.met(FenceKind.DISTRICT)
     allowed = [f for f in step.met() if on_route(f, step.ask, step.t1)]
     off = minus(step.presence(districts), step.presence(allowed))
@@ -89,11 +92,11 @@ def _judged(
         at_us = deadline_us
         detail["last_fix"] = iso(max(step.t0, run.since_us))
     elif end_us is None and not step.silent and params["farther_m"] is not None:
-        away_m = min((f.distance_m(step.fix.lon, step.fix.lat) for f in routes), default=0.0)
-        if away_m <= params["farther_m"]:
+        lon, lat = step.fix.lon, step.fix.lat
+        if any(f.distance_m(lon, lat) <= params["farther_m"] for f in routes):
             return run
         at_us = step.t1
-        detail["away_m"] = round(away_m, 1)
+        detail["away_m"] = round(min(f.distance_m(lon, lat) for f in routes), 1)
     else:
         return run
     step.open(Kind.CORRIDOR_DEPARTURE, district, at_us, (run.lon, run.lat), detail)

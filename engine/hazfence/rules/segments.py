@@ -41,9 +41,12 @@ def segment_overtime(step: Step, checkpoints: dict[str, Fence]) -> None:
     Args:
         checkpoints: every checkpoint there is, by id.
     """
-    state = step.states.pop(Segment.name, None)
+    state = step.states.get(Segment.name)
     assert state is None or isinstance(state, Segment)
-    for happened in _way(step):
+    if step.steady and state is None:
+        return
+    step.states.pop(Segment.name, None)
+    for happened in () if step.steady else _way(step):
         if state is not None:
             _late(step, state, checkpoints, happened.at_us)
         if happened.rank == 0:

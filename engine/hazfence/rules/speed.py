@@ -38,7 +38,7 @@ def governing_limit(fix: Fix, ask: Ask) -> Limit | None:
     motorway = False
     for fence in fix.fences:
         params = ask(Kind.OVERSPEED, fence, fix.time_us)
-        if params is None or not bool(fence.in_force(at)[0]):
+        if params is None or (fence.timed and not bool(fence.in_force(at)[0])):
             continue
         motorway = motorway or params["motorway"]
         if fence.kind is FenceKind.DISTRICT and district is None:

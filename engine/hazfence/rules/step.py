@@ -47,6 +47,7 @@ class Step:
         ask: parameters of a rule.
         out: what was said so far.
         was_in: the districts that it was visiting where the step begins.
+        steady: True when it was in the same fences all the time, so that no border was met.
     """
 
     vehicle: str
@@ -59,6 +60,7 @@ class Step:
     out: list[Event]
     pieces: dict[str, tuple[Fence, list[Piece]]]
     was_in: tuple[Fence, ...] = ()
+    steady: bool = False
 
     @property
     def silent(self) -> bool:

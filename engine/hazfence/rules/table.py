@@ -15,7 +15,7 @@ _HEAD = """# The rules
 Printed from the register of the code (`python scripts/print-rules.py > docs/rules.md`); a test holds the two
 equal. What phases, times and ids of events mean is in [events.md](events.md).
 
-A rule is configured in `EngineSettings.rules` for all fences and in a fence's GeoJSON property `rules` for one:
+A rule is configured in `EngineSettings.rules` for all fences, in a fence's GeoJSON property `rules` for one:
 
 ```json
 {"overspeed": {"general_kmh": 60,
@@ -29,8 +29,9 @@ A rule is configured in `EngineSettings.rules` for all fences and in a fence's G
 
 `true` and `false` switch a rule on and off, an object switches it on with these parameters. `when` lists
 exceptions by vehicle class, by hours or both; a later one wins, and a fence wins over the general book.
-Parameters are looked up at the moment the fact begins: the entry of a stay, the fix of a speed. An unknown rule
-or parameter, a value out of its range and limits that contradict one another are refused with place and mend.
+Parameters are looked up at the moment the fact begins: the entry of a stay, the fix of a speed. An unknown
+rule or parameter, a value out of its range and limits that contradict one another are refused with place and
+mend.
 `Rulebook.all_on()` switches every rule on, with the law's numbers.
 """
 
@@ -43,9 +44,8 @@ def page() -> str:
     ]
     for rule in RULES:
         link = f"[`{rule.kind}`](#{rule.kind})"
-        rows.append(
-            f"| {link} | {rule.chinese} | {rule.english} | {rule.severity} | {_yes(rule.silence)} | {_yes(rule.on)} |"
-        )
+        flags = f"{rule.severity} | {_yes(rule.silence)} | {_yes(rule.on)}"
+        rows.append(f"| {link} | {rule.chinese} | {rule.english} | {flags} |")
     return "\n".join([_HEAD, *rows, "", *(_section(rule) for rule in RULES)]).rstrip() + "\n"
 
 

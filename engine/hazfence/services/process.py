@@ -107,8 +107,7 @@ class PrivateService:
 
     Args:
         folder: where data and log live. Kept afterwards, and found again by the next start, when given;
-            temporary
-            and removed by `close` when None.
+            temporary and removed by `close` when None.
         port: TCP port on 127.0.0.1; a free one when None. It stays the same over `restart`.
         ready_within_s: seconds `start` waits for the server to answer.
     """
@@ -132,6 +131,7 @@ class PrivateService:
         self._lock_file: int | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._stopped_pids: list[int] = []
+        self._started_by = 0
 
     # -- what a concrete service says about itself -------------------------------------------------
 
@@ -197,14 +197,14 @@ class PrivateService:
 
         Raises:
             ServiceError: binary missing, folder unusable, not ready in time, or the server ended (its last
-                log
-                lines are in the message).
+                log lines are in the message).
         """
         if self.running:
             return self
         self._check()
         self._open_folder()
-        atexit.register(self.close)
+        self._started_by = os.getpid()
+        atexit.register(self._close_at_exit)
         try:
             self._prepare()
             first_time = self.port == 0
@@ -279,9 +279,10 @@ class PrivateService:
         process, self._process = self._process, None
         if process is None:
             return
-        family = _descendants(process.pid)
         with contextlib.suppress(ProcessLookupError):
-            process.kill()
+            process.send_signal(signal.SIGSTOP)  # or it might fork one more that is not in the list
+        family = _descendants(process.pid)
+        process.kill()
         for pid in family:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
@@ -341,7 +342,7 @@ class PrivateService:
         try:
             self.stop()
         finally:
-            atexit.unregister(self.close)
+            atexit.unregister(self._close_at_exit)
             folder, self._folder = self._folder, None
             if folder is not None and self._given_folder is None:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -350,6 +351,10 @@ class PrivateService:
                 self._lock_file = None
             if self._given_port is None:
                 self.port = 0
+
+    def _close_at_exit(self) -> None:
+        if os.getpid() == self._started_by:  # a forked child that ends must not take the server with it
+            self.close()
 
     def __enter__(self) -> Self:
         return self.start()

@@ -92,7 +92,7 @@ def open_track(path: str | os.PathLike[str], **options: Any) -> TrackReader:
     Example:
         >>> reader = open_track("tests/data/car_track_visnjan.gpx", vehicle="car")
         >>> sum(len(batch) for batch in reader)
-        114
+        104
     """
     place = Path(path)
     if place.is_dir():

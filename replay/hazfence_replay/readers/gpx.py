@@ -63,7 +63,7 @@ class GpxReader:
     Example:
         >>> for batch in GpxReader("tests/data/car_track_visnjan.gpx"):
         ...     batch
-        FixBatch(114 fixes of 1 vehicles)
+        FixBatch(104 fixes of 1 vehicles)
     """
 
     def __init__(

@@ -21,6 +21,7 @@ from hazfence.fixes import FixBatch
 from hazfence_fences import FenceSet
 from hazfence_replay.simulator.country import Country, SimulationError
 from hazfence_replay.simulator.graph import Network
+from hazfence_replay.simulator.intents import Intent
 from hazfence_replay.simulator.plan import Plants, plan_truck, share_out
 from hazfence_replay.simulator.reports import Fixes, intervals_s, report
 from hazfence_replay.simulator.routes import Routes
@@ -144,6 +145,10 @@ def simulate(
     wanted = share_out(plants if plants is not None else Plants.for_trucks(trucks), trucks, rng)
     names = _plates(rng, trucks)
     every_s = intervals_s(rng, trucks)
+    for truck, (intent, _) in wanted.items():
+        if intent is Intent.NEAR_BURST:
+            # A burst of a few seconds must be seen by the terminal, or it tries nothing.
+            every_s[truck] = 5
     country = Country(fences)
     network = Network(country)
     ways = Ways(Routes(network))

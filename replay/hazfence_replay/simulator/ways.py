@@ -22,7 +22,7 @@ __all__ = ["Spot", "Ways"]
 
 F64 = npt.NDArray[np.float64]
 
-_INSPECTED = 0.65
+_INSPECTED = 0.5
 _INSPECTION_S = (50.0, 260.0)
 #: The inspection is inside the district, this share of the checkpoint's radius past the border.
 _INSPECTION_AT = (0.4, 0.65)

@@ -90,7 +90,10 @@ BEGIN
         RETURN false;
     END IF;
     PERFORM pg_advisory_xact_lock(hashtextextended('hazfence.ensure_fix_day', 0));
-    IF to_regclass('hazfence.' || partition_name) IS NOT NULL THEN
+    -- Not to_regclass again: it would answer from what this session has cached, and the table may be new.
+    IF EXISTS (
+        SELECT 1 FROM pg_class WHERE relname = partition_name AND relnamespace = 'hazfence'::regnamespace
+    ) THEN
         RETURN false;
     END IF;
     EXECUTE format('CREATE TABLE hazfence.%I (LIKE hazfence.fix INCLUDING ALL)', partition_name);

@@ -1,0 +1,399 @@
+"""One partition: messages in, events out, each thing done once.
+
+You are in the heart of the worker, above the core, the wire formats and the ports, and below
+``partitions.py``, which owns one :class:`PartitionProcessor` for each partition assigned. There is
+no Faust here and no service. The rules of the house:
+
+- the offset that counts is the one in the store's checkpoint. :meth:`~PartitionProcessor.load`
+  takes the partition over (older owners are fenced off) and goes on from there; messages before
+  it are skipped, a hole after it makes the log be read again from there (``order.py``);
+- what is found in fixes depends on the log alone: it is stored at once, and a second run after a
+  crash stores the same things under the same names. What is found in silence by the wall clock
+  depends on the moment: it is stored together with the snapshot that knows it;
+- the fixes since the last checkpoint wait in memory and go with the next one;
+- a store that is away is waited for, in place (``waiting.py``); a board that is away is done without
+  and caught up from the store's outbox (``showcase.py``);
+- when anything breaks off midway, the state in memory may be ahead of the store: the partition is
+  dropped without another write, and loaded anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+import numpy.typing as npt
+import structlog
+
+from hazfence.clean import Reason, screen_values
+from hazfence.engine import Engine
+from hazfence.events import Event
+from hazfence.fixes import FixBatch
+from hazfence.ports import Checkpoint, Claim, Reject, Store
+from hazfence.settings import EngineSettings
+from hazfence.wire import Message, decode
+from hazfence.worker.dead import DeadLetters, set_aside
+from hazfence.worker.metrics import WorkerMetrics
+from hazfence.worker.order import LogOrder
+from hazfence.worker.waiting import Dropped, Patience
+from hazfence_fences import FenceSet
+
+__all__ = ["Clock", "PartitionProcessor", "ProcessorSettings"]
+
+_log = structlog.get_logger(__name__)
+_Reasons = npt.NDArray[np.uint8]
+
+
+class Clock(StrEnum):
+    """What moves time on when no fix comes."""
+
+    WALL = "wall"  #: the real time, once the partition has been read to its end
+    EVENT = "event"  #: the newest fix of the partition: for replays, which then depend on the log alone
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessorSettings:
+    """How a partition is worked on.
+
+    Attributes:
+        clock: see :class:`Clock`.
+        lateness_s: silence is believed only this long after the moment it is about.
+        event_step_s: with the event clock, silence is looked for each time it passes a multiple of this.
+        checkpoint_every_s: time between checkpoints.
+        max_buffered_fixes: more fixes than this make a checkpoint at once.
+        keep_fixes: whether accepted fixes are stored at all.
+        max_message_bytes, max_kept_bytes: see ``hazfence.wire.decode``.
+    """
+
+    clock: Clock = Clock.WALL
+    lateness_s: float = 60.0
+    event_step_s: float = 60.0
+    checkpoint_every_s: float = 5.0
+    max_buffered_fixes: int = 200_000
+    keep_fixes: bool = True
+    max_message_bytes: int = 4 * 1024 * 1024
+    max_kept_bytes: int = 1024 * 1024
+
+
+class PartitionProcessor:
+    """Works on one partition; made anew for each assignment.
+
+    Args:
+        topic, partition: which.
+        fences, engine_settings: for the engine.
+        store: the durable side.
+        settings: see :class:`ProcessorSettings`.
+        metrics: what is counted.
+        dead: the dead-letter topic; None for none.
+        monotonic_s, sleep: the clock of back-offs and intervals, replaced in tests.
+
+    Attributes:
+        checkpoint_offset: the ``next_offset`` that the store's checkpoint stands for; None before
+            there is one.
+        watermark_us: time of the newest fix accepted, None before the first.
+        touched: vehicles with a fix or event since the board last took them away.
+        committed: set when the store's outbox has something new.
+    """
+
+    def __init__(
+        self,
+        topic: str,
+        partition: int,
+        *,
+        fences: FenceSet,
+        store: Store,
+        settings: ProcessorSettings | None = None,
+        engine_settings: EngineSettings | None = None,
+        metrics: WorkerMetrics | None = None,
+        dead: DeadLetters | None = None,
+        monotonic_s: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.topic = topic
+        self.partition = partition
+        self.checkpoint_offset: int | None = None
+        self.watermark_us: int | None = None
+        self.touched: set[str] = set()
+        self.committed = asyncio.Event()
+        self._fences = fences
+        self._engine_settings = engine_settings
+        self._store = store
+        self._settings = settings or ProcessorSettings()
+        self._metrics = metrics or WorkerMetrics()
+        self._dead = dead or DeadLetters(None, self._metrics)
+        self._monotonic_s = monotonic_s
+        self._patience = Patience(
+            self._metrics, monotonic_s=monotonic_s, sleep=sleep, topic=topic, partition=partition
+        )
+        self._order = LogOrder(0, monotonic_s)
+        self._log = _log.bind(topic=topic, partition=partition)
+        self._lock = asyncio.Lock()
+        self._engine: Engine | None = None
+        self._claim: Claim | None = None
+        self._buffer: list[FixBatch] = []
+        self._buffered = 0
+        self._received_us: int | None = None
+        self._checkpointed_s = 0.0
+
+    @property
+    def next_offset(self) -> int:
+        """Offset of the message wanted next."""
+        return self._order.next_offset
+
+    @property
+    def engine(self) -> Engine:
+        """The partition's engine.
+
+        Raises:
+            Dropped: not loaded, or not ours any more.
+        """
+        if self._engine is None or self._patience.given_up:
+            raise Dropped(f"{self.topic}/{self.partition} is not loaded")
+        return self._engine
+
+    @property
+    def loaded(self) -> bool:
+        """True from the end of :meth:`load` until the partition is dropped."""
+        return self._engine is not None and not self._patience.given_up
+
+    async def load(self) -> None:
+        """Take the partition over and restore the state of its checkpoint.
+
+        Raises:
+            Dropped: given up while the store was away.
+            SnapshotError: the stored state cannot be read by this release.
+        """
+        async with self._lock:
+            claim, checkpoint = await self._patience.until_done(
+                "claim", lambda: self._store.claim(self.topic, self.partition)
+            )
+            if checkpoint is None:
+                engine = Engine(self._fences, self._engine_settings)
+            else:
+                engine = Engine.restore(checkpoint.snapshot, self._fences, self._engine_settings)
+                self._order.next_offset = self.checkpoint_offset = checkpoint.next_offset
+            positions = engine.positions()
+            if len(positions):
+                self.watermark_us = int(positions.time_us.max())
+            self._claim, self._engine = claim, engine
+            self._checkpointed_s = self._monotonic_s()
+            self._log.info(
+                "partition loaded", epoch=claim.epoch, next_offset=self.next_offset, vehicles=len(positions)
+            )
+
+    async def feed(self, messages: Sequence[Message]) -> int | None:
+        """Take messages in, in the order of their offsets.
+
+        Returns:
+            the offset from which the log has to be read again, because messages before these are
+            missing; None when all is well.
+
+        Raises:
+            Dropped: the partition is not ours any more; nothing of these messages counts.
+        """
+        async with self._mine():
+            admitted = self._order.admit(messages)
+            self._metrics.messages_skipped.inc(admitted.skipped)
+            if admitted.missing:
+                self._metrics.messages_missing.inc(admitted.missing)
+                self._log.warning("the log no longer has some messages", missing=admitted.missing)
+            if admitted.messages:
+                await self._take(admitted.messages)
+                if self._buffered >= self._settings.max_buffered_fixes or self._due():
+                    await self._save(())
+            if admitted.seek_to is not None:
+                self._metrics.seeks.inc()
+                self._log.info("reading the log again", from_offset=admitted.seek_to)
+            return admitted.seek_to
+
+    async def tick(self, now_us: int, *, caught_up: bool) -> int | None:
+        """Let time pass: fire what is due in silence, and make a checkpoint when it is time.
+
+        Args:
+            now_us: the wall clock, microseconds UTC.
+            caught_up: whether every message of the partition has been fed. Silence proves nothing
+                about fixes that wait in the log, so until then time stands at the newest message.
+
+        Returns:
+            as :meth:`feed`: an offset to read from again, when that was asked for and not done.
+
+        Raises:
+            Dropped: the partition is not ours any more.
+        """
+        async with self._mine():
+            events: tuple[Event, ...] = ()
+            if self._settings.clock is Clock.WALL:
+                moment_us = now_us if caught_up else self._received_us
+                if moment_us is not None:
+                    moment_us = min(moment_us, now_us) - int(self._settings.lateness_s * 1e6)
+                    events = self.engine.advance(moment_us)
+            if events:
+                # Alone they could be contradicted by a second run that reads the clock at other moments.
+                await self._save(events)
+            elif self._due() and self.next_offset != (self.checkpoint_offset or 0):
+                await self._save(())
+            self._gauge(now_us)
+            seek_to = self._order.ask_again()
+            if seek_to is not None:
+                self._metrics.seeks.inc()
+            return seek_to
+
+    async def checkpoint(self) -> None:
+        """Store a checkpoint now, if anything happened since the last one."""
+        async with self._mine():
+            if self.next_offset != (self.checkpoint_offset or 0):
+                await self._save(())
+
+    def give_up(self) -> None:
+        """Drop the partition at once: what waits for a store that is away raises :class:`Dropped`."""
+        self._patience.give_up()
+
+    async def close(self, *, timeout_s: float = 10.0) -> None:
+        """Store a last checkpoint if the store answers in time, and drop the partition.
+
+        Nothing is lost when it does not: the log is read again from the checkpoint before.
+        """
+        try:
+            async with asyncio.timeout(timeout_s):
+                if self.loaded:
+                    await self.checkpoint()
+        except Dropped:
+            pass
+        except TimeoutError:
+            self._log.warning("store away: left without a last checkpoint", next_offset=self.next_offset)
+        finally:
+            self._patience.give_up()
+            self._metrics.forget(self.topic, self.partition)
+
+    @asynccontextmanager
+    async def _mine(self) -> AsyncIterator[None]:
+        """One thing at a time, while the partition is ours, and none after one that broke off."""
+        async with self._lock:
+            if not self.loaded:
+                raise Dropped(f"{self.topic}/{self.partition} is not loaded")
+            try:
+                yield
+            except BaseException:
+                self._patience.give_up()
+                raise
+
+    async def _take(self, messages: Sequence[Message]) -> None:
+        settings, metrics = self._settings, self._metrics
+        with metrics.step_seconds.labels("decode").time():
+            batch, rejects = decode(
+                messages,
+                max_message_bytes=settings.max_message_bytes,
+                max_kept_bytes=settings.max_kept_bytes,
+            )
+        with metrics.step_seconds.labels("match").time():
+            events, reason = self._match(batch)
+        metrics.messages.inc(len(messages))
+        rejects += set_aside(batch, reason)
+        self._metrics_of_fixes(reason)
+        self._received_us = max(self._received_us or 0, messages[-1].timestamp_us) or None
+        self._keep(batch, reason)
+        self._count(events, rejects)
+        if events or rejects:
+            rejects.sort(key=lambda reject: (reject.offset, reject.item))
+            with metrics.step_seconds.labels("write").time():
+                await self._patience.until_done(
+                    "write",
+                    lambda: self._store.write(self._claimed(), events, rejects),
+                    buffered_fixes=self._buffered,
+                )
+            self._committed(events)
+            await self._dead.put(self.topic, self.partition, rejects)
+
+    def _match(self, batch: FixBatch) -> tuple[list[Event], _Reasons]:
+        """Run a batch through the engine; with the event clock, silence is part of the log's story.
+
+        The batch is then cut wherever the newest fix passes a multiple of ``event_step_s``, and time
+        moves on there: at the same fixes on every run, however the log is cut into batches.
+        """
+        if self._settings.clock is not Clock.EVENT or not len(batch):
+            outcome = self.engine.process(batch)
+            return list(outcome), outcome.reason
+        step_us = int(self._settings.event_step_s * 1e6)
+        late_us = int(self._settings.lateness_s * 1e6)
+        believed = screen_values(batch, self.engine.settings) == 0
+        floor_us = self.watermark_us if self.watermark_us is not None else np.iinfo(np.int64).min // 2
+        newest_us = np.maximum.accumulate(np.maximum(np.where(believed, batch.time_us, floor_us), floor_us))
+        steps = np.concatenate([[(floor_us - late_us) // step_us], (newest_us - late_us) // step_us])
+        events: list[Event] = []
+        reasons = []
+        start = 0
+        for cut in (np.flatnonzero(np.diff(steps)) + 1).tolist():
+            outcome = self.engine.process(batch.take(slice(start, cut)))
+            events += outcome
+            events += self.engine.advance(int(steps[cut]) * step_us)
+            reasons.append(outcome.reason)
+            start = cut
+        outcome = self.engine.process(batch.take(slice(start, None)))
+        events += outcome
+        reasons.append(outcome.reason)
+        return events, np.concatenate(reasons)
+
+    def _keep(self, batch: FixBatch, reason: _Reasons) -> None:
+        accepted = batch if not reason.any() else batch.take(reason == 0)
+        if not len(accepted):
+            return
+        self.watermark_us = max(self.watermark_us or 0, int(accepted.time_us.max()))
+        self.touched.update(accepted.vehicles)
+        if self._settings.keep_fixes:
+            self._buffer.append(accepted)
+            self._buffered += len(accepted)
+
+    def _metrics_of_fixes(self, reason: _Reasons) -> None:
+        self._metrics.fixes.inc(len(reason))
+        for code, number in enumerate(np.bincount(reason).tolist()):
+            if code == Reason.OK:
+                self._metrics.accepted.inc(number)
+            elif number:
+                self._metrics.set_aside.labels(Reason(code).label).inc(number)
+
+    def _count(self, events: Iterable[Event], rejects: Iterable[Reject]) -> None:
+        for event in events:
+            self._metrics.events.labels(str(event.kind), str(event.phase)).inc()
+        for reject in rejects:
+            self._metrics.dead.labels(reject.reason).inc()
+
+    async def _save(self, events: Sequence[Event]) -> None:
+        """Make a checkpoint, with events that may not be stored without it."""
+        self._count(events, ())
+        await self._dead.flush()
+        checkpoint = Checkpoint(self.next_offset, self.engine.snapshot())
+        fixes = FixBatch.concat(self._buffer)
+        with self._metrics.checkpoint_seconds.time():
+            await self._patience.until_done(
+                "checkpoint",
+                lambda: self._store.checkpoint(self._claimed(), checkpoint, fixes, events),
+                buffered_fixes=self._buffered,
+            )
+        self._metrics.checkpoints.inc()
+        self._buffer, self._buffered = [], 0
+        self.checkpoint_offset = checkpoint.next_offset
+        self._checkpointed_s = self._monotonic_s()
+        self._committed(events)
+
+    def _committed(self, events: Sequence[Event]) -> None:
+        if events:
+            self.touched.update(event.vehicle for event in events)
+            self.committed.set()
+
+    def _claimed(self) -> Claim:
+        assert self._claim is not None
+        return self._claim
+
+    def _due(self) -> bool:
+        return self._monotonic_s() - self._checkpointed_s >= self._settings.checkpoint_every_s
+
+    def _gauge(self, now_us: int) -> None:
+        place = self.topic, str(self.partition)
+        self._metrics.buffered.labels(*place).set(self._buffered)
+        if self.watermark_us is not None:
+            self._metrics.watermark_age.labels(*place).set((now_us - self.watermark_us) / 1e6)

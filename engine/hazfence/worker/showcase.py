@@ -1,0 +1,181 @@
+"""Keeping the board up to date with one partition, beside the partition's own way.
+
+You are beside ``processor.py``: what it stored is read back from the store's outbox in the order
+of ``seq`` and published, positions follow at most once a second, and a board that was emptied is
+laid anew. All of this runs in a task of its own, so a board that hangs holds up no fix. The board
+remembers the last ``seq`` of each partition; nothing has to be remembered here across a restart.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import structlog
+
+from hazfence.fixes import FixBatch
+from hazfence.ports import Board, BoardAway, BoardForgot, Store, StoreAway
+from hazfence.worker.metrics import WorkerMetrics
+from hazfence.worker.processor import PartitionProcessor
+
+__all__ = ["Showcase"]
+
+_log = structlog.get_logger(__name__)
+_CHUNK = 500
+_BACK_OFF_S = (0.5, 1.0, 2.0, 5.0)
+_SAY_AGAIN_S = 15.0
+#: A board that was emptied while nothing happens is noticed within this time.
+_LOOK_EVERY_S = 5.0
+
+
+class Showcase:
+    """Shows one partition on the board.
+
+    Args:
+        processor: whose partition it is.
+        store: for the outbox.
+        board: where to show it.
+        metrics: what is counted.
+        every_s: positions are shown at most this often.
+        tail: how many of the latest revisions go onto the stream of a board that was emptied.
+    """
+
+    def __init__(
+        self,
+        processor: PartitionProcessor,
+        *,
+        store: Store,
+        board: Board,
+        metrics: WorkerMetrics,
+        every_s: float = 1.0,
+        tail: int = 1000,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._processor = processor
+        self._place = processor.topic, processor.partition
+        self._store = store
+        self._board = board
+        self._metrics = metrics
+        self._every_s = every_s
+        self._tail = tail
+        self._monotonic_s = monotonic_s
+        self._log = _log.bind(topic=processor.topic, partition=processor.partition)
+        self._seq: int | None = None
+        self._shown_s = float("-inf")
+        self._looked_s = monotonic_s()
+        self._failures = 0
+        self._not_before_s = float("-inf")
+        self._said_s = float("-inf")
+
+    async def update(self) -> bool:
+        """Publish what was stored and show positions that changed, if the board can be reached.
+
+        Returns:
+            True when the board is up to date but for positions younger than ``every_s``.
+
+        Raises:
+            Dropped: the partition is not ours any more.
+        """
+        if self._monotonic_s() < self._not_before_s:
+            return False
+        try:
+            try:
+                await self._update()
+            except BoardForgot:
+                self._seq = None
+                await self._update()
+        except (BoardAway, BoardForgot) as error:
+            self._away(error)
+            return False
+        except StoreAway:
+            return False  # the processor waits for it and says so
+        if self._failures:
+            self._log.info("board back", failures=self._failures)
+        self._failures = 0
+        self._metrics.board_up.set(1)
+        return True
+
+    async def _update(self) -> None:
+        if self._seq is None:
+            await self._meet()
+        await self._publish()
+        now_s = self._monotonic_s()
+        if now_s - self._shown_s >= self._every_s:
+            await self._show_positions()
+        if now_s - self._looked_s >= _LOOK_EVERY_S:
+            self._looked_s = now_s
+            if await self._board.last_seq(*self._place) is None:
+                raise BoardForgot("the board was emptied")
+
+    async def _meet(self) -> None:
+        """Find out what the board knows of the partition, and lay it anew if that is nothing."""
+        newest = await self._store.outbox_tail(*self._place, 0)
+        last = await self._board.last_seq(*self._place)
+        if last is None or last > newest:  # emptied, or another database's board
+            after = await self._store.outbox_tail(*self._place, self._tail)
+            open_events = await self._store.open_events(*self._place)
+            self._processor.touched.clear()
+            fixes, inside = self._positions(None)
+            await self._board.rebuild(*self._place, fixes, inside, open_events, after)
+            self._metrics.board_rebuilds.inc()
+            self._log.info("board laid anew", vehicles=len(fixes), open_events=len(open_events))
+            self._seq, self._shown_s = after, self._monotonic_s()
+        else:
+            self._processor.touched.update(self._processor.engine.positions().vehicles)
+            self._seq = last
+        self._processor.committed.set()
+
+    async def _publish(self) -> None:
+        if not self._processor.committed.is_set():
+            return
+        self._processor.committed.clear()
+        try:
+            while True:
+                assert self._seq is not None
+                entries = await self._store.outbox(*self._place, self._seq, _CHUNK)
+                if not entries:
+                    return
+                self._metrics.published.inc(await self._board.publish(*self._place, entries))
+                self._seq = entries[-1].seq
+        except BaseException:
+            self._processor.committed.set()
+            raise
+
+    async def _show_positions(self) -> None:
+        touched = self._processor.touched
+        if not touched:
+            return
+        self._processor.touched = set()
+        try:
+            fixes, inside = self._positions(touched)
+            await self._board.show_positions(*self._place, fixes, inside)
+        except BaseException:
+            self._processor.touched |= touched
+            raise
+        self._shown_s = self._monotonic_s()
+
+    def _positions(self, names: set[str] | None) -> tuple[FixBatch, list[tuple[str, ...]]]:
+        """Last fix and fences of these vehicles, or of all, from one moment of the engine."""
+        engine = self._processor.engine
+        fixes = engine.positions()
+        if names is not None:
+            wanted = np.fromiter((v in names for v in fixes.vehicles), np.bool_, len(fixes.vehicles))
+            fixes = fixes.take(wanted[fixes.vehicle])
+        return fixes, [engine.inside(name) for name in fixes.names()]
+
+    def _away(self, error: Exception) -> None:
+        self._metrics.board_failures.inc()
+        self._metrics.board_up.set(0)
+        # Emptied or replaced while it was away? Ask again what it knows.
+        self._seq = None
+        now_s = self._monotonic_s()
+        self._not_before_s = now_s + _BACK_OFF_S[min(self._failures, len(_BACK_OFF_S) - 1)]
+        self._failures += 1
+        if now_s - self._said_s >= _SAY_AGAIN_S:
+            self._said_s = now_s
+            self._log.warning(
+                "board away: going on without it, it will be caught up",
+                failures=self._failures,
+                error=str(error),
+            )

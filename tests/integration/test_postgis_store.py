@@ -1,0 +1,727 @@
+"""The PostGIS store keeps the port's promises: once, in order, all or nothing, and only for the owner."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeVar
+from urllib.parse import urlsplit, urlunsplit
+
+import numpy as np
+import psycopg
+import pytest
+from psycopg import sql
+
+from hazfence.events import Event, Kind, Phase, Severity, event_id
+from hazfence.fixes import FixBatch
+from hazfence.memory import MemoryStore
+from hazfence.ports import Checkpoint, Reject, StaleClaim, Store, StoreAway
+from hazfence.postgis import PostgisStore, SchemaMismatch
+from hazfence.services import PrivatePostgres
+from hazfence_fences import FenceKind, FenceSet, circle
+from hazfence_sql import migrate
+
+T_ = TypeVar("T_")
+T, P = "hazfence.fixes", 3
+START_US = 1_772_409_600_123_456  # 2026-03-02T00:00:00.123456Z
+
+
+def run(test: Callable[[], Awaitable[None]]) -> None:
+    asyncio.run(asyncio.wait_for(test(), 60))
+
+
+def fact(
+    number: int,
+    revision: int = 1,
+    phase: Phase = Phase.OPENED,
+    kind: Kind = Kind.OVERSPEED,
+    vehicle: str = "浙B12345",
+    **more: object,
+) -> Event:
+    started = START_US + number * 1_000_000
+    plain = Event(
+        id=event_id(kind, vehicle, "z-1", started),
+        kind=kind,
+        vehicle=vehicle,
+        fence_id="z-1",
+        fence_version=1,
+        revision=revision,
+        phase=phase,
+        started_us=started,
+        ended_us=started + 7 if phase is Phase.CLOSED else None,
+        lon=121.5 + number / 3,
+        lat=29.9,
+        end_lon=0.1 if phase is Phase.CLOSED else None,
+        end_lat=0.2 if phase is Phase.CLOSED else None,
+        severity=Severity.INFO if kind is Kind.VISIT else Severity.BREACH,
+        detail={"limit_kmh": 60.0, "why": ["x", None], "n": number},
+    )
+    return dataclasses.replace(plain, **more)
+
+
+def fixes(first: int, count: int, *, per_message: int = 10, vehicles: int = 5) -> FixBatch:
+    """``count`` messages from offset ``first``; every fix different, speeds and headings partly unknown."""
+    n = count * per_message
+    at = np.arange(n) + first * per_message
+    return FixBatch.of(
+        [f"浙B{i % vehicles:05}" for i in at],
+        time_us=START_US + at * 1_000_000,
+        lon=121 + at / 1e6,
+        lat=29 + at / 1e6,
+        speed_kmh=np.where(at % 3 == 0, np.nan, at % 100),
+        heading_deg=np.where(at % 4 == 0, np.nan, at % 360),
+        status=at % 7,
+        alarm=np.where(at % 5 == 0, 2**32 - 1, 0),
+        offset=at // per_message,
+        item=at % per_message,
+    )
+
+
+@contextlib.asynccontextmanager
+async def opened(url: str, **options: object) -> AsyncIterator[PostgisStore]:
+    store = PostgisStore(url, **options)  # type: ignore[arg-type]
+    await store.open()
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+def rows(url: str, table: str) -> list[tuple]:
+    """Everything that must be the same on every run: all columns but the numbers and times of writing."""
+    with psycopg.connect(url) as connection:
+        names = [
+            name
+            for (name,) in connection.execute(
+                """SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0
+                   AND attname NOT IN ('key', 'seq', 'known_at', 'revised_at', 'kept_at', 'claimed_at',
+                                       'written_at', 'epoch', 'vehicle_code', 'stream')""",
+                [f"hazfence.{table}"],
+            )
+        ]
+        columns = sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(name)) for name in names)
+        query = sql.SQL("SELECT {} FROM {}").format(columns, sql.Identifier("hazfence", table))
+        if table == "fix":
+            joined = "SELECT {}, vehicle FROM hazfence.fix JOIN hazfence.vehicle_code ON code = vehicle_code"
+            query = sql.SQL(joined).format(columns)
+        return sorted(connection.execute(query).fetchall(), key=repr)
+
+
+TABLES = ("visit", "event", "event_revision", "fix", "dead_letter", "checkpoint")
+
+
+def everything(url: str) -> dict[str, list[tuple]]:
+    return {table: rows(url, table) for table in TABLES}
+
+
+# -- promises that the twin in memory keeps too ----------------------------------------------------
+
+
+@pytest.fixture(params=["postgis", "memory"])
+def make_store(request) -> Callable[[], Store]:
+    if request.param == "memory":
+        store = MemoryStore()
+        return lambda: store
+    url = request.getfixturevalue("postgres_url")
+    return lambda: PostgisStore(url)
+
+
+def test_what_is_stored_comes_back_as_it_was(make_store):
+    async def test() -> None:
+        store = make_store()
+        await store.open()
+        claim, checkpoint = await store.claim(T, P)
+        assert (claim.epoch, checkpoint) == (1, None)
+        said = [
+            fact(1),
+            fact(2, kind=Kind.VISIT, detail={}),
+            fact(2, 2, Phase.CLOSED, Kind.VISIT),
+            fact(1, 2, Phase.AMENDED),
+            fact(3, phase=Phase.CLOSED, kind=Kind.GATE_BYPASS, fence_id=None, fence_version=None),
+            fact(4, phase=Phase.RETRACTED),
+        ]
+        await store.write(claim, said, [])
+        outbox = await store.outbox(T, P, 0, 100)
+        assert [published.event for published in outbox] == said
+        seqs = [published.seq for published in outbox]
+        assert seqs == sorted(set(seqs))
+        assert list(await store.open_events(T, P)) == [said[3]]
+        assert await store.outbox(T, P + 1, 0, 100) == []
+        assert await store.open_events(T, P + 1) == []
+        assert [p.seq for p in await store.outbox(T, P, seqs[1], 3)] == seqs[2:5]
+        for count in range(8):
+            tail = await store.outbox_tail(T, P, count)
+            assert [p.seq for p in await store.outbox(T, P, tail, 100)] == seqs[max(0, 6 - count) :]
+        await store.close()
+
+    run(test)
+
+
+def test_storing_again_changes_nothing_and_no_revision_goes_back(make_store):
+    async def test() -> None:
+        store = make_store()
+        await store.open()
+        claim, _ = await store.claim(T, P)
+        opened_, closed = fact(1), fact(1, 2, Phase.CLOSED)
+        reject = Reject(5, -1, "bad_json", "line 1", b"{")
+        await store.write(claim, [opened_, closed, opened_], [reject, reject])
+        first = await store.outbox(T, P, 0, 100)
+        await store.write(claim, [opened_], [reject])
+        await store.write(claim, [opened_, closed], [Reject(5, -1, "other", "", b"")])
+        assert await store.outbox(T, P, 0, 100) == first
+        assert [p.event for p in first] == [opened_, closed]
+        assert await store.open_events(T, P) == []
+        await store.close()
+
+    run(test)
+
+
+def test_only_the_last_owner_writes(make_store):
+    async def test() -> None:
+        store, other = make_store(), make_store()
+        await store.open()
+        await other.open()
+        old, _ = await store.claim(T, P)
+        await store.checkpoint(old, Checkpoint(10, b"\0one"), fixes(0, 10), [fact(1)])
+        new, checkpoint = await other.claim(T, P)
+        assert checkpoint == Checkpoint(10, b"\0one")
+        assert new.epoch == old.epoch + 1
+        for attempt in (
+            store.write(old, [fact(2)], []),
+            store.write(old, [], [Reject(1, 0, "x", "", b"")]),
+            store.checkpoint(old, Checkpoint(20, b"two"), fixes(10, 10), [fact(3)]),
+            store.checkpoint(old, Checkpoint(10, b"two"), FixBatch.empty()),
+        ):
+            with pytest.raises(StaleClaim):
+                await attempt
+        await other.write(new, [fact(4)], [])
+        assert [p.event for p in await store.outbox(T, P, 0, 9)] == [fact(1), fact(4)]
+        elsewhere, nothing = await store.claim(T, P + 1)
+        assert (elsewhere.epoch, nothing) == (1, None)
+        assert (await store.claim(T, P))[1] == Checkpoint(10, b"\0one")
+        await store.close()
+        await other.close()
+
+    run(test)
+
+
+def test_a_checkpoint_that_is_repeated_stores_no_fix_twice(make_store, request):
+    async def test() -> None:
+        store = make_store()
+        await store.open()
+        claim, _ = await store.claim(T, P)
+        for _ in range(3):
+            await store.checkpoint(claim, Checkpoint(10, b"a"), fixes(0, 10), [fact(1)])
+        await store.checkpoint(claim, Checkpoint(10, b"b"), FixBatch.empty(), [fact(2)])
+        await store.checkpoint(claim, Checkpoint(12, b"c"), fixes(10, 2))
+        assert (await store.claim(T, P))[1] == Checkpoint(12, b"c")
+        assert [p.event for p in await store.outbox(T, P, 0, 9)] == [fact(1), fact(2)]
+        if isinstance(store, MemoryStore):
+            stored = store.fixes(T, P)
+            assert len(stored) == 120
+        await store.close()
+
+    run(test)
+    if "postgres_url" in request.fixturenames or request.node.callspec.params["make_store"] == "postgis":
+        assert len(rows(request.getfixturevalue("postgres_url"), "fix")) == 120
+
+
+# -- the database's own ----------------------------------------------------------------------------
+
+
+def test_fixes_are_stored_to_the_last_bit(postgres_url):
+    async def test() -> None:
+        async with opened(postgres_url) as store:
+            claim, _ = await store.claim(T, P)
+            await store.checkpoint(claim, Checkpoint(10, b""), fixes(0, 4, per_message=25))
+
+    run(test)
+    batch = fixes(0, 4, per_message=25)
+    with psycopg.connect(postgres_url, options="-c timezone=UTC") as connection:
+        stored = connection.execute("""
+            SELECT vehicle, (extract(epoch FROM time) * 1000000)::bigint, lon, lat, speed_kmh, heading_deg,
+                   status, alarm, "offset", item, topic, partition
+            FROM hazfence.fix JOIN hazfence.vehicle_code ON code = vehicle_code
+            JOIN hazfence.stream USING (stream)
+            ORDER BY time""").fetchall()
+    assert stored == [
+        (
+            batch.vehicles[batch.vehicle[i]], batch.time_us[i], batch.lon[i], batch.lat[i],
+            None if np.isnan(batch.speed_kmh[i]) else float(batch.speed_kmh[i]),
+            None if np.isnan(batch.heading_deg[i]) else float(batch.heading_deg[i]),
+            batch.status[i], batch.alarm[i], batch.offset[i], batch.item[i], T, P,
+        )
+        for i in range(100)
+    ]  # fmt: skip
+
+
+def test_days_are_created_ahead_and_vehicles_numbered_once(postgres_url):
+    async def test() -> None:
+        day_us = 86_400_000_000
+        async with opened(postgres_url) as one, opened(postgres_url) as two:
+            claims = [(await store.claim(T, n))[0] for n, store in enumerate((one, two))]
+            midnight = START_US - 123_456
+
+            def batch(days: list[float]) -> FixBatch:
+                times = [midnight + int(day * day_us) for day in days]
+                return FixBatch.of(
+                    [f"V{i}" for i in range(len(days))], time_us=times, lon=1.0, lat=2.0, offset=5
+                )
+
+            await asyncio.gather(  # both are new to both days and all vehicles at once
+                one.checkpoint(claims[0], Checkpoint(6, b""), batch([0, 0.999999, 40, -1e-9, -3])),
+                two.checkpoint(claims[1], Checkpoint(6, b""), batch([0, 1, -3, 2, 3.5, 4])),
+            )
+            # The database is restored to an earlier state: numbers learnt must not be used any more.
+            await one.open()
+            await one.checkpoint(claims[0], Checkpoint(7, b""), batch([0]).take(slice(0, 0)))
+
+    run(test)
+    with psycopg.connect(postgres_url, options="-c timezone=UTC") as connection:
+        days = connection.execute("""
+            SELECT right(relname, 4) FROM pg_class WHERE relname LIKE 'fix\\_2%' AND relkind = 'r'
+            ORDER BY relname""").fetchall()
+        assert [day for (day,) in days] == [
+            "0227", "0228", "0301", "0302", "0303", "0304", "0305", "0306", "0307", "0411", "0412",
+        ]  # fmt: skip
+        misplaced = """SELECT count(*) FROM hazfence.fix
+                       WHERE tableoid::regclass::text NOT LIKE to_char(time, '%YYYYMMDD')"""
+        assert connection.execute(misplaced).fetchone() == (0,)
+        assert connection.execute("SELECT count(*) FROM hazfence.fix").fetchone() == (11,)
+        numbered = connection.execute("SELECT vehicle FROM hazfence.vehicle_code ORDER BY vehicle").fetchall()
+        assert numbered == [(f"V{i}",) for i in range(6)]
+
+
+ODD = [
+    "浙B12345", "a'b\"c\\d", "'; DROP TABLE hazfence.fix; --", "%(x)s %s {}", "a\0b", "a␀b", "\ud800",
+    "\udc00x", "", " ", "\n\t\r", "x" * 200, "x" * 201, "x" * 100_000, "\\N", "\\.", "🚚", "\u202e",
+    "e\u0301", "é", "<script>",
+]  # fmt: skip
+
+
+def test_odd_characters_never_block_a_partition(postgres_url):
+    async def test() -> None:
+        async with opened(postgres_url, payload_limit_bytes=1000) as store:
+            claim, _ = await store.claim("odd' topic", P)
+            events = [
+                fact(n, vehicle=text, fence_id=text, detail={text: text, "n": [float("nan"), text]})
+                for n, text in enumerate(ODD)
+            ]
+            rejects = [
+                Reject(n, n, text, text, text.encode("utf-8", "surrogatepass") + bytes(range(256)))
+                for n, text in enumerate(ODD)
+            ]
+            batch = FixBatch.of(ODD, time_us=START_US, lon=1.0, lat=2.0, offset=range(len(ODD)))
+            for _ in range(2):
+                await store.write(claim, events, rejects)
+                await store.checkpoint(claim, Checkpoint(100, b"\0"), batch, events, rejects)
+            back = [p.event for p in await store.outbox("odd' topic", P, 0, 1000)]
+            assert [event.id for event in back] == [event.id for event in events]
+            for event, text in zip(back, ODD, strict=True):
+                if "\0" not in text and len(text) <= 200 and text.isprintable() and "\ud800" not in text:
+                    assert event.vehicle == event.fence_id == text
+                    assert event.detail == {text: text, "n": [None, text]}
+            assert len({event.vehicle for event in back}) == len(ODD)
+            # What it gives out can be stored again under the same names.
+            await store.write(claim, back, [])
+            assert [p.event for p in await store.outbox("odd' topic", P, 0, 1000)] == back
+
+    run(test)
+    with psycopg.connect(postgres_url) as connection:
+        assert connection.execute("SELECT count(*) FROM hazfence.vehicle_code").fetchone() == (len(ODD),)
+        kept = connection.execute(
+            'SELECT reason, detail, payload, payload_bytes FROM hazfence.dead_letter ORDER BY "offset"'
+        ).fetchall()
+        for (reason, detail, payload, size), text in zip(kept, ODD, strict=True):
+            raw = text.encode("utf-8", "surrogatepass") + bytes(range(256))
+            assert (payload, size) == (raw[:1000], len(raw))
+            assert len(reason) <= 100
+            assert len(detail) <= 2000
+        assert kept[0][:2] == (ODD[0], ODD[0])
+
+
+def test_fixes_can_be_left_out(postgres_url):
+    async def test() -> None:
+        async with opened(postgres_url, keep_fixes=False) as store:
+            claim, _ = await store.claim(T, P)
+            await store.checkpoint(claim, Checkpoint(10, b"x"), fixes(0, 10), [fact(1)])
+
+    run(test)
+    assert [len(rows(postgres_url, table)) for table in ("fix", "event", "checkpoint")] == [0, 1, 1]
+
+
+def test_a_fix_beyond_the_checkpoint_is_a_mistake_that_is_told(postgres_url):
+    async def test() -> None:
+        async with opened(postgres_url) as store:
+            claim, _ = await store.claim(T, P)
+            with pytest.raises(ValueError, match="offset 9 cannot be part of the checkpoint before 9"):
+                await store.checkpoint(claim, Checkpoint(9, b"x"), fixes(0, 10))
+
+    run(test)
+    assert rows(postgres_url, "fix") == []
+
+
+def test_a_database_that_is_not_migrated_is_told(empty_postgres_url):
+    async def test() -> None:
+        for version in (None, "0001"):
+            if version:
+                migrate(empty_postgres_url, version, roles=False)
+            with pytest.raises(
+                SchemaMismatch, match=f"has schema version {version or 'none'}, .*hazfence migrate"
+            ):
+                await PostgisStore(empty_postgres_url).open()
+
+    run(test)
+
+
+def test_unexpected_errors_go_up_and_leave_the_store_usable(postgres_url):
+    async def test() -> None:
+        async with opened(postgres_url, connections=1) as store:
+            claim, _ = await store.claim(T, P)
+            with psycopg.connect(postgres_url, autocommit=True) as connection:
+                connection.execute("ALTER TABLE hazfence.event RENAME TO gone")
+                with pytest.raises(psycopg.errors.UndefinedTable):
+                    await store.write(claim, [fact(1)], [])
+                connection.execute("ALTER TABLE hazfence.gone RENAME TO event")
+            await store.write(claim, [fact(1)], [])
+
+    run(test)
+    assert len(rows(postgres_url, "event")) == 1
+
+
+# -- faults ----------------------------------------------------------------------------------------
+
+
+async def a_day(store: PostgisStore, until_done: Callable[..., Awaitable[Any]]) -> None:
+    """A short life of a partition, touching every table twice."""
+    claim, _ = await until_done(lambda: store.claim(T, P))
+    rejects = [Reject(n, -1, "bad_json", "", b"{") for n in range(3)]
+    await until_done(lambda: store.write(claim, [fact(1), fact(2, kind=Kind.VISIT)], rejects[:1]))
+    ended = [fact(1, 2, Phase.CLOSED)]
+    await until_done(lambda: store.checkpoint(claim, Checkpoint(10, b"a"), fixes(0, 10), ended, rejects[1:2]))
+    await until_done(lambda: store.write(claim, [fact(2, 2, Phase.CLOSED, Kind.VISIT), fact(3)], []))
+    await until_done(lambda: store.checkpoint(claim, Checkpoint(20, b"b"), fixes(10, 10), [], rejects[2:]))
+
+
+async def patiently(attempt: Callable[[], Awaitable[T_]]) -> T_:
+    while True:
+        try:
+            return await attempt()
+        except StoreAway:
+            await asyncio.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(module_postgres_url) -> dict[str, list[tuple]]:
+    async def test() -> None:
+        async with opened(module_postgres_url) as store:
+            await a_day(store, patiently)
+
+    run(test)
+    found = everything(module_postgres_url)
+    assert [len(found[table]) for table in TABLES] == [1, 2, 5, 200, 3, 1]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("table", "action", "at_commit"),
+    [
+        ("fix", "INSERT", False), ("event_revision", "INSERT", False), ("visit", "INSERT", False),
+        ("visit", "UPDATE", False), ("event", "INSERT", False), ("event", "UPDATE", False),
+        ("dead_letter", "INSERT", False), ("checkpoint", "UPDATE", False), ("event", "INSERT", True),
+        ("checkpoint", "UPDATE", True),
+    ],
+)  # fmt: skip
+def test_a_session_killed_at_any_statement_leaves_all_or_nothing(
+    postgres_url, undisturbed, table, action, at_commit
+):
+    """A trigger ends the session that fires it, at every second chance; the worker tries again."""
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute("CREATE SEQUENCE public.chance; GRANT ALL ON public.chance TO PUBLIC")
+        connection.execute("""
+            CREATE FUNCTION public.kill() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN
+                IF nextval('public.chance') % 2 = 1 THEN
+                    PERFORM pg_terminate_backend(pg_backend_pid());
+                END IF;
+                RETURN NEW;
+            END $$""")
+        if at_commit:
+            create = (
+                "CREATE CONSTRAINT TRIGGER kill AFTER {} ON {} DEFERRABLE INITIALLY DEFERRED FOR EACH ROW"
+            )
+        else:
+            create = "CREATE TRIGGER kill BEFORE {} ON {} FOR EACH STATEMENT"
+        where = sql.SQL(action), sql.Identifier("hazfence", table)
+        connection.execute(sql.SQL(create + " EXECUTE FUNCTION public.kill()").format(*where))
+
+        async def test() -> None:
+            async with opened(postgres_url) as store:
+                killed = 0
+
+                async def until_done(attempt: Callable[[], Awaitable[T_]]) -> T_:
+                    nonlocal killed
+                    while True:
+                        before = everything(postgres_url)
+                        try:
+                            return await attempt()
+                        except StoreAway:
+                            killed += 1
+                            assert everything(postgres_url) == before
+
+                await a_day(store, until_done)
+                assert killed
+
+        run(test)
+    assert everything(postgres_url) == undisturbed
+
+
+class Relay:
+    """A relay to the server that can lose the answer to a commit: the connection ends once it is done.
+
+    Attributes:
+        lose: the answer to this many-th commit from now is lost; 0: none.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._address = urlsplit(url)
+        self._serving: set[asyncio.Task[None]] = set()
+        self.lose = 0
+
+    @contextlib.asynccontextmanager
+    async def open(self) -> AsyncIterator[str]:
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        netloc = f"{self._address.username}:{self._address.password}@127.0.0.1:{port}"
+        try:
+            yield urlunsplit(self._address._replace(netloc=netloc))
+        finally:
+            server.close()
+            await asyncio.gather(*self._serving)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        up_reader, up_writer = await asyncio.open_connection(self._address.hostname, self._address.port)
+        losing = False
+
+        async def up() -> None:
+            nonlocal losing
+            while data := await reader.read(65536):
+                if b"COMMIT" in data and self.lose:
+                    self.lose -= 1
+                    losing = self.lose == 0
+                up_writer.write(data)
+                await up_writer.drain()
+
+        async def down() -> None:
+            while (data := await up_reader.read(65536)) and not losing:
+                writer.write(data)
+                await writer.drain()
+
+        tasks = [asyncio.create_task(up()), asyncio.create_task(down())]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for one in tasks:
+            one.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for each in (writer, up_writer):
+            each.close()
+            with contextlib.suppress(OSError):
+                await each.wait_closed()
+
+
+def test_when_the_answer_to_a_commit_is_lost_nothing_is_stored_twice(postgres_url, undisturbed):
+    async def test() -> None:
+        relay = Relay(postgres_url)
+        async with relay.open() as url, opened(url) as store:
+            lost = {"with all written": 0, "before it": 0}
+
+            async def until_done(attempt: Callable[[], Awaitable[T_]]) -> T_:
+                # An attempt may be three commits: days, vehicles, the thing itself. Lose each of them once.
+                for which in (1, 2, 2, 2):
+                    before = everything(postgres_url)
+                    relay.lose = which
+                    try:
+                        done = await attempt()
+                        assert relay.lose, "an answer was lost and nobody said so"
+                        relay.lose = 0
+                        return done
+                    except StoreAway:
+                        lost["before it" if everything(postgres_url) == before else "with all written"] += 1
+                raise AssertionError("no end of commits")
+
+            await a_day(store, until_done)
+            assert lost["with all written"] == 5
+            assert lost["before it"] == 2
+
+    run(test)
+    assert everything(postgres_url) == undisturbed
+
+
+def test_a_commit_still_under_way_when_the_worker_tries_again_counts_once(postgres_url):
+    """The first try holds the partition's row and commits only after the second has copied its fixes."""
+
+    async def test() -> None:
+        async with opened(postgres_url) as store:
+            claim, _ = await store.claim(T, P)
+            first = await psycopg.AsyncConnection.connect(postgres_url)
+            await first.execute(
+                "UPDATE hazfence.checkpoint SET next_offset = 10, snapshot = 'a'"
+                " WHERE topic = %s AND partition = %s",
+                [T, P],
+            )
+            again = asyncio.create_task(store.checkpoint(claim, Checkpoint(10, b"a"), fixes(0, 10)))
+            await asyncio.sleep(0.5)
+            assert not again.done()
+            await first.commit()
+            await first.close()
+            with pytest.raises(StoreAway, match="just been committed"):
+                await again
+            assert rows(postgres_url, "fix") == []
+            await store.checkpoint(claim, Checkpoint(10, b"a"), fixes(0, 10))
+
+    run(test)
+    assert rows(postgres_url, "fix") == []  # this test's first try stored none; the second must not either
+
+
+def test_a_hanging_owner_does_not_keep_its_successor_waiting(postgres_url):
+    """The owner stops in the middle of copying its fixes; the next one takes over at once."""
+
+    async def test() -> None:
+        async with opened(postgres_url) as store, opened(postgres_url) as successor:
+            claim, _ = await store.claim(T, P)
+            go_on, copying = asyncio.Event(), asyncio.Event()
+            batch = fixes(0, 10)
+            original = psycopg.AsyncCopy.write
+
+            async def write(self, data):
+                copying.set()
+                await go_on.wait()
+                await original(self, data)
+
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(psycopg.AsyncCopy, "write", write)
+                late = asyncio.create_task(store.checkpoint(claim, Checkpoint(10, b"late"), batch, [fact(1)]))
+                await copying.wait()
+                new, nothing = await asyncio.wait_for(successor.claim(T, P), 5)
+                assert nothing is None
+                go_on.set()
+                with pytest.raises(StaleClaim):
+                    await late
+            await successor.checkpoint(new, Checkpoint(10, b"new"), batch, [fact(2)])
+
+    run(test)
+    assert len(rows(postgres_url, "fix")) == 100
+    assert len(rows(postgres_url, "event")) == 1
+
+
+def test_partitions_are_written_side_by_side(postgres_url):
+    async def test() -> None:
+        async with opened(postgres_url, connections=2) as store:
+            claims = [(await store.claim(T, n))[0] for n in range(6)]
+            await asyncio.gather(
+                *(
+                    store.checkpoint(claim, Checkpoint(10, b"x"), fixes(0, 10), [fact(n, vehicle=f"V{n}")])
+                    for n, claim in enumerate(claims)
+                ),
+                *(store.write(claim, [fact(n, vehicle=f"W{n}")], []) for n, claim in enumerate(claims)),
+            )
+            for n in range(6):
+                assert len(await store.outbox(T, n, 0, 10)) == 2
+
+    run(test)
+    assert len(rows(postgres_url, "fix")) == 600
+
+
+def test_cancelled_in_the_middle_nothing_is_left_and_the_store_goes_on(postgres_url):
+    async def test() -> None:
+        async with opened(postgres_url, connections=1) as store:
+            claim, _ = await store.claim(T, P)
+            batch = fixes(0, 2000)
+            for delay in (0, 0.001, 0.005, 0.02):
+                task = asyncio.create_task(store.checkpoint(claim, Checkpoint(2000, b"x"), batch, [fact(1)]))
+                await asyncio.sleep(delay)
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+            await store.checkpoint(claim, Checkpoint(2000, b"x"), batch, [fact(1)])
+
+    run(test)
+    assert len(rows(postgres_url, "fix")) == 20_000
+
+
+def test_the_server_killed_and_started_again_loses_and_doubles_nothing(undisturbed):
+    with PrivatePostgres(durable=False) as postgres:
+        migrate(postgres.url)
+
+        async def test() -> None:
+            store = PostgisStore(postgres.url)
+            await store.open()
+
+            async def until_done(attempt: Callable[[], Awaitable[T_]]) -> T_:
+                await asyncio.to_thread(postgres.kill)
+                for _ in range(2):
+                    with pytest.raises(StoreAway, match="PostgreSQL: "):
+                        await attempt()
+                with pytest.raises(StoreAway):
+                    await store.open()
+                await asyncio.to_thread(postgres.restart)
+                return await attempt()
+
+            await a_day(store, until_done)
+            await asyncio.to_thread(postgres.stop)
+            with pytest.raises(StoreAway) as caught:
+                await store.outbox(T, P, 0, 1)
+            assert postgres._secret() not in str(caught.value)
+            await asyncio.to_thread(postgres.restart)
+            assert len(await store.outbox(T, P, 0, 10)) == 5
+            await store.close()
+
+        run(test)
+        assert everything(postgres.url) == undisturbed
+
+
+def test_the_writing_role_is_enough(services, postgres_url, undisturbed):
+    if services.postgres is None:
+        pytest.skip("roles belong to the whole server: only tried in one of our own")
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute("CREATE ROLE test_worker LOGIN PASSWORD 'w' IN ROLE hazfence_write")
+    try:
+
+        async def test() -> None:
+            async with opened(f"postgresql://test_worker:w@{postgres_url.split('@', 1)[1]}") as store:
+                await a_day(store, patiently)
+                saved = await store.save_fences(FenceSet([circle("c", FenceKind.CHECKPOINT, 121, 29, 150)]))
+                assert list(await store.load_fences()) == list(saved.fences)
+                assert len(await store.outbox(T, P, 0, 10)) == 5
+                assert len(await store.open_events(T, P)) == 1
+
+        run(test)
+        assert everything(postgres_url) == undisturbed
+    finally:
+        with psycopg.connect(postgres_url, autocommit=True) as connection:
+            connection.execute("DROP ROLE test_worker")
+
+
+def test_a_full_house_is_away_not_broken():
+    """No connection slot left: wait, do not die."""
+    few = {"max_connections": "5", "superuser_reserved_connections": "0"}
+    with PrivatePostgres(durable=False, settings=few) as postgres:
+        migrate(postgres.url)
+
+        async def test() -> None:
+            async with opened(postgres.url) as store:
+                guests = [psycopg.connect(postgres.url) for _ in range(4)]
+                await store._link.close()
+                await asyncio.sleep(0.2)  # until the server has noticed
+                guests.append(psycopg.connect(postgres.url))
+                with pytest.raises(StoreAway, match="connection"):
+                    await store.claim(T, P)
+                for guest in guests:
+                    guest.close()
+                await patiently(lambda: store.claim(T, P))
+
+        run(test)

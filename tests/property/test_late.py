@@ -1,0 +1,94 @@
+"""Late, shuffled, doubled: what stands in the end is a function of the set of fixes."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hazfence import Engine, Event, Reason
+from hazfence_fences import FenceSet
+
+from .test_engine import SETTINGS, fold, run, same, worlds
+from .world import Track, batch_of, tracks
+
+
+def cut(data: st.DataObject, track: Track) -> list[Track]:
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(track)), max_size=8)))
+    return [track[lo:hi] for lo, hi in zip([0, *cuts], [*cuts, len(track)], strict=True)]
+
+
+@worlds
+@given(track=tracks(max_size=25), data=st.data())
+def test_any_order_any_cut_any_doubling_leaves_the_same(
+    world: FenceSet, track: Track, data: st.DataObject
+) -> None:
+    late_us = max(row[1] for row in track) + 3_000_000_000
+    engine, wanted = run(track, world)
+    wanted += engine.advance(late_us)
+
+    shuffled = data.draw(st.permutations(track))
+    doubled = shuffled + data.draw(st.lists(st.sampled_from(track), max_size=5))
+    engine, events = Engine(world, SETTINGS), []
+    for part in cut(data, doubled):
+        outcome = engine.process(batch_of(part))
+        assert set(outcome.reason.tolist()) <= {Reason.OK, Reason.DUPLICATE}
+        events += outcome
+        moment = data.draw(st.sampled_from([None, 0, 400, 2000]))
+        if moment is not None and part:
+            events += engine.advance(max(row[1] for row in part) + moment * 1_000_000)
+    events += engine.advance(late_us)
+    assert same(fold(events), fold(wanted))
+    open_in_the_end = {e.id for e in fold(events).values() if not e.is_over}
+    assert {e.id for e in engine.open_events()} == open_in_the_end
+
+
+@worlds
+@given(track=tracks(max_size=15), data=st.data())
+def test_fixes_of_one_moment_are_settled_alike_in_any_order(
+    world: FenceSet, track: Track, data: st.DataObject
+) -> None:
+    # The same moments again, at other places: somebody resends and somebody's clock stands still.
+    rivals = [(*a[:2], *b[2:]) for a, b in zip(track, reversed(track), strict=True)]
+    everything = track + rivals
+
+    def told(order: Track) -> dict[str, Event]:
+        engine, events = Engine(world, SETTINGS), []
+        for part in cut(data, order):
+            events += engine.process(batch_of(part))
+        events += engine.advance(max(row[1] for row in track) + 3_000_000_000)
+        return fold(events)
+
+    assert same(told(everything), told(data.draw(st.permutations(everything))))
+
+
+@given(track=tracks(max_size=25), data=st.data())
+def test_what_memory_cannot_judge_is_set_aside_and_harms_nothing(track: Track, data: st.DataObject) -> None:
+    from dataclasses import replace
+
+    from .world import WORLD
+
+    small = replace(SETTINGS, recent_fixes=data.draw(st.sampled_from([0, 1, 4])))
+    engine, events, kept = Engine(WORLD, small), [], []
+    for row in data.draw(st.permutations(track)):
+        outcome = engine.process(batch_of([row]))
+        events += outcome
+        if outcome.accepted.all():
+            kept.append(row)
+        else:
+            assert outcome.reason.tolist() == [Reason.LATE]
+    kept.sort(key=lambda row: row[1])
+    _, wanted = run(kept, WORLD)
+    assert same(fold(events), fold(wanted))
+
+
+@pytest.mark.parametrize("fixes", [0, 3])
+def test_late_fixes_of_a_restored_engine(fixes: int) -> None:
+    from .world import START_US, WORLD, at
+
+    track: Track = [("A", START_US + s * 1_000_000, *at(5, 8), 30.0) for s in (100, 200, 300)]
+    engine = Engine(WORLD, SETTINGS)
+    engine.process(batch_of(track[:fixes]))
+    engine = Engine.restore(engine.snapshot(), WORLD, SETTINGS)
+    late: Track = [("A", START_US + 150_000_000, *at(0, 0), 30.0)]
+    assert engine.process(batch_of(late)).reason.tolist() == [Reason.LATE if fixes else Reason.OK]
