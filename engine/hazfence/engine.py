@@ -293,7 +293,10 @@ class Engine:
         return events + story.count_on(record, told.events)
 
     def _last_fix(self, code: int) -> Fix:
-        return self._teller.fix_of(self._books.fleet.last_track(np.array([code], np.int32)), 0)
+        f = self._books.fleet
+        fences = self._screen.fences_of(int(f.key[code]))
+        place = float(f.lon[code]), float(f.lat[code]), float(f.speed_kmh[code])
+        return Fix(int(f.time_us[code]), *place, fences, int(f.alarm[code]))
 
     def __repr__(self) -> str:
         books = self._books

@@ -107,6 +107,17 @@ class Judge:
             self._judge(step, hits)
         return _in_time_order(step.out)
 
+    def move(self, vehicle: str, record: Record, prev: Fix, fix: Fix) -> list[Event]:
+        """Judge a fix of which the screen knows that only standing or moving can have changed.
+
+        Returns what :meth:`fix` would, sooner. No deadline may have passed before the fix, and the
+        record must not ask for every fix.
+        """
+        step = self._step(vehicle, record, prev, fix)
+        step.steady = True
+        self._motion(step)
+        return _in_time_order(step.out) if step.out else step.out
+
     def silence(self, vehicle: str, record: Record, last: Fix, now_us: int) -> list[Event]:
         """Judge that nothing came since ``last`` until ``now_us``: the vehicle stands where it was.
 
@@ -225,26 +236,29 @@ class Judge:
         if self._has_routes:
             corridor_departure(step, self._routes)
         if self._parks or self._drives:
-            old, new, displaced = motion(step)
-            if self._parks:
-                overpark(step, old, new, displaced)
-            if self._drives:
-                overdrive(step, old, new, displaced, self._max_gap_us)
+            self._motion(step)
         if self._segments:
             segment_overtime(step, self._gates)
         if self._gaps:
             coverage_gap(step)
+
+    def _motion(self, step: Step) -> None:
+        """The rules about standing and driving."""
+        old, new, displaced = motion(step)
+        if self._parks:
+            overpark(step, old, new, displaced)
+        if self._drives:
+            overdrive(step, old, new, displaced, self._max_gap_us)
 
     def _presence(self, step: Step, hits: tuple[Fence, ...]) -> None:
         """Visits, and what is judged of each visit and each crossing."""
         record, prev, fix, out = step.record, step.prev, step.fix, step.out
         if prev is not None and self._steady(record, prev, fix, hits):
             step.steady = True
-            goes_on = [Piece(prev.time_us, fix.time_us, Edge.GOES_ON, Edge.GOES_ON, True)]
-            step.pieces = {fence.id: (fence, goes_on) for fence in fix.fences}
             for fence in fix.fences:
                 if fence.id in self._timed_visits:
-                    self._piece(step, fence, goes_on[0], frozenset())
+                    goes_on = Piece(prev.time_us, fix.time_us, Edge.GOES_ON, Edge.GOES_ON, True)
+                    self._piece(step, fence, goes_on, frozenset())
             return
         concerned = {f.id: f for f in (*(prev.fences if prev else ()), *fix.fences, *hits)}
         for kind, fence_id in tuple(record.open):

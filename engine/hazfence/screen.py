@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from hazfence.presence import Fix
 from hazfence.recent import Track
+from hazfence.rules.astray import Astray
 from hazfence.rules.driving import STAND_KMH, STAND_M, apart2_m2
 from hazfence.rules.terminal import BITS
 from hazfence.settings import EngineSettings
@@ -44,6 +45,7 @@ class Before(NamedTuple):
     watch: npt.NDArray[np.bool_]
     speed_kmh: npt.NDArray[np.float32]
     motion: npt.NDArray[np.int8]
+    departed: npt.NDArray[np.bool_]
 
     @classmethod
     def of(cls, prev: Fix | None, record: Record, deadline_us: int) -> Before:
@@ -59,6 +61,7 @@ class Before(NamedTuple):
             np.array([record.watch]),
             np.array([np.nan if prev is None else prev.speed_kmh], np.float32),
             np.array([record.motion], np.int8),
+            np.array([record.departed]),
         )
 
 
@@ -70,6 +73,7 @@ class Columns(NamedTuple):
         starts, ends: int64, shape (g,), the rows of each vehicle's group.
         track: the fixes, columns of shape (n,).
         due: bool, shape (n,), True where the fix must be judged.
+        light: bool, shape (n,), True where it is due only because the vehicle stops or moves off.
         active: int64, indexes of the groups in which something must be judged.
         hit_rows, hit_fences: pairs of row and fence index where a segment touches a thin fence,
             sorted by row.
@@ -80,6 +84,7 @@ class Columns(NamedTuple):
     ends: _Ints
     track: Track
     due: npt.NDArray[np.bool_]
+    light: npt.NDArray[np.bool_]
     active: _Ints
     hit_rows: _Ints
     hit_fences: npt.NDArray[np.int32]
@@ -151,6 +156,8 @@ class Screen:
         self._max_gap_us = round(settings.max_gap_s * 1e6)
         self._sets: dict[int, tuple[Fence, ...]] = {0: ()}
         self._limits: dict[int, float] = {0: np.inf}
+        self._off: dict[int, bool] = {0: False}
+        self._astray = Astray.of(fences, self._book)
         self._rekeyed: dict[int, int] = {}
         for key, ids in (sets or {}).items():
             members = tuple(fences[i] for i in ids if i in fences)
@@ -173,6 +180,8 @@ class Screen:
 
     def hits(self, c: Columns, row: int) -> list[Fence]:
         """The thin fences that the segment to the fix at ``row`` touches."""
+        if not len(c.hit_rows):
+            return []
         lo, hi = np.searchsorted(c.hit_rows, (row, row + 1))
         return [self._fences[int(i)] for i in c.hit_fences[lo:hi]]
 
@@ -199,11 +208,18 @@ class Screen:
         due |= self.too_fast(track)
         if self._alarm_bits:
             due |= (track.alarm & np.uint32(self._alarm_bits)) != 0
-        if self._motion or self._doubts is not None or self._gap_us is not None:
+        if self._doubts is not None or self._gap_us is not None:
             due |= self._stirring(track, starts, before)
+        if self._astray is not None:
+            unsaid = np.repeat(~before.departed, ends - starts)
+            due |= self._astray.far(self._off_route(track.key) & unsaid, track.lon, track.lat)
+        light = np.zeros(len(due), np.bool_)
+        if self._motion:
+            light = self._flips(track, starts, before) & ~due
+            due |= light
         active = np.logical_or.reduceat(due, starts)
         active |= before.watch | (before.deadline_us < track.time_us[ends - 1])
-        return Columns(codes, starts, ends, track, due, np.flatnonzero(active), hit_rows, hit_fences)
+        return Columns(codes, starts, ends, track, due, light, np.flatnonzero(active), hit_rows, hit_fences)
 
     def too_fast(self, track: Track) -> npt.NDArray[np.bool_]:
         """bool, shape (n,): fixes over the lowest limit of their set, whatever the hour."""
@@ -219,6 +235,7 @@ class Screen:
 
     def _learn(self, key: int, members: tuple[Fence, ...]) -> None:
         self._sets[key] = members
+        self._off[key] = self._astray is not None and self._astray.off_route(members)
         self._limits[key] = min((self._lowest_limit(f) for f in members), default=np.inf)
 
     def _lowest_limit(self, fence: Fence) -> float:
@@ -250,34 +267,40 @@ class Screen:
         return at[inside[where] | fleet.watch[at]]
 
     def _stirring(self, track: Track, starts: _Ints, before: Before) -> npt.NDArray[np.bool_]:
-        """Fixes that stand after moving or move after standing, come late, or cannot be true."""
+        """Fixes that come after a gap in time, or cannot be true."""
         time_before = _shifted(track.time_us, starts, before.time_us)
         known = time_before != NEVER_US
         due = np.zeros(len(known), np.bool_)
         if self._gap_us is not None:
             due |= known & (time_before < track.time_us - self._gap_us)
-        if not self._motion and self._doubts is None:
+        if self._doubts is None:
             return due
         lon_before = _shifted(track.lon, starts, before.lon)
         lat_before = _shifted(track.lat, starts, before.lat)
         with np.errstate(invalid="ignore", over="ignore"):
             apart2 = apart2_m2(lon_before, lat_before, track.lon, track.lat)
-            if self._motion:
-                moving, displaced = self._moving(track, apart2)
-                state = moving.astype(np.int8) + np.int8(1)
-                due |= state != _shifted(state, starts, before.motion)
-                due |= displaced & ~moving
-            if self._doubts is not None:
-                speed_before = _shifted(track.speed_kmh, starts, before.speed_kmh)
-                seconds = (track.time_us - time_before) / 1e6
-                due |= known & self._doubtful(track, apart2, seconds, speed_before)
-                frozen = (track.lon == lon_before) & (track.lat == lat_before)
-                due |= known & frozen & (track.speed_kmh > self._doubts[3])
+            speed_before = _shifted(track.speed_kmh, starts, before.speed_kmh)
+            seconds = (track.time_us - time_before) / 1e6
+            due |= known & self._doubtful(track, apart2, seconds, speed_before)
+            frozen = (track.lon == lon_before) & (track.lat == lat_before)
+            due |= known & frozen & (track.speed_kmh > self._doubts[3])
         return due
+
+    def _flips(self, track: Track, starts: _Ints, before: Before) -> npt.NDArray[np.bool_]:
+        """Fixes that stand after moving, move after standing, or stand elsewhere than the one before."""
+        lon_before = _shifted(track.lon, starts, before.lon)
+        lat_before = _shifted(track.lat, starts, before.lat)
+        with np.errstate(invalid="ignore", over="ignore"):
+            moving, displaced = self._moving(track, apart2_m2(lon_before, lat_before, track.lon, track.lat))
+        state = moving.astype(np.int8) + np.int8(1)
+        flips: npt.NDArray[np.bool_] = state != _shifted(state, starts, before.motion)
+        return flips | (displaced & ~moving)
 
     def stirs_between(self, a: Track, fix: Track, b: Track) -> npt.NDArray[np.bool_]:
         """bool, shape (n,): fixes between those of ``a`` and ``b`` that rules may have to see."""
         found: npt.NDArray[np.bool_] = (fix.alarm & np.uint32(self._alarm_bits)) != 0
+        if self._astray is not None:
+            found |= self._astray.far(self._off_route(fix.key), fix.lon, fix.lat)
         if not self._motion and self._doubts is None:
             return found
         with np.errstate(invalid="ignore", over="ignore"):
@@ -352,6 +375,12 @@ class Screen:
                 members = located.member_indexes(int(heads[at]))
                 self._learn(int(value), tuple(self._fences[i] for i in members))
         return key
+
+    def _off_route(self, key: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
+        """Whether every fix's set is in a district and on no route."""
+        heads = np.flatnonzero(np.concatenate(([True], key[1:] != key[:-1])))
+        off = np.array([self._off[k] for k in key[heads].tolist()])
+        return np.repeat(off, np.diff(np.append(heads, len(key))))
 
     def _limit_of(self, key: npt.NDArray[np.uint64]) -> npt.NDArray[np.float64]:
         """The lowest speed limit (km/h) of every fix's set, whatever the hour."""

@@ -20,11 +20,6 @@ class State:
 
     name: ClassVar[str] = ""
 
-    @property
-    def watch(self) -> bool:
-        """True while every fix of the vehicle has to be judged."""
-        return False
-
 
 @dataclass(frozen=True, slots=True)
 class Motion(State):
@@ -68,7 +63,7 @@ class Drive(State):
 
 @dataclass(frozen=True, slots=True)
 class OffRoute(State):
-    """Off the dedicated routes (``rules.routes``); watched until the departure is an event."""
+    """Off the dedicated routes (``rules.routes``); ``said`` once the departure is an event."""
 
     name: ClassVar[str] = "off_route"
     since_us: int
@@ -76,11 +71,6 @@ class OffRoute(State):
     lat: float
     fence_id: str
     said: bool = False
-
-    @property
-    def watch(self) -> bool:
-        """True until it was said: its distance from the routes is measured at every fix."""
-        return not self.said
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +86,7 @@ class Segment(State):
 
 @dataclass(frozen=True, slots=True)
 class Trust(State):
-    """Fixes are in doubt (``rules.trust``).
+    """Fixes are in doubt (``rules.trust``); while it is there, every fix is judged.
 
     Attributes:
         hold: time, place, speed and fences of the last fix that could be trusted; None when the
@@ -113,11 +103,6 @@ class Trust(State):
     since_us: int
     count: int
     why: str
-
-    @property
-    def watch(self) -> bool:
-        """True: the next fix decides whom to believe."""
-        return True
 
 
 _KNOWN: dict[str, type[State]] = {c.name: c for c in (Motion, Parked, Drive, OffRoute, Segment, Trust)}

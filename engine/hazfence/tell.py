@@ -84,7 +84,10 @@ class Teller:
             if marks is not None:
                 marks.append(Mark(prev, record.copy(), since_us))
             fix = self.fix_of(c.track, row)
-            events += self._judge.fix(name, record, prev, fix, self._screen.hits(c, row))
+            if c.light[row] and prev is not None and not record.watch and deadline_us >= fix.time_us:
+                events += self._judge.move(name, record, prev, fix)
+            else:
+                events += self._judge.fix(name, record, prev, fix, self._screen.hits(c, row))
             deadline_us = self._judge.deadline_us(record, fix, fix.time_us, name)
             since_us = fix.time_us
             row += 1

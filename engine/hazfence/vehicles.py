@@ -16,7 +16,7 @@ import numpy.typing as npt
 from hazfence.events import Event, Kind
 from hazfence.fixes import FixBatch
 from hazfence.recent import Track
-from hazfence.states import Motion, State
+from hazfence.states import Motion, OffRoute, State, Trust
 
 __all__ = ["FOREVER_US", "NEVER_US", "Fleet", "Record", "SpeedRun", "open_key"]
 
@@ -67,17 +67,24 @@ class Record:
 
         An alarm, for one, ends with the first fix that does not repeat it.
         """
-        return (
-            self.run is not None
-            or any(state.watch for state in self.states.values())
-            or any(kind in _ALARMS for kind, _ in self.open)
-        )
+        if self.run is not None or _TRUST in self.states:
+            return True
+        for kind, _ in self.open:  # noqa: SIM110  (asked of every fix judged: no generator)
+            if kind in _ALARMS:
+                return True
+        return False
 
     @property
     def motion(self) -> int:
         """What is known of its motion: 0 nothing, 1 it stands, 2 it moves."""
         motion = self.states.get(Motion.name)
         return 0 if not isinstance(motion, Motion) else 2 if motion.moving else 1
+
+    @property
+    def departed(self) -> bool:
+        """Whether it is off the dedicated routes and this was said."""
+        state = self.states.get(OffRoute.name)
+        return isinstance(state, OffRoute) and state.said
 
     def copy(self) -> Record:
         """A copy that can be judged on without touching this one (events are frozen)."""
@@ -87,6 +94,7 @@ class Record:
         return Record(dict(self.open), run, dict(self.states))
 
 
+_TRUST = Trust.name
 _ALARMS = (Kind.EMERGENCY, Kind.COLLISION, Kind.ROLLOVER)
 
 
@@ -107,6 +115,7 @@ class Fleet:
         alarm: uint32, alarm bits of the last fix.
         motion: int8, what the record knows of its motion: 0 nothing, 1 stands, 2 moves.
         hushed: bool, True when it was said already that the vehicle is silent.
+        departed: bool, True when it was said already that it is off the dedicated routes.
         forgotten_us: the moment up to which fixes may have been forgotten; all after it are in
             ``Recent``.
     """
@@ -123,6 +132,7 @@ class Fleet:
         ("alarm", np.uint32, 0),
         ("motion", np.int8, 0),
         ("hushed", np.bool_, False),
+        ("departed", np.bool_, False),
         ("forgotten_us", np.int64, NEVER_US),
     )
 
@@ -140,6 +150,7 @@ class Fleet:
     alarm: npt.NDArray[np.uint32]
     motion: npt.NDArray[np.int8]
     hushed: npt.NDArray[np.bool_]
+    departed: npt.NDArray[np.bool_]
     forgotten_us: npt.NDArray[np.int64]
 
     def __init__(self) -> None:
@@ -188,8 +199,16 @@ class Fleet:
         """Write down what the screen has to know of a judged record."""
         self.deadline_us[code] = deadline_us
         self.watch[code] = record.watch
-        self.motion[code] = record.motion
-        self.hushed[code] = any(kind is Kind.SILENT for kind, _ in record.open)
+        self.hushed[code] = False
+        for kind, _ in record.open:
+            if kind is Kind.SILENT:
+                self.hushed[code] = True
+        if record.states:
+            self.motion[code] = record.motion
+            self.departed[code] = record.departed
+        else:
+            self.motion[code] = 0
+            self.departed[code] = False
 
     def last_track(self, codes: npt.NDArray[np.int32]) -> Track:
         """The last fix of each of the given vehicles, as columns."""

@@ -82,6 +82,11 @@ def overpark(step: Step, old: Motion | None, new: Motion | None, displaced: bool
         return
     step.states.pop(Parked.name, None)
     districts = step.met(FenceKind.DISTRICT)
+    if not districts and state is None:
+        return
+    if step.steady:
+        _overpark_steady(step, state, old, new, displaced, districts)
+        return
     allowed = [f for f in step.met() if _may_stand(f, step.ask, step.t1)]
     standing: list[Span] = []
     if old is not None and not old.moving and step.prev is not None and not displaced:
@@ -97,6 +102,25 @@ def overpark(step: Step, old: Motion | None, new: Motion | None, displaced: bool
         if end_us is None:
             step.states[Parked.name] = run
         _park(step, run, end_us, districts)
+
+
+def _overpark_steady(
+    step: Step, state: Parked | None, old: Motion | None, new: Motion | None, displaced: bool, districts: list[Fence]
+) -> None:
+    """The same where no border was met: a stand that began goes on, ends, or begins with the fix."""
+    ends = new is None or new.moving or displaced
+    if state is not None and not ends:
+        step.states[Parked.name] = state
+        _park(step, state, None, districts)
+        return
+    if state is not None:
+        _park(step, state, step.t0 if displaced else step.t1, districts)
+    if new is None or new.moving or any(_may_stand(f, step.ask, step.t1) for f in step.fix.fences):
+        return
+    begin_us = step.t1 if old is None or old.moving or displaced else step.t0
+    run = Parked(begin_us, *step.last_known(begin_us), districts[0].id)
+    step.states[Parked.name] = run
+    _park(step, run, None, districts)
 
 
 def overpark_deadline_us(record: Record, ask: Ask, districts: dict[str, Fence]) -> int | None:

@@ -100,6 +100,8 @@ class Step:
 
     def presence(self, fences: Iterable[Fence]) -> list[Span]:
         """When it was inside any of the fences."""
+        if self.steady:
+            return [(self.t0, self.t1)] if any(f in self.fix.fences for f in fences) else []
         return union(
             (piece.start_us, piece.end_us)
             for fence in fences
@@ -108,6 +110,8 @@ class Step:
 
     def present(self, fences: Iterable[Fence]) -> bool:
         """Whether it is inside any of them where the step ends."""
+        if self.steady:
+            return any(f in self.fix.fences for f in fences)
         return any(
             piece.ends is Edge.GOES_ON
             for fence in fences
@@ -116,6 +120,8 @@ class Step:
 
     def met(self, kind: FenceKind | None = None) -> list[Fence]:
         """The fences of a kind (None: of any) that the step has to do with."""
+        if self.steady:
+            return [f for f in self.fix.fences if kind is None or f.kind is kind]
         return [fence for fence, _ in self.pieces.values() if kind is None or fence.kind is kind]
 
     def is_open(self, kind: Kind, part: str) -> bool:
