@@ -50,14 +50,11 @@ def replay(
             show.table(
                 "Breaches",
                 ("kind", "vehicle", "fence", "from", "to"),
-                (
-                    (b.kind, b.vehicle, b.fence_id, _time(b.started_us), _time(b.ended_us))
-                    for b in breaches
-                ),
+                ((b.kind, b.vehicle, b.fence_id, _time(b.started_us), _time(b.ended_us)) for b in breaches),
             )
     fixes = sum(len(b) for b in batches)
-    show.talk.print(f"{fixes} fixes, {len(standing)} events, {len(reader.rejects)} fixes or files not readable")
-    for reject in list(reader.rejects)[:5]:
+    show.talk.print(f"{fixes} fixes, {len(standing)} events; {reader.rejects.summary()}")
+    for reject in reader.rejects.kept[:5]:
         show.talk.print(f"  {reject}", markup=False)
     if html is not None:
         from hazfence_replay.map import write_html
