@@ -244,6 +244,11 @@ class Fence:
         return self.geometry.bounds  # type: ignore[no-any-return]
 
     @property
+    def edge_count(self) -> int:
+        """How many edges its geometry has, about: what it costs an index."""
+        return int(shapely.get_num_coordinates(self.geometry))
+
+    @property
     def metric(self) -> Metric | None:
         """The metric about a circle's centre; None for polygons and corridors."""
         return self._metric
