@@ -51,6 +51,7 @@ class Judge:
         self._order = {fence.id: i for i, fence in enumerate(fences.fences)}
         self._fences = {fence.id: fence for fence in fences.fences}
         self._checkpoints = tuple(f for f in fences.fences if f.kind is FenceKind.CHECKPOINT)
+        self._timed = frozenset(fences[i].id for i in fences.timed)
         self._max_gap_us = round(settings.max_gap_s * 1e6)
 
     def fix(
@@ -98,8 +99,8 @@ class Judge:
                 return judged_us  # its fence was removed: judge at the next occasion
             if (Kind.OVERSTAY, fence_id) not in record.open:
                 due = min(due, overstay_deadline_us(event, fence) or FOREVER_US)
-        for fence in last.fences:
-            change_us = fence.next_change(judged_us)
+        for fence in last.fences if self._timed else ():
+            change_us = fence.next_change(judged_us) if fence.id in self._timed else None
             if change_us is not None:
                 due = min(due, change_us - 1)  # the change itself is already the other state
         return due
@@ -116,7 +117,13 @@ class Judge:
                 self._leave(record, fence_id, (at.time_us, at.lon, at.lat), gone, None, out)
         witnessed = prev is not None and self._witnessed(prev, fix)
         touched = frozenset(f.id for f in concerned.values() if f.kind is FenceKind.CHECKPOINT)
+        stayed = {f.id for f in fix.fences if prev is not None and f in prev.fences} - self._timed
         for fence in sorted(concerned.values(), key=lambda f: self._order.get(f.id, -1)):
+            if fence.id in stayed and (not fence.thin or fence.shape == "circle"):
+                visit = record.open.get((Kind.VISIT, fence.id))
+                if visit is not None:  # nothing happened but time
+                    self._overstay(record, fence, visit, fix.time_us, prev, out)
+                    continue
             found = pieces(fence, prev, fix, witnessed=witnessed)
             if (Kind.VISIT, fence.id) in record.open and (not found or found[0].begins is not Edge.GOES_ON):
                 # Inside at prev by the books, but no longer in force there: the fence was edited.
@@ -155,17 +162,24 @@ class Judge:
             if entry is not None:
                 record.open[entry.kind, fence.id] = entry
                 out.append(entry)
-        if (Kind.OVERSTAY, fence.id) not in record.open:
-            # The last known place at the deadline: prev, unless the visit began after it.
-            at = prev if prev is not None and prev.time_us >= visit.started_us else visit
-            breach = overstay(visit, fence, piece.end_us, at.lon, at.lat)
-            if breach is not None:
-                record.open[breach.kind, fence.id] = breach
-                out.append(breach)
+        self._overstay(record, fence, visit, piece.end_us, prev, out)
         if piece.ends is not Edge.GOES_ON:
             place = _place(piece.end_us, piece.ends, prev, fix)
             between = (prev, fix) if prev is not None and piece.ends in _BORDER else None
             self._leave(record, fence.id, (piece.end_us, *place), piece.ends, between, out)
+
+    def _overstay(
+        self, record: Record, fence: Fence, visit: Event, until_us: int, prev: Fix | None, out: list[Event]
+    ) -> None:
+        """Open the overstay of a visit that lasts until ``until_us`` at the least, if it is one."""
+        if fence.max_stay_min is None or (Kind.OVERSTAY, fence.id) in record.open:
+            return
+        # The last known place at the deadline: prev, unless the visit began after it.
+        at = prev if prev is not None and prev.time_us >= visit.started_us else visit
+        breach = overstay(visit, fence, until_us, at.lon, at.lat)
+        if breach is not None:
+            record.open[breach.kind, fence.id] = breach
+            out.append(breach)
 
     def _leave(
         self,
