@@ -43,7 +43,9 @@ def traffic(
         seed: of everything random.
     """
     day = simulate(fences, seed=seed, trucks=100, hours=24.0).fixes
-    first_us = int(day.time_us.min()) // _DAY_US * _DAY_US - 8 * _HOUR_US  # 00:00 in Shanghai, or a day before
+    first_us = (
+        int(day.time_us.min()) // _DAY_US * _DAY_US - 8 * _HOUR_US
+    )  # 00:00 in Shanghai, or a day before
     while first_us + 24 * _HOUR_US <= int(day.time_us.min()):
         first_us += _DAY_US
     from_us = first_us + 9 * _HOUR_US
@@ -51,7 +53,9 @@ def traffic(
     times = -(-vehicles // len(part.vehicles))
     lag_us = np.random.default_rng(seed).integers(0, 10_000_000, times)
     clones = [
-        replace(part, vehicles=tuple(f"{v}-{k}" for v in part.vehicles), time_us=part.time_us + int(lag_us[k]))
+        replace(
+            part, vehicles=tuple(f"{v}-{k}" for v in part.vehicles), time_us=part.time_us + int(lag_us[k])
+        )
         for k in range(times)
     ]
     everything = FixBatch.concat(clones)
@@ -93,9 +97,7 @@ def measure(*, vehicles: int = 21_500, minutes: float = 20.0, rounds: int = 3) -
     }
 
 
-def _run(
-    batches: list[FixBatch], fences: FenceSet, settings: EngineSettings
-) -> tuple[float, dict[str, int]]:
+def _run(batches: list[FixBatch], fences: FenceSet, settings: EngineSettings) -> tuple[float, dict[str, int]]:
     """Seconds of processor time behind the first quarter, in which every vehicle is new."""
     engine, kinds, took_s = Engine(fences, settings), Counter[str](), 0.0
     gc.collect()

@@ -60,6 +60,7 @@ class Judge:
         self._fences = {fence.id: fence for fence in fences.fences}
         self._set = fences
         self._checkpoints = tuple(f for f in fences.fences if f.kind is FenceKind.CHECKPOINT)
+        self._timed = frozenset(fences[i].id for i in fences.timed)
         self._gates = {f.id: f for f in self._checkpoints}
         self._districts = {f.id: f for f in fences.fences if f.kind is FenceKind.DISTRICT}
         self._max_gap_us = round(settings.max_gap_s * 1e6)
@@ -155,6 +156,8 @@ class Judge:
             fence = self._fences.get(fence_id)
             if fence is None:
                 return judged_us  # its fence was removed: judge at the next occasion
+            if fence_id not in self._timed_visits:
+                continue
             if (Kind.OVERSTAY, fence_id) not in record.open:
                 params = ask(Kind.OVERSTAY, fence, event.started_us)
                 due = min(due, overstay_deadline_us(event, params) or FOREVER_US)
@@ -162,19 +165,25 @@ class Judge:
             if curfew is not None and curfew["hours"] is not None:
                 change_us = curfew["hours"].next_change(judged_us)
                 due = min(due, FOREVER_US if change_us is None else change_us - 1)
-        for fence in last.fences:
-            change_us = fence.next_change(judged_us)
+        for fence in last.fences if self._timed else ():
+            change_us = fence.next_change(judged_us) if fence.id in self._timed else None
             if change_us is not None:
                 due = min(due, change_us - 1)  # the change itself is already the other state
         if record.states:
             moments = [
-                corridor_departure_deadline_us(record, ask, self._districts),
-                overpark_deadline_us(record, ask, self._districts),
-                segment_deadline_us(record, ask, self._gates),
-                *overdrive_deadline_us(record, ask, last, judged_us, self._max_gap_us),
+                corridor_departure_deadline_us(record, ask, self._districts) if self._has_routes else None,
+                overpark_deadline_us(record, ask, self._districts) if self._parks else None,
+                segment_deadline_us(record, ask, self._gates) if self._segments else None,
+                *(
+                    overdrive_deadline_us(record, ask, last, judged_us, self._max_gap_us)
+                    if self._drives
+                    else ()
+                ),
             ]
-            # What lies before was judged already, and nothing came of it.
-            due = min([due, *(m for m in moments if m is not None and m >= judged_us)])
+            for moment in moments:
+                # What lies before was judged already, and nothing came of it.
+                if moment is not None and judged_us <= moment < due:
+                    due = moment
         return due
 
     def _ask_of(self, vehicle: str) -> Ask:
@@ -267,7 +276,16 @@ class Judge:
                 gone = Edge.FENCE_CHANGED if fence_id in self._fences else Edge.FENCE_REMOVED
                 self._leave(record, fence_id, (at.time_us, at.lon, at.lat), gone, None, out)
         touched = frozenset(f.id for f in concerned.values() if f.kind is FenceKind.CHECKPOINT)
+        stayed = {f.id for f in fix.fences if prev is not None and f in prev.fences} - self._timed
         for fence in sorted(concerned.values(), key=lambda f: self._order.get(f.id, -1)):
+            if fence.id in stayed and (not fence.thin or fence.shape == "circle"):
+                if (Kind.VISIT, fence.id) in record.open:  # nothing happened but time
+                    assert prev is not None
+                    found = [Piece(prev.time_us, fix.time_us, Edge.GOES_ON, Edge.GOES_ON, True)]
+                    step.pieces[fence.id] = (fence, found)
+                    if fence.id in self._timed_visits:
+                        self._piece(step, fence, found[0], touched)
+                    continue
             found = pieces(fence, prev, fix, witnessed=step.witnessed)
             step.pieces[fence.id] = (fence, found)
             if (Kind.VISIT, fence.id) in record.open and (not found or found[0].begins is not Edge.GOES_ON):
@@ -282,7 +300,9 @@ class Judge:
 
     def _steady(self, record: Record, prev: Fix, fix: Fix, hits: tuple[Fence, ...]) -> bool:
         """Whether it stayed in the fences it was in, none of which ever is out of force."""
-        if hits or prev.fences != fix.fences or any(f.timed or f.thin for f in fix.fences):
+        if prev.fences != fix.fences or any(f not in fix.fences for f in hits):
+            return False
+        if any(f.id in self._timed or (f.thin and f.shape != "circle") for f in fix.fences):
             return False
         visiting = [fence_id for kind, fence_id in record.open if kind is Kind.VISIT]
         return len(visiting) == len(fix.fences) and all(f.id in visiting for f in fix.fences)

@@ -109,6 +109,12 @@ def _spans(fence: Fence, prev: Fix, fix: Fix, before: bool, after: bool, witness
     length_us = fix.time_us - prev.time_us
     edge = Edge.CROSSING if witnessed else Edge.GAP
     found: list[_Span] = []
+    if not every and (part := fence.only_crossing(prev.lon, prev.lat, fix.lon, fix.lat)) is not None:
+        # The plain case, by far the most frequent: one border crossed once.
+        at_us = prev.time_us + round(part * length_us)
+        if before:
+            return [(prev.time_us, at_us, Edge.GOES_ON, edge)]
+        return [(at_us, fix.time_us, edge, Edge.GOES_ON)]
     if abs(fix.lon - prev.lon) <= 180.0:
         for a, b in fence.intervals(prev.lon, prev.lat, fix.lon, fix.lat):
             found.append(

@@ -6,8 +6,9 @@ above it.
 
 from hazfence_fences.datum import Datum, from_wgs84, to_wgs84
 from hazfence_fences.errors import FenceError
-from hazfence_fences.fenceset import FenceSet, Located
+from hazfence_fences.fenceset import FenceSet
 from hazfence_fences.geojson import load_fences, parse_fences, to_feature
+from hazfence_fences.located import Located
 from hazfence_fences.metric import Metric
 from hazfence_fences.model import Fence, FenceKind, circle, corridor, fence_key
 from hazfence_fences.schedule import Schedule

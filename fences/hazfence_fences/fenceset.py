@@ -2,79 +2,45 @@
 
 `FenceSet` is immutable; `with_fence` and `without` give a new set and leave readers of the old one
 undisturbed. Answers are exact: `locate` equals shapely's `covers` for polygons, boundary points included, and
-the true circle for circles. An R-tree (rtree) over the fences' boxes finds the candidates.
+the true circle for circles. Fences are kept in an R-tree (`registry`), out of which points are answered by a
+cell table compiled at the first question (`index`), and segments by `thin`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from itertools import pairwise
+from functools import cached_property
 from typing import Any
 
 import numpy as np
-import shapely
 from numpy.typing import ArrayLike, NDArray
-from rtree import index as rtree_index
 
 from hazfence_fences.errors import FenceError
+from hazfence_fences.index.build import build_table
+from hazfence_fences.index.lookup import locate_keys
+from hazfence_fences.index.patch import add_fence, remove_fence
+from hazfence_fences.index.scalar import ScalarReader
+from hazfence_fences.index.table import CellTable
+from hazfence_fences.located import Located
 from hazfence_fences.model import Fence
-from hazfence_fences.segments import circle_touches
+from hazfence_fences.registry import Registry
+from hazfence_fences.thin import ThinFences
 
-__all__ = ["FenceSet", "Located"]
+__all__ = ["FenceSet"]
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 I32 = NDArray[np.int32]
-U64 = NDArray[np.uint64]
 
-# Measured: 1.4-1.9 times faster than rtree's default of 100.
-_LEAF = 16
-
-
-class Located:
-    """Which fences cover each of n points.
-
-    Attributes:
-        keys: uint64[n], the sum of the keys of the covering fences (modulo 2**64): equal keys, equal sets; 0
-        is none.
-    """
-
-    def __init__(self, fences: FenceSet, keys: U64, starts: I64, held: I32) -> None:
-        self._fences = fences
-        self.keys = keys
-        self._starts = starts
-        self._held = held
-
-    def __len__(self) -> int:
-        return len(self.keys)
-
-    def member_indexes(self, i: int) -> tuple[int, ...]:
-        """Indexes into `FenceSet.fences` of the fences covering point i, ascending."""
-        i = range(len(self))[i]
-        return tuple(self._held[self._starts[i] : self._starts[i + 1]].tolist())
-
-    def members(self, i: int) -> tuple[str, ...]:
-        """Ids of the fences covering point i, in the order of `FenceSet.fences`."""
-        return tuple(self._fences[j].id for j in self.member_indexes(i))
-
-    def contains(self, fence_id: str) -> NDArray[np.bool_]:
-        """Whether that fence covers each point: bool[n].
-
-        Raises:
-            KeyError: no such fence in the set.
-        """
-        rows = np.flatnonzero(self._held == self._fences.index_of(fence_id))
-        out = np.zeros(len(self), dtype=bool)
-        out[np.searchsorted(self._starts, rows, side="right") - 1] = True
-        return out
-
-    def __repr__(self) -> str:
-        return f"<Located {len(self)} points, {int(np.count_nonzero(self.keys))} in a fence>"
+_ALL_BITS = (1 << 64) - 1
+_DIGEST = 1 << 128
+# A set this small is compiled anew in less time than it takes to say why not.
+_PATCH_FROM = 32
 
 
 class FenceSet:
-    """An immutable, indexed set of fences with distinct ids.
+    """An immutable, indexed set of fences with distinct ids. The index is built at the first question.
 
     Example:
         >>> from hazfence_fences import FenceKind, circle
@@ -84,34 +50,53 @@ class FenceSet:
     """
 
     def __init__(self, fences: Iterable[Fence] = ()) -> None:
-        self._fences = tuple(fences)
-        self._index = {fence.id: i for i, fence in enumerate(self._fences)}
-        if len(self._index) != len(self._fences):
-            twice = Counter(fence.id for fence in self._fences).most_common(1)[0][0]
+        fences = tuple(fences)
+        if len({fence.id for fence in fences}) != len(fences):
+            twice = Counter(fence.id for fence in fences).most_common(1)[0][0]
             raise FenceError(
                 "id is used twice in one set", fence_id=twice, mend="give every fence its own id"
             )
-        self._keys = np.array([fence.key for fence in self._fences], dtype=np.uint64)
-        self._tree = _tree(enumerate(self._fences))
-        self._thin = _tree((i, fence) for i, fence in enumerate(self._fences) if fence.thin)
-        self.timed: tuple[int, ...] = tuple(i for i, fence in enumerate(self._fences) if fence.timed)
+        order = np.arange(len(fences), dtype=np.int32)
+        self._begin(Registry(fences), order, order)
+        self.__dict__["fences"] = fences
 
-    @property
+    def _begin(self, registry: Registry, order: I32, place: I32) -> None:
+        self._registry = registry
+        self._order = order  # slot by index
+        self._place = place  # index by slot, -1 for slots of other sets
+        self._table: CellTable | None = None
+        self._thin: ThinFences | None = None
+        self._digest: int | None = None
+
+    @cached_property
     def fences(self) -> tuple[Fence, ...]:
         """The fences in their order."""
-        return self._fences
+        return tuple(map(self._registry.fences.__getitem__, self._order.tolist()))
+
+    @cached_property
+    def timed(self) -> tuple[int, ...]:
+        """Indexes of the fences with a schedule or a validity."""
+        return tuple(np.flatnonzero(self._registry.timed.array[self._order]).tolist())
 
     def __len__(self) -> int:
-        return len(self._fences)
+        return len(self._order)
 
     def __iter__(self) -> Iterator[Fence]:
-        return iter(self._fences)
+        return iter(self.fences)
 
     def __contains__(self, fence_id: object) -> bool:
-        return fence_id in self._index
+        return isinstance(fence_id, str) and self._slot_of(fence_id) is not None
 
     def __getitem__(self, which: int | str) -> Fence:
-        return self._fences[which if isinstance(which, int) else self._index[which]]
+        index = self.index_of(which) if isinstance(which, str) else which
+        return self._registry.fences[self._order.item(index)]
+
+    def _slot_of(self, fence_id: str) -> int | None:
+        place = self._place
+        for slot in self._registry.slots_of(fence_id):
+            if slot < len(place) and place[slot] >= 0:
+                return slot
+        return None
 
     def index_of(self, fence_id: str) -> int:
         """The index of a fence in `fences`.
@@ -119,32 +104,69 @@ class FenceSet:
         Raises:
             KeyError: no such fence.
         """
-        return self._index[fence_id]
+        slot = self._slot_of(fence_id)
+        if slot is None:
+            raise KeyError(fence_id)
+        return int(self._place[slot])
 
     def __repr__(self) -> str:
-        kinds: dict[str, int] = {}
-        for fence in self._fences:
-            kinds[fence.kind] = kinds.get(fence.kind, 0) + 1
+        kinds = Counter(str(fence.kind) for fence in self)
         told = ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items()))
         return f"<FenceSet {len(self)} fences{': ' + told if told else ''}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return FenceSet, (self._fences,)
+        return FenceSet, (self.fences,)
 
     @property
     def fingerprint(self) -> str:
         """32 hex digits of the fences' ids, versions and geometry, whatever their order."""
-        total = sum(int.from_bytes(fence.digest, "little") for fence in self._fences)
-        return f"{total % (1 << 128):032x}"
+        if self._digest is None:
+            self._digest = sum(int.from_bytes(fence.digest, "little") for fence in self) % _DIGEST
+        return f"{self._digest:032x}"
+
+    @property
+    def table(self) -> CellTable:
+        """The compiled cell table, built now if nobody asked before."""
+        table = self._table
+        if table is None:
+            with self._registry.lock:
+                if self._table is None:
+                    known = self._registry.by_place()
+                    known = known[known < len(self._place)]
+                    slots = known[self._place[known] >= 0].astype(np.int32)
+                    fences = [self._registry.fences[slot] for slot in slots.tolist()]
+                    self._table = build_table(fences, slots, self._registry.keys.array)
+                table = self._table
+        return table
+
+    @cached_property
+    def _reader(self) -> ScalarReader:
+        return ScalarReader(self.table, self._registry.fences.__getitem__, self._place)
 
     def with_fence(self, fence: Fence) -> FenceSet:
-        """A new set with this fence added, or put in the place of the one with its id."""
-        fences = list(self._fences)
-        if fence.id in self._index:
-            fences[self._index[fence.id]] = fence
-        else:
-            fences.append(fence)
-        return FenceSet(fences)
+        """A new set with this fence added at the end, or put in the place of the one with its id.
+
+        With the index built, only the cells the fence touches are written: a millisecond or so among 100,000.
+        """
+        with self._registry.lock:
+            if self._is_stale():
+                fences = list(self.fences)
+                if fence.id in self:
+                    fences[self.index_of(fence.id)] = fence
+                else:
+                    fences.append(fence)
+                return FenceSet(fences)
+            old = self._slot_of(fence.id)
+            slot = self._registry.add(fence)
+            place = np.append(self._place, np.full(slot + 1 - len(self._place), -1, np.int32))
+            if old is None:
+                order = np.append(self._order, np.int32(slot))
+                place[slot] = len(order) - 1
+            else:
+                order = self._order.copy()
+                place[slot], place[old] = place[old], -1
+                order[place[slot]] = slot
+            return self._patched(order, place, old, slot)
 
     def without(self, fence_id: str) -> FenceSet:
         """A new set without that fence; the others keep their order.
@@ -152,8 +174,42 @@ class FenceSet:
         Raises:
             KeyError: no such fence.
         """
-        gone = self._index[fence_id]
-        return FenceSet(self._fences[:gone] + self._fences[gone + 1 :])
+        index = self.index_of(fence_id)
+        with self._registry.lock:
+            if self._is_stale():
+                return FenceSet(self.fences[:index] + self.fences[index + 1 :])
+            old = self._order.item(index)
+            place = self._place - (self._place > index).astype(np.int32)
+            place[old] = -1
+            return self._patched(np.delete(self._order, index), place, old, None)
+
+    def _is_stale(self) -> bool:
+        """Whether a fresh set is the better successor: it is small, or its pools are mostly leftovers."""
+        dead = len(self._registry.fences) - len(self)
+        if len(self) < _PATCH_FROM or dead > len(self) + 1000:
+            return True
+        pools = None if self._table is None else self._table.pools
+        return pools is not None and pools.wasted > pools.fine.used // 2 + 1_000_000
+
+    def _patched(self, order: I32, place: I32, old: int | None, new: int | None) -> FenceSet:
+        """The set over the same registry with the fence of slot `old` gone and that of slot `new` come."""
+        fences = self._registry.fences
+        out = FenceSet.__new__(FenceSet)
+        out._begin(self._registry, order, place)
+        table = self._table
+        if table is not None:
+            if old is not None:
+                table = remove_fence(table, fences[old], old)
+            if new is not None:
+                table = add_fence(table, fences[new], new, self._registry.keys.array)
+            out._table = table
+        if self._thin is not None:
+            out._thin = self._thin.patched(old, new)
+        if self._digest is not None:
+            change = (0 if new is None else 1, new), (0 if old is None else -1, old)
+            digests = (n * int.from_bytes(fences[s].digest, "little") for n, s in change if s is not None)
+            out._digest = (self._digest + sum(digests)) % _DIGEST
+        return out
 
     def locate(self, lon: ArrayLike, lat: ArrayLike) -> Located:
         """Which fences cover each point, boundaries included.
@@ -166,21 +222,31 @@ class FenceSet:
                 message names the first such row).
         """
         x, y = _points(lon, lat)
-        n = len(x)
-        point, fence = self._candidates(self._tree, x, y, x, y)
-        hit = np.zeros(len(point), dtype=bool)
-        order = np.argsort(fence, kind="stable")
-        bounds = np.flatnonzero(np.diff(fence[order], prepend=-1, append=-1)).tolist()
-        for a, b in pairwise(bounds):
-            rows = order[a:b]
-            hit[rows] = self._fences[fence[rows[0]]].covers_many(x[point[rows]], y[point[rows]])
-        point, fence = point[hit], fence[hit]
-        order = np.lexsort((fence, point))
-        point, fence = point[order], fence[order]
-        starts = np.searchsorted(point, np.arange(n + 1))
-        keys = np.zeros(n, dtype=np.uint64)
-        np.add.at(keys, point, self._keys[fence])
-        return Located(self, keys, starts, fence.astype(np.int32))
+        keys, close = locate_keys(self.table, x, y)
+        for row in close.tolist():
+            keys[row] = self.key_of(self.locate_one(x.item(row), y.item(row)))
+        return Located(self, x, y, keys)
+
+    def locate_one(self, lon: float, lat: float) -> tuple[int, ...]:
+        """Indexes, ascending, of the fences covering one finite point (degrees): `locate` for one fix."""
+        return self._reader.indexes(lon, lat)
+
+    def key_of(self, indexes: Iterable[int]) -> int:
+        """The key of the set of these fences (indexes into `fences`)."""
+        return sum(self[i].key for i in indexes) & _ALL_BITS
+
+    def near(self, lon: float, lat: float, distance_m: float) -> list[tuple[int, float]]:
+        """Fences within a distance of a place (degrees), nearest first: (index, metres), 0 m inside."""
+        half = distance_m / 111_000 / max(np.cos(np.radians(min(abs(lat) + 1, 89.9))), 1e-3)
+        slots = self._registry.within(lon - half, lat - half, lon + half, lat + half)
+        found = []
+        for slot in slots:
+            index = self._place.item(slot) if slot < len(self._place) else -1
+            if index >= 0:
+                away_m = self._registry.fences[slot].distance_m(lon, lat)
+                if away_m <= distance_m:
+                    found.append((index, away_m))
+        return sorted(found, key=lambda pair: (pair[1], pair[0]))
 
     def segment_hits(
         self, lon0: ArrayLike, lat0: ArrayLike, lon1: ArrayLike, lat1: ArrayLike
@@ -200,59 +266,39 @@ class FenceSet:
         bx, by = _points(lon1, lat1)
         if len(ax) != len(bx):
             raise ValueError(f"{len(ax)} segment starts but {len(bx)} ends; give arrays of one length")
-        west, east = np.minimum(ax, bx), np.maximum(ax, bx)
-        south, north = np.minimum(ay, by), np.maximum(ay, by)
-        row, fence = self._candidates(self._thin, west, south, east, north)
-        hit = np.zeros(len(row), dtype=bool)
-        for which in np.unique(fence).tolist():
-            own = np.flatnonzero(fence == which)
-            rows = row[own]
-            f = self._fences[which]
-            ends = ax[rows], ay[rows], bx[rows], by[rows]
-            if f.metric is not None and f.radius_m is not None:
-                hit[own] = circle_touches(f.metric, f.radius_m, *ends)
-            else:
-                lines = shapely.linestrings(np.stack([np.stack(ends[:2], 1), np.stack(ends[2:], 1)], axis=1))
-                hit[own] = shapely.intersects(f.geometry, lines)
-        row, fence = row[hit], fence[hit]
-        order = np.lexsort((fence, row))
-        return row[order], fence[order].astype(np.int32)
+        thin = self._thin
+        if thin is None:
+            thin = self._thin = ThinFences(self._registry.fences, self._order[self._thin_indexes()])
+        row, slot = thin.hits(ax, ay, bx, by)
+        index = self._place[slot]
+        order = np.lexsort((index, row))
+        return row[order], index[order]
 
-    def _candidates(
-        self, tree: rtree_index.Index | None, west: F64, south: F64, east: F64, north: F64
-    ) -> tuple[I64, I64]:
-        """Pairs (row, fence) whose boxes meet, from the R-tree's bulk query."""
-        if tree is None or len(west) == 0:
-            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-        bulk: Any = tree.intersection_v
-        found, counts = bulk(np.stack([west, south], 1), np.stack([east, north], 1))
-        return np.repeat(np.arange(len(west)), counts.astype(np.int64)), np.asarray(found, dtype=np.int64)
-
-
-def _tree(fences: Iterable[tuple[int, Fence]]) -> rtree_index.Index | None:
-    boxes = [(i, fence.bounds, None) for i, fence in fences]
-    if not boxes:
-        return None
-    properties = rtree_index.Property(
-        leaf_capacity=_LEAF, index_capacity=_LEAF, near_minimum_overlap_factor=8
-    )
-    return rtree_index.Index(iter(boxes), properties=properties)
+    def _thin_indexes(self) -> I64:
+        return np.array([i for i, fence in enumerate(self) if fence.thin], dtype=np.int64)
 
 
 def _points(lon: ArrayLike, lat: ArrayLike) -> tuple[F64, F64]:
     """Two finite float64 arrays of one length, or a ValueError that says what is wrong where."""
     try:
-        x = np.ascontiguousarray(lon, dtype=np.float64)
-        y = np.ascontiguousarray(lat, dtype=np.float64)
+        x = np.asarray(lon, dtype=np.float64, order="C")
+        y = np.asarray(lat, dtype=np.float64, order="C")
     except (TypeError, ValueError) as error:
         raise ValueError(f"longitudes and latitudes must be numbers: {error}") from None
-    if np.ndim(lon) != 1 or np.ndim(lat) != 1 or len(x) != len(y):
+    if x.ndim != 1 or y.ndim != 1 or len(x) != len(y):
         raise ValueError(
-            f"longitudes of shape {np.shape(lon)} and latitudes of shape {np.shape(lat)}; "
+            f"longitudes of shape {x.shape} and latitudes of shape {y.shape}; "
             "give two one-dimensional arrays of one length"
         )
-    finite = np.isfinite(x) & np.isfinite(y)
-    if not finite.all():
-        row = int(np.argmin(finite))
-        raise ValueError(f"row {row} is not finite: lon {x[row]}, lat {y[row]}; set such points aside first")
+    # The sum is finite only if all are (numbers near the largest double need the closer look). No dot product
+    # here: BLAS would start threads for it.
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = x.sum() + y.sum()
+    if not np.isfinite(total):
+        finite = np.isfinite(x) & np.isfinite(y)
+        if not finite.all():
+            row = int(np.argmin(finite))
+            raise ValueError(
+                f"row {row} is not finite: lon {x[row]}, lat {y[row]}; set such points aside first"
+            )
     return x, y

@@ -23,7 +23,7 @@ from hazfence_fences.datum import Datum
 from hazfence_fences.errors import FenceError
 from hazfence_fences.metric import Metric
 from hazfence_fences.schedule import Schedule
-from hazfence_fences.segments import Intervals, circle_intervals, polygon_edges, polygon_intervals
+from hazfence_fences.segments import Bands, Intervals, circle_intervals, polygon_edges, polygon_intervals
 
 __all__ = [
     "CIRCLE_POINTS",
@@ -208,6 +208,22 @@ class Fence:
             return circle_intervals(self._metric, self.radius_m, lon0, lat0, lon1, lat1)
         return polygon_intervals(self.geometry, self.edges(), lon0, lat0, lon1, lat1)
 
+    def only_crossing(self, lon0: float, lat0: float, lon1: float, lat1: float) -> float | None:
+        """The fraction at which a segment crosses the boundary, if it certainly does so just once.
+
+        Much quicker than `intervals` for a short segment and a polygon with many edges.
+
+        Returns:
+            The fraction, equal to the one `intervals` gives; None for a circle, when the segment crosses more
+            or less often, or when rounding could hide the answer: then ask `intervals`.
+        """
+        if self._metric is not None:
+            return None
+        bands: Bands | None = self._cache.get("bands")
+        if bands is None:
+            bands = self._cache["bands"] = Bands(self.edges())
+        return bands.only_crossing(lon0, lat0, lon1, lat1)
+
     def distance_m(self, lon: float, lat: float) -> float:
         """Metres from a place (degrees WGS-84) to the fence, 0 inside; within 0.1 % up to 50 km."""
         if self._metric is not None:
@@ -242,6 +258,11 @@ class Fence:
             lon, lat = self._metric.lon, self._metric.lat
             return lon - half_w, lat - half_h, lon + half_w, lat + half_h
         return self.geometry.bounds  # type: ignore[no-any-return]
+
+    @property
+    def edge_count(self) -> int:
+        """How many edges its geometry has, about: what it costs an index."""
+        return int(shapely.get_num_coordinates(self.geometry))
 
     @property
     def metric(self) -> Metric | None:

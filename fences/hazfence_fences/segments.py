@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from hazfence_fences.metric import Metric
 
-__all__ = ["circle_intervals", "circle_touches", "polygon_edges", "polygon_intervals"]
+__all__ = ["Bands", "circle_intervals", "circle_touches", "polygon_edges", "polygon_intervals"]
 
 F64 = NDArray[np.float64]
 Intervals = list[tuple[float, float]]
@@ -40,6 +40,79 @@ def polygon_edges(geometry: Any) -> F64:
     edges = np.hstack([coords[:-1], coords[1:]])[same]
     moved = (edges[:, 0] != edges[:, 2]) | (edges[:, 1] != edges[:, 3])
     return np.ascontiguousarray(edges[moved])
+
+
+class Bands:
+    """A polygon's edges in bands of latitude, to find the one that a short segment crosses.
+
+    Args:
+        edges: float64[n, 4] as `polygon_edges` gives them.
+    """
+
+    _EDGES_A_BAND = 4
+    _MOST_BANDS = 4096
+    #: More edges than this near a segment are a case for numpy, not for a loop.
+    _MOST_EDGES = 256
+    #: Twice an area is right to about this part of the products it is the difference of.
+    _UNSURE = 1e-15
+
+    def __init__(self, edges: F64) -> None:
+        south, north = np.minimum(edges[:, 1], edges[:, 3]), np.maximum(edges[:, 1], edges[:, 3])
+        count = min(self._MOST_BANDS, max(1, len(edges) // self._EDGES_A_BAND))
+        self._south, self._last = float(south.min()), count - 1
+        self._bands_a_degree = count / max(float(north.max()) - self._south, 1e-12)
+        self._edges = [tuple(row) for row in edges.tolist()]
+        self._bands: list[list[int]] = [[] for _ in range(count)]
+        for n, (low, high) in enumerate(zip(self._band(south), self._band(north), strict=True)):
+            for band in range(low, high + 1):
+                self._bands[band].append(n)
+
+    def _band(self, lat: F64) -> list[int]:
+        place = ((lat - self._south) * self._bands_a_degree).astype(np.int64)
+        return [int(p) for p in np.clip(place, 0, self._last)]
+
+    def only_crossing(self, lon0: float, lat0: float, lon1: float, lat1: float) -> float | None:
+        """The fraction at which a segment crosses the boundary, if it certainly does so just once.
+
+        None when it crosses more or less often, or when rounding could hide the answer; then
+        `polygon_intervals` has to say.
+        """
+        south, north = (lat0, lat1) if lat0 <= lat1 else (lat1, lat0)
+        low = min(max(int((south - self._south) * self._bands_a_degree), 0), self._last)
+        high = min(max(int((north - self._south) * self._bands_a_degree), 0), self._last)
+        near: list[int] | set[int] = self._bands[low]
+        if high > low:
+            near = set().union(*self._bands[low : high + 1])
+        if len(near) > self._MOST_EDGES:
+            return None
+        dx, dy = lon1 - lon0, lat1 - lat0
+        west, east = (lon0, lon1) if dx >= 0.0 else (lon1, lon0)
+        found: float | None = None
+        for n in near:
+            ax, ay, bx, by = self._edges[n]
+            if (ax < west and bx < west) or (ax > east and bx > east):
+                continue
+            if (ay < south and by < south) or (ay > north and by > north):
+                continue
+            p, q = dx * (ay - lat0), dy * (ax - lon0)
+            a = p - q
+            if abs(a) <= self._UNSURE * (abs(p) + abs(q)):
+                return None
+            p, q = dx * (by - lat0), dy * (bx - lon0)
+            b = p - q
+            if abs(b) <= self._UNSURE * (abs(p) + abs(q)):
+                return None
+            if (a > 0.0) == (b > 0.0):
+                continue
+            s = a / (a - b)
+            t = (ax + s * (bx - ax) - lon0) / dx if abs(dx) >= abs(dy) else (ay + s * (by - ay) - lat0) / dy
+            if abs(t) <= 1e-9 or abs(t - 1.0) <= 1e-9:
+                return None
+            if 0.0 < t < 1.0:
+                if found is not None:
+                    return None
+                found = t
+        return found
 
 
 def polygon_intervals(

@@ -5,13 +5,17 @@ You are on the top floor; the work is done in ``hazfence_replay``.
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hazfence.cli import show
+
+if TYPE_CHECKING:
+    from hazfence_replay.simulator import SimulatedDay
 
 __all__ = ["replay", "simulate"]
 
@@ -50,14 +54,11 @@ def replay(
             show.table(
                 "Breaches",
                 ("kind", "vehicle", "fence", "from", "to"),
-                (
-                    (b.kind, b.vehicle, b.fence_id, _time(b.started_us), _time(b.ended_us))
-                    for b in breaches
-                ),
+                ((b.kind, b.vehicle, b.fence_id, _time(b.started_us), _time(b.ended_us)) for b in breaches),
             )
     fixes = sum(len(b) for b in batches)
-    show.talk.print(f"{fixes} fixes, {len(standing)} events, {len(reader.rejects)} fixes or files not readable")
-    for reject in list(reader.rejects)[:5]:
+    show.talk.print(f"{fixes} fixes, {len(standing)} events; {reader.rejects.summary()}")
+    for reject in reader.rejects.kept[:5]:
         show.talk.print(f"  {reject}", markup=False)
     if html is not None:
         from hazfence_replay.map import write_html
@@ -75,6 +76,11 @@ def simulate(
     hours: Annotated[float, typer.Option(min=0.1, help="How long.")] = 24.0,
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 1,
     date: Annotated[str, typer.Option(help="The day (Shanghai time).")] = "2026-03-02",
+    send: Annotated[
+        bool, typer.Option("--send", help="Send the fixes to HAZFENCE_KAFKA instead of writing them.")
+    ] = False,
+    kafka: Annotated[str, typer.Option(help="host:port of the broker.", envvar="HAZFENCE_KAFKA")] = "",
+    topic: Annotated[str, typer.Option(help="Topic for --send.", envvar="HAZFENCE_TOPIC")] = "hazfence.fixes",
 ) -> None:
     """Invent a day of trucks with planted breaches: fixes.jsonl and truth.jsonl."""
     from hazfence_fences import load_fences
@@ -85,15 +91,33 @@ def simulate(
         day_of = dt.date.fromisoformat(date)
     except ValueError:
         raise ValueError(f"--date {date!r} is no date: write e.g. 2026-03-02") from None
+    if send and not kafka:
+        raise ValueError("--send needs a broker: set HAZFENCE_KAFKA or --kafka host:port")
     day = invent(load_fences(fences), seed=seed, trucks=trucks, date=day_of, hours=hours)
     to.mkdir(parents=True, exist_ok=True)
-    count = write_jsonl(day, to / "fixes.jsonl")
+    if send:
+        asyncio.run(_send(day, kafka, topic))
+        where = f"topic {topic}"
+    else:
+        write_jsonl(day, to / "fixes.jsonl")
+        where = str(to / "fixes.jsonl")
     write_truth(day.truth, to / "truth.jsonl")
     show.talk.print(
-        f"{count} fixes of {trucks} trucks in {to / 'fixes.jsonl'}, "
+        f"{len(day)} fixes of {trucks} trucks in {where}, "
         f"{len(day.truth)} planted breaches in {to / 'truth.jsonl'}",
         markup=False,
     )
+
+
+async def _send(day: SimulatedDay, kafka: str, topic: str) -> None:
+    from hazfence.wire.producer import FixProducer
+
+    with show.progress() as bars:
+        sent = bars.add_task("fixes sent", total=len(day))
+        async with FixProducer(kafka, topic) as producer:
+            for batch in day.batches(5000):
+                await producer.send_batch(batch)
+                bars.advance(sent, len(batch))
 
 
 def _time(time_us: int | None) -> str:

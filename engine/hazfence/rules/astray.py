@@ -50,14 +50,19 @@ class Astray:
         routes = [f for f in fences if on_route(f, ask, 0)]
         boxes = np.array([f.bounds for f in routes])
         metric = Metric.at(float(boxes[:, [0, 2]].mean()), float(boxes[:, [1, 3]].mean()))
-        flat = [shapely.transform(f.geometry, lambda xy: np.column_stack(metric.east_north_m(*xy.T))) for f in routes]
+        flat = [
+            shapely.transform(f.geometry, lambda xy: np.column_stack(metric.east_north_m(*xy.T)))
+            for f in routes
+        ]
         near = shapely.union_all([shapely.buffer(g, min(told) * _CAUTION) for g in flat])
         return cls(metric, near, frozenset(f.id for f in routes))
 
     def off_route(self, members: Iterable[Fence]) -> bool:
         """Whether being in just these fences is being off the routes, in a district."""
         members = tuple(members)
-        return any(f.kind is FenceKind.DISTRICT for f in members) and not any(f.id in self._routes for f in members)
+        return any(f.kind is FenceKind.DISTRICT for f in members) and not any(
+            f.id in self._routes for f in members
+        )
 
     def far(
         self, asked: npt.NDArray[np.bool_], lon: npt.NDArray[np.float64], lat: npt.NDArray[np.float64]

@@ -105,7 +105,12 @@ def overpark(step: Step, old: Motion | None, new: Motion | None, displaced: bool
 
 
 def _overpark_steady(
-    step: Step, state: Parked | None, old: Motion | None, new: Motion | None, displaced: bool, districts: list[Fence]
+    step: Step,
+    state: Parked | None,
+    old: Motion | None,
+    new: Motion | None,
+    displaced: bool,
+    districts: list[Fence],
 ) -> None:
     """The same where no border was met: a stand that began goes on, ends, or begins with the fix."""
     ends = new is None or new.moving or displaced

@@ -1,0 +1,5 @@
+"""``python -m hazfence.cli`` is ``hazfence``."""
+
+from hazfence.cli import main
+
+main()

@@ -1,0 +1,198 @@
+"""Compiling fences into a cell table: coarse pass, then the blocks, a batch of them at a time.
+
+`store` is how blocks get into the pools; `patch` shares its parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hazfence_fences.index.coarse import Coarse, StandIns, choose_grid, coarse_pass, is_rim
+from hazfence_fences.index.fine import Fine, fine_pass
+from hazfence_fences.index.raster import spread
+from hazfence_fences.index.shapes import PSEUDO_SPAN_DEG, ROW, Shapes, shapes_of
+from hazfence_fences.index.table import RECORD, CellTable, Grid, Pools
+from hazfence_fences.model import Fence
+
+__all__ = ["append_shapes", "build_table", "choose_k", "group_sets", "intern", "put_records"]
+
+I64 = NDArray[np.int64]
+I32 = NDArray[np.int32]
+U64 = NDArray[np.uint64]
+
+# Sizes found by measuring on the benchmark's sets (`hazfence bench match`).
+_K_MAX = 1024
+_ENTRIES_PER_CELL = 0.25
+_FINE_BUDGET = 4_000_000  # fine cells that hold an edge: bounds memory where fences lie thick
+_BATCH = 400_000  # entries and fine cells of one batch, so that memory stays bounded
+
+
+def group_sets(cell: I64, slot: I64, count: I64, key_of: U64) -> tuple[I64, U64, I64, I64, I32]:
+    """Put (cell, slot, count) together by cell: (cells, keys, start and length in the member list, members).
+
+    A count of n puts the slot n times into the list, a negative one ``~slot``.
+    """
+    order = np.argsort(cell)
+    cell, slot, count = cell[order], slot[order], count[order]
+    if (np.abs(count) > 1).any():
+        owner, _ = spread(np.zeros(len(cell), np.int64), np.abs(count))
+        cell, slot, count = cell[owner], slot[owner], np.sign(count)[owner]
+    if not len(cell):
+        none = np.zeros(0, np.int64)
+        return none, none.astype(np.uint64), none, none, none.astype(np.int32)
+    first = np.flatnonzero(np.concatenate([[True], cell[1:] != cell[:-1]]))
+    key = np.where(count > 0, key_of[slot], -key_of[slot])
+    length = np.diff(np.append(first, len(cell)))
+    members = np.where(count > 0, slot, ~slot).astype(np.int32)
+    return cell[first], np.add.reduceat(key, first), first, length, members
+
+
+def intern(pools: Pools, key: U64, first: I64, length: I64, members: I32) -> I64:
+    """Add sets to the pools, equal ones (equal keys) once: their numbers."""
+    unique, at, back = np.unique(key, return_index=True, return_inverse=True)
+    owner, place = spread(first[at], length[at])
+    del owner
+    start = pools.members.append(members[place])
+    ends = np.cumsum(length[at])
+    base = pools.set_key.append(unique)
+    pools.set_start.append(start + ends - length[at])
+    pools.set_count.append(length[at])
+    return base + back.reshape(-1)
+
+
+def store(pools: Pools, fine: Fine, k: I64, key_of: U64) -> I64:
+    """Append blocks to the pools.
+
+    Args:
+        pools: where to.
+        fine: the fine pass over the blocks.
+        k: int64[b], their sides.
+        key_of: uint64, key by slot.
+
+    Returns:
+        int64[b], the numbers of the blocks.
+    """
+    cell, key, first, length, members = group_sets(fine.held_cell, fine.held_slot, fine.held_count, key_of)
+    number = intern(pools, key, first, length, members) if len(cell) else np.zeros(0, np.int64)
+    cells = np.zeros(fine.size, np.int64)
+    cells[cell] = number
+    cells = put_records(pools, fine, cells)
+    start = pools.fine.append(cells.astype(np.int32))
+    starts = start + np.concatenate([[0], np.cumsum(k * k)[:-1]])
+    block = pools.block_start.append(starts)
+    pools.block_k.append(k)
+    return block + np.arange(len(k))
+
+
+def put_records(pools: Pools, fine: Fine, cells: I64) -> I64:
+    """Turn cells with edges or circles into records: the cells with ``-record`` in their place."""
+    mark = np.zeros(fine.size, bool)
+    mark[fine.edge_cell] = True
+    mark[fine.disc_cell] = True
+    busy = np.flatnonzero(mark)
+    if not len(busy):
+        return cells
+    rank = np.cumsum(mark) - 1
+    edge_at, disc_at = rank[fine.edge_cell], rank[fine.disc_cell]
+    edges, discs = np.bincount(edge_at, minlength=len(busy)), np.bincount(disc_at, minlength=len(busy))
+    if max(edges.max(), discs.max()) > np.iinfo(np.uint16).max:
+        raise OverflowError("more than 65535 edges or circles pass through one fine cell of the index")
+    entry = np.concatenate([fine.edge_row, fine.disc])
+    order = np.argsort(np.concatenate([edge_at * 2, disc_at * 2 + 1]))  # by cell, edges before circles
+    start = pools.entries.append(entry[order].astype(np.int32))
+    record = np.zeros(len(busy), RECORD)
+    record["key"] = pools.set_key.array[cells[busy]]
+    record["start"] = start + np.concatenate([[0], np.cumsum(edges + discs)[:-1]])
+    record["edges"], record["discs"] = edges, discs
+    number = pools.record.append(record)
+    pools.record_set.append(cells[busy].astype(np.int32))
+    cells[busy] = -(number + np.arange(len(busy)))
+    return cells
+
+
+def choose_k(grid: Grid, shapes: Shapes, coarse: Coarse) -> I64:
+    """How finely to cut each block: by the length of the edges through it, within the memory budget."""
+    n = len(coarse.cell)
+    block = coarse.group_block[coarse.entry_group]
+    edge = coarse.entry_row < len(shapes.rows)
+    rows = shapes.rows[coarse.entry_row[edge]]
+    dx, dy = (rows["bx"] - rows["ax"]) * grid.sx, np.abs(rows["by"] - rows["ay"]) * grid.sy
+    long = np.zeros(n) + np.bincount(block[edge], np.minimum(dx + dy, 1.3), n)
+    high = np.minimum(
+        np.sqrt(shapes.circles["r2"][coarse.disc]) / shapes.circles["ky0"][coarse.disc] * grid.sy * 6, 1.3
+    )
+    long += np.bincount(coarse.disc_block, high, n)
+    share = 1.0
+    while True:
+        wanted = np.maximum(long / _ENTRIES_PER_CELL * share, 1.0)
+        k = np.exp2(np.clip(np.round(np.log2(wanted)), 1, np.log2(_K_MAX)))
+        k[is_rim(grid, coarse.cell)] = 1
+        busy = float(np.minimum(k * long, k * k).sum())
+        if busy <= _FINE_BUDGET and float((k * k).sum()) <= 4 * _FINE_BUDGET:
+            return k.astype(np.int64)
+        share /= 1.3
+
+
+def append_shapes(pools: Pools, shapes: Shapes, stand_ins: StandIns, key_of: U64) -> None:
+    """Append edges, then stand-ins, then circles to the pools."""
+    pools.rows.append(shapes.rows)
+    pools.row_sign.append(shapes.sign)
+    pools.row_slot.append(shapes.slot)
+    pools.circles.append(shapes.circles)
+    pools.circle_slot.append(shapes.circle_slot)
+    vertex = np.concatenate([*stand_ins.vertex, np.zeros(0, np.int64)])
+    sign = np.concatenate([*stand_ins.sign, np.zeros(0, np.int64)])
+    rows = np.zeros(len(vertex), ROW)
+    rows["ax"], rows["bx"] = shapes.vx[vertex], shapes.vx[vertex] + PSEUDO_SPAN_DEG
+    rows["ay"] = rows["by"] = shapes.vy[vertex]
+    slot = shapes.vertex_slot[vertex]
+    rows["s"] = np.where(sign > 0, key_of[slot], -key_of[slot])
+    pools.rows.append(rows)
+    pools.row_sign.append(sign.astype(np.int8))
+    pools.row_slot.append(slot)
+
+
+def build_table(fences: Sequence[Fence], slots: I32, key_of: U64) -> CellTable:
+    """Compile fences into a table.
+
+    Args:
+        fences: the fences; neighbours in space should be neighbours here, for the cache's sake.
+        slots: int32, the slot of each.
+        key_of: uint64, key by slot.
+    """
+    grid = choose_grid(fences)
+    shapes = shapes_of(fences, slots, grid.cell_w, grid.cell_h)
+    stand_ins = StandIns(shapes)
+    coarse = coarse_pass(grid, shapes, stand_ins)
+    pools = Pools()
+    cells = grid.nx * grid.ny
+    coarse_set, coarse_block = np.zeros(cells, np.int32), np.zeros(cells, np.int32)
+    ones = np.ones(len(coarse.inside_cell), np.int64)
+    cell, key, first, length, members = group_sets(coarse.inside_cell, coarse.inside_slot, ones, key_of)
+    if len(cell):
+        coarse_set[cell] = intern(pools, key, first, length, members)
+    coarse_key = pools.set_key.array[coarse_set]
+    k = choose_k(grid, shapes, coarse)
+    for blocks in _batches(coarse, k):
+        fine = fine_pass(grid, shapes, stand_ins, coarse, k, blocks)
+        coarse_block[coarse.cell[blocks]] = store(pools, fine, k[blocks], key_of)
+    del coarse
+    append_shapes(pools, shapes, stand_ins, key_of)
+    del shapes, stand_ins
+    pools.trim()
+    return CellTable(grid, coarse_key, coarse_set, coarse_block, pools)
+
+
+def _batches(coarse: Coarse, k: I64) -> list[slice]:
+    """Runs of blocks of about equal work."""
+    n = len(coarse.cell)
+    work = (k * k).astype(np.float64)
+    work += np.bincount(coarse.group_block[coarse.entry_group], minlength=n) * k / 2
+    work += np.bincount(coarse.disc_block, minlength=n) * k * k / 2
+    batch = (np.cumsum(work) // _BATCH).astype(np.int64)
+    cuts = [0, *(np.flatnonzero(np.diff(batch)) + 1).tolist(), n]
+    return [slice(a, b) for a, b in pairwise(cuts) if a < b]

@@ -1,0 +1,210 @@
+"""What is compiled: a coarse grid, fine blocks under its busy cells, and what the cells hold.
+
+    coarse cell -> key and set of the fences that cover it wholly, and maybe a block
+    block       -> k x k fine cells, k a power of two
+    fine cell   -> the set of fences that cover it wholly besides, or a record
+    record      -> a set counted in any case, and the edges and circles that pass through the cell
+
+A *set* is a list of fence slots with the sum of their keys; a slot may stand in it more than once or negated
+(stored as ``~slot``), for a record's set carries the base winding numbers of `raster`. A *slot* is a fence's
+number inside the index; it never changes while the fence lives and is not reused.
+
+Arrays are append-only pools. A patched table is new coarse arrays plus whatever was appended; readers of the
+old table never see the tail. Nothing in a table is ever written once a reader can reach it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hazfence_fences.index.shapes import CIRCLE, ROW
+
+__all__ = ["RECORD", "CellTable", "Grid", "Pool", "Pools"]
+
+F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
+I32 = NDArray[np.int32]
+U64 = NDArray[np.uint64]
+
+# A touched fine cell: key of what is counted in any case, where its entries start, how many are edges, how
+# many circles.
+RECORD = np.dtype([("key", "u8"), ("start", "i4"), ("edges", "u2"), ("discs", "u2")])
+_GROWTH = 1.5
+_SPARE = 1.0625
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """The coarse grid: a point is in column floor((lon - x0) * sx) and row floor((lat - y0) * sy).
+
+    The outermost cells are empty: points outside the grid are put into them.
+    """
+
+    x0: float
+    y0: float
+    sx: float
+    sy: float
+    nx: int
+    ny: int
+
+    @property
+    def cell_w(self) -> float:
+        """Width of a coarse cell, degrees."""
+        return 1.0 / self.sx
+
+    @property
+    def cell_h(self) -> float:
+        """Height of a coarse cell, degrees."""
+        return 1.0 / self.sy
+
+
+class Pool:
+    """An append-only array with spare room at its end."""
+
+    __slots__ = ("array", "used")
+
+    def __init__(self, dtype: Any, first: Any = None) -> None:
+        self.array: NDArray[Any] = np.zeros(0, dtype)
+        self.used = 0
+        if first is not None:
+            self.append(np.asarray(first, dtype))
+
+    def append(self, values: NDArray[Any]) -> int:
+        """Add values at the end; returns where they start. Earlier holders of `array` keep theirs."""
+        start, end = self.used, self.used + len(values)
+        if end > len(self.array):
+            bigger = np.empty(max(int(end * _GROWTH), 64), self.array.dtype)
+            bigger[:start] = self.array[:start]
+            self.array = bigger
+        self.array[start:end] = values
+        self.used = end
+        return start
+
+    def trim(self) -> None:
+        """Give back all but a little of the spare room."""
+        wanted = max(int(self.used * _SPARE), 64)
+        if wanted < len(self.array):
+            self.array = self.array[:wanted].copy()
+
+
+# Name, type and first entry of each pool.
+_POOLS: dict[str, tuple[Any, Any]] = {
+    "set_key": (np.uint64, [0]),
+    "set_start": (np.int32, [0]),
+    "set_count": (np.int32, [0]),
+    "members": (np.int32, None),
+    "record": (RECORD, np.zeros(1, RECORD)),
+    "record_set": (np.int32, [0]),
+    "entries": (np.int32, None),
+    "rows": (ROW, None),
+    "row_sign": (np.int8, None),
+    "row_slot": (np.int32, None),
+    "circles": (CIRCLE, None),
+    "circle_slot": (np.int32, None),
+    "block_start": (np.int64, [0]),
+    "block_k": (np.int32, [1]),
+    "fine": (np.int32, [0]),
+}
+
+
+class Pools:
+    """All pools of a table and of its patched successors; set, record and block number 0 mean none.
+
+    Attributes:
+        set_key, set_start, set_count: a set's key, and where its slots stand in `members`.
+        record, record_set: a record (RECORD), and the set that is counted in any case in its cell.
+        entries: the records' rows, then circles.
+        rows, row_sign, row_slot: edges (ROW), their signs and their fences.
+        circles, circle_slot: circles (CIRCLE) and their fences.
+        block_start, block_k: where a block's cells stand in `fine`, and how many along a side.
+        fine: a set's number, or minus a record's.
+        wasted: fine cells of replaced blocks: how much a rebuild would free.
+    """
+
+    __slots__ = (*_POOLS, "wasted")
+    set_key: Pool
+    set_start: Pool
+    set_count: Pool
+    members: Pool
+    record: Pool
+    record_set: Pool
+    entries: Pool
+    rows: Pool
+    row_sign: Pool
+    row_slot: Pool
+    circles: Pool
+    circle_slot: Pool
+    block_start: Pool
+    block_k: Pool
+    fine: Pool
+
+    def __init__(self) -> None:
+        self.wasted = 0
+        for name, (dtype, first) in _POOLS.items():
+            setattr(self, name, Pool(dtype, first))
+
+    def trim(self) -> None:
+        """Give back spare room, pool by pool."""
+        for name in _POOLS:
+            getattr(self, name).trim()
+
+
+class CellTable:
+    """The arrays a lookup reads, and the pools they are the front of.
+
+    Attributes:
+        grid: the coarse grid.
+        coarse_key, coarse_set, coarse_block: per coarse cell, row by row: key of the wholly covering fences,
+        their set,
+            and the block (0: none).
+        pools: see `Pools`; every pool's array is an attribute of the table under the pool's name.
+    """
+
+    __slots__ = (*_POOLS, "coarse_block", "coarse_key", "coarse_set", "grid", "pools")
+    set_key: U64
+    set_start: I32
+    set_count: I32
+    members: I32
+    record: NDArray[np.void]
+    record_set: I32
+    entries: I32
+    rows: NDArray[np.void]
+    row_sign: NDArray[np.int8]
+    row_slot: I32
+    circles: NDArray[np.void]
+    circle_slot: I32
+    block_start: I64
+    block_k: I32
+    fine: I32
+
+    def __init__(self, grid: Grid, coarse_key: U64, coarse_set: I32, coarse_block: I32, pools: Pools) -> None:
+        self.grid = grid
+        self.coarse_key = coarse_key
+        self.coarse_set = coarse_set
+        self.coarse_block = coarse_block
+        self.pools = pools
+        for name in _POOLS:
+            setattr(self, name, getattr(pools, name).array)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        own = self.coarse_key.nbytes + self.coarse_set.nbytes + self.coarse_block.nbytes
+        return int(own + sum(getattr(self, name).nbytes for name in _POOLS))
+
+    def set_members(self, number: int) -> list[int]:
+        """The slots of a set, as stored (``~slot`` for a negative count)."""
+        start = int(self.set_start[number])
+        return self.members[start : start + int(self.set_count[number])].tolist()  # type: ignore[no-any-return]
+
+    def __repr__(self) -> str:
+        g, p = self.grid, self.pools
+        cells, busy = p.fine.used - 1, p.record.used - 1
+        return (
+            f"<CellTable {g.nx} x {g.ny} cells, {p.block_start.used - 1} blocks, {cells} fine cells, "
+            f"{busy} with edges, {self.nbytes / 1e6:.1f} MB>"
+        )
