@@ -11,6 +11,7 @@ from hazfence.clean import Reason
 from hazfence.engine import Engine, Outcome
 from hazfence.events import Event, Kind, Phase, Severity
 from hazfence.fixes import FixBatch
+from hazfence.reference import Filed, ReferenceData, ReferenceFault, Waybill
 from hazfence.settings import EngineSettings
 from hazfence.snapshot import SnapshotError
 
@@ -20,11 +21,15 @@ __all__ = [
     "Engine",
     "EngineSettings",
     "Event",
+    "Filed",
     "FixBatch",
     "Kind",
     "Outcome",
     "Phase",
     "Reason",
+    "ReferenceData",
+    "ReferenceFault",
     "Severity",
     "SnapshotError",
+    "Waybill",
 ]

@@ -30,6 +30,7 @@ from hazfence.judge import Judge
 from hazfence.late import Late
 from hazfence.presence import Fix
 from hazfence.recent import Track
+from hazfence.reference import ReferenceData
 from hazfence.screen import Before, Columns, Screen, group_starts, news_of
 from hazfence.settings import EngineSettings
 from hazfence.snapshot import dump, load
@@ -88,6 +89,7 @@ class Engine:
     Args:
         fences: the fences in force.
         settings: thresholds; the defaults are those of Zhenhai's rules.
+        reference: vehicles, waybills and papers on file; without it, rules about papers say nothing.
 
     Example:
         >>> from hazfence import Engine, FixBatch
@@ -99,8 +101,14 @@ class Engine:
         ['visit']
     """
 
-    def __init__(self, fences: FenceSet, settings: EngineSettings | None = None) -> None:
+    def __init__(
+        self,
+        fences: FenceSet,
+        settings: EngineSettings | None = None,
+        reference: ReferenceData | None = None,
+    ) -> None:
         self._settings = settings or EngineSettings()
+        self._reference = reference
         self._books = Books(self._settings.recent_fixes)
         self._bind(fences, {})
 
@@ -187,6 +195,19 @@ class Engine:
         self._bind(fences, self._screen.set_ids())
         self._books.begin_memory()
 
+    def use_reference(self, reference: ReferenceData | None) -> None:
+        """Go on with another file of vehicles, waybills and papers.
+
+        A change is effective at its own time (an approval from when it was given): what was judged
+        before that time stands. What is open is looked at again at the vehicle's next fix or ``advance``.
+        """
+        self._reference = reference
+        self._bind(self._fences, self._screen.set_ids())
+        fleet = self._books.fleet
+        for code, record in self._books.records.items():
+            if any(kind is Kind.VISIT for kind, _ in record.open):
+                fleet.deadline_us[code] = NEVER_US
+
     def positions(self) -> FixBatch:
         """The last accepted fix of every vehicle, one a vehicle."""
         fleet = self._books.fleet
@@ -211,7 +232,13 @@ class Engine:
         return dump(self._books, self._screen.set_ids())
 
     @classmethod
-    def restore(cls, data: bytes, fences: FenceSet, settings: EngineSettings | None = None) -> Engine:
+    def restore(
+        cls,
+        data: bytes,
+        fences: FenceSet,
+        settings: EngineSettings | None = None,
+        reference: ReferenceData | None = None,
+    ) -> Engine:
         """An engine that goes on where :meth:`snapshot` was taken, perhaps with other fences.
 
         Recent fixes are not part of a snapshot: what is older than a vehicle's last fix is ``LATE``
@@ -220,7 +247,7 @@ class Engine:
         Raises:
             SnapshotError: the bytes are damaged or of a version this release cannot read.
         """
-        engine = cls(fences, settings)
+        engine = cls(fences, settings, reference)
         engine._bind(fences, load(data, engine._books))
         engine._books.begin_memory()
         return engine
@@ -229,7 +256,7 @@ class Engine:
         """Work with these fences from now on; visits to fences that are no more become due."""
         self._fences = fences
         self._screen = Screen(fences, self._settings, sets)
-        self._judge = Judge(fences, self._settings)
+        self._judge = Judge(fences, self._settings, self._reference)
         self._teller = Teller(self._screen, self._judge)
         self._late = Late(self._books, self._screen, self._judge, self._teller)
         fleet, n = self._books.fleet, len(self._books.fleet)

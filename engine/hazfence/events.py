@@ -29,6 +29,10 @@ class Kind(StrEnum):
     OVERSPEED = "overspeed"  #: 超速: over the limit for longer than allowed
     CURFEW = "curfew"  #: 禁行时段: inside a fence in the hours in which it is closed
     CORRIDOR_DEPARTURE = "corridor_departure"  #: 偏离专线: off the dedicated routes
+    UNREGISTERED = "unregistered"  #: 未备案: not on file, or its file not approved
+    NO_WAYBILL = "no_waybill"  #: 无运单: no valid waybill
+    CARGO_FORBIDDEN = "cargo_forbidden"  #: 禁运货物: goods that the fence forbids
+    PAPER_EXPIRING = "paper_expiring"  #: 证照到期: a paper on file is about to expire
     OVERSTAY = "overstay"  #: 超时滞留: longer inside a fence than allowed
     OVERPARK = "overpark"  #: 违规停车: standing too long where there is no park
     OVERDRIVE = "overdrive"  #: 疲劳驾驶: driving too long without a rest, or in a day

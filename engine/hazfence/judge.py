@@ -21,17 +21,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from hazfence.events import Event, Kind, Phase, event_id, iso
 from hazfence.presence import Edge, Fix, Piece, pieces
+from hazfence.reference import ReferenceData
 from hazfence.rules.book import Params
 from hazfence.rules.catalogue import RULES
 from hazfence.rules.driving import motion, overdrive, overdrive_deadline_us, overpark, overpark_deadline_us
 from hazfence.rules.gates import Crossing, Gate, gate_bypass, gate_of
 from hazfence.rules.health import coverage_gap, silent
+from hazfence.rules.papers import WAYBILL, papers
 from hazfence.rules.routes import corridor_departure, corridor_departure_deadline_us, on_route
 from hazfence.rules.segments import segment_deadline_us, segment_overtime
 from hazfence.rules.speed import governing_limit, overspeed
@@ -48,13 +51,23 @@ __all__ = ["Judge"]
 
 _BORDER = (Edge.CROSSING, Edge.GAP)
 #: What lasts as long as the visit it belongs to, and ends with it.
-_BOUND_TO_VISIT = (Kind.OVERSTAY, Kind.CURFEW, Kind.RESTRICTED_ENTRY, Kind.VISIT)
+_BOUND_TO_VISIT = (
+    Kind.OVERSTAY,
+    Kind.CURFEW,
+    Kind.RESTRICTED_ENTRY,
+    Kind.UNREGISTERED,
+    Kind.NO_WAYBILL,
+    Kind.CARGO_FORBIDDEN,
+    Kind.VISIT,
+)
 
 
 class Judge:
     """Judges fixes and silences under one set of fences and settings; keeps no state of its own."""
 
-    def __init__(self, fences: FenceSet, settings: EngineSettings) -> None:
+    def __init__(
+        self, fences: FenceSet, settings: EngineSettings, reference: ReferenceData | None = None
+    ) -> None:
         self._settings = settings
         self._order = {fence.id: i for i, fence in enumerate(fences.fences)}
         self._fences = {fence.id: fence for fence in fences.fences}
@@ -67,7 +80,7 @@ class Judge:
         self._book = settings.rules.for_fences(fences.fences, settings.rule_defaults())
         on = {str(rule.kind): self._book.ever(rule.kind) for rule in RULES}
         self._doubts = on[Kind.GNSS_SUSPECT]
-        self._routes = tuple(f for f in fences.fences if on_route(f, self._ask_of(""), 0))
+        self._routes = tuple(f for f in fences.fences if on_route(f, self._ask, 0))
         self._has_routes = any(f.kind is FenceKind.CORRIDOR for f in fences.fences)
         self._has_routes = self._has_routes and on[Kind.CORRIDOR_DEPARTURE]
         self._parks, self._drives = on[Kind.OVERPARK], on[Kind.OVERDRIVE]
@@ -75,12 +88,24 @@ class Judge:
         self._silences, self._gaps = on[Kind.SILENT], on[Kind.COVERAGE_GAP]
         self._cries = any(on[kind] for kind in BITS)
         self._curfews = on[Kind.CURFEW]
+        self._reference = reference
+        papers_on = on[Kind.UNREGISTERED] or on[Kind.NO_WAYBILL]
+        self._filed = frozenset(
+            f.id
+            for f in fences.fences
+            if reference is not None
+            and (
+                (papers_on and f.kind is FenceKind.DISTRICT)
+                or any(self._book.possible(Kind.CARGO_FORBIDDEN, f, "un_classes") - {None})
+            )
+        )
         # A stay in these fences has to be looked at even when no border is met.
         self._timed_visits = frozenset(
             f.id
             for f in fences.fences
             if any(self._book.possible(Kind.OVERSTAY, f, "max_min") - {None})
             or any(self._book.possible(Kind.CURFEW, f, "hours") - {None})
+            or f.id in self._filed
         )
 
     def fix(
@@ -165,6 +190,9 @@ class Judge:
             if curfew is not None and curfew["hours"] is not None:
                 change_us = curfew["hours"].next_change(judged_us)
                 due = min(due, FOREVER_US if change_us is None else change_us - 1)
+            if fence_id in self._filed and self._reference is not None:
+                change_us = self._reference.next_change(vehicle, judged_us)
+                due = min(due, FOREVER_US if change_us is None else change_us - 1)
         for fence in last.fences if self._timed else ():
             change_us = fence.next_change(judged_us) if fence.id in self._timed else None
             if change_us is not None:
@@ -187,12 +215,18 @@ class Judge:
         return due
 
     def _ask_of(self, vehicle: str) -> Ask:
-        """The parameters of rules for one vehicle."""
+        """The parameters of rules for one vehicle, which may differ by its class on file."""
+        reference = self._reference
+        if reference is None:
+            return self._ask
 
         def ask(rule: str, fence: Fence | None, at_us: int) -> Params | None:
-            return self._book.lookup(rule, fence, frozenset(), at_us)
+            return self._book.lookup(rule, fence, partial(reference.classes, vehicle, at_us), at_us)
 
         return ask
+
+    def _ask(self, rule: str, fence: Fence | None, at_us: int) -> Params | None:
+        return self._book.lookup(rule, fence, frozenset, at_us)
 
     def _step(self, vehicle: str, record: Record, prev: Fix | None, fix: Fix) -> Step:
         heard_us = None if prev is None else prev.time_us
@@ -342,6 +376,10 @@ class Judge:
                 out.append(breach)
         if self._curfews and (piece.by_fix or visit.detail["witness"] == "fix"):
             self._curfew(step, fence, piece, visit)
+        if fence.id in self._filed and (piece.by_fix or visit.detail["witness"] == "fix"):
+            assert self._reference is not None
+            stay, goes_on = (piece.start_us, piece.end_us), piece.ends is Edge.GOES_ON
+            papers(step, fence, stay, goes_on, visit, self._reference, fence.id in self._districts)
         if piece.ends is not Edge.GOES_ON:
             place = _place(piece.end_us, piece.ends, prev, fix)
             between = (prev, fix) if prev is not None and piece.ends in _BORDER else None
@@ -385,8 +423,12 @@ class Judge:
         more: Mapping[str, Any] | None = None,
     ) -> None:
         """Close the visit to a fence and everything that lasts as long as the visit."""
-        for kind in _BOUND_TO_VISIT:
-            event = record.open.pop((kind, fence_id), None)
+        past_waybill = record.open.get((Kind.OVERSTAY, WAYBILL))
+        keys = [(kind, fence_id) for kind in _BOUND_TO_VISIT]
+        if past_waybill is not None and past_waybill.fence_id == fence_id:
+            keys.insert(0, (Kind.OVERSTAY, WAYBILL))
+        for kind, key in keys:
+            event = record.open.pop((kind, key), None)
             if event is None:
                 continue
             detail: dict[str, Any] = {**event.detail, "exit": str(how)}

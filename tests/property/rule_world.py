@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from hazfence import EngineSettings, FixBatch
+from hazfence import EngineSettings, Filed, FixBatch, ReferenceData, Waybill
 from hazfence.rules import Rulebook
 from hazfence_fences import FenceSet
 
@@ -29,7 +29,12 @@ def rule_fences() -> FenceSet:
     features: list[dict[str, Any]] = [
         box("lane", 2, 5.5, 8, 6.5, kind="corridor", speed_limit_kmh=60),
         box("cross-lane", 5.5, 2, 6.5, 8, kind="corridor"),
-        box("old-town", 3, 3, 5, 5, kind="zone", rules={"curfew": {"hours": CLOSED}}),
+        box(
+            "old-town",
+            *(3, 3, 5, 5),
+            kind="zone",
+            rules={"curfew": {"hours": CLOSED}, "cargo_forbidden": {"un_classes": ["3"]}},
+        ),
         box(
             "plant",
             3,
@@ -58,6 +63,21 @@ def rule_fences() -> FenceSet:
 
 
 RULE_WORLD = rule_fences()
+
+MINUTE_US = 60_000_000
+#: A is approved and under way at times, B is on no file.
+ON_FILE = ReferenceData(
+    [
+        Filed("vehicle", "A", "approved", START_US - 1, START_US + 10 * MINUTE_US, category="tank"),
+        Filed("vehicle", "A", "pending", START_US + 10 * MINUTE_US, START_US + 25 * MINUTE_US),
+        Filed("vehicle", "A", "approved", START_US + 25 * MINUTE_US),
+    ],
+    [
+        Waybill("1", "A", 1203, "3", START_US, START_US + 5 * MINUTE_US, START_US - 9),
+        Waybill("2", "A", 1017, "2.3", START_US, START_US + 40 * MINUTE_US, START_US + 4 * MINUTE_US),
+        Waybill("3", "B", 1203, "3", START_US + 3 * MINUTE_US, START_US + 12 * MINUTE_US, START_US),
+    ],
+)
 
 QUICK: dict[str, Any] = {
     "overspeed": {"general_kmh": 70, "motorway_kmh": 75, "night_factor": 0.9, "night_hours": NIGHT},

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hazfence import Engine, EngineSettings, Event
 from hazfence.screen import Columns, Screen
 
-from .rule_world import RULE_WORLD, rule_batch, rule_settings, walks
+from .rule_world import ON_FILE, RULE_WORLD, rule_batch, rule_settings, walks
 from .test_engine import by_vehicle, fold, same
 from .test_late import cut
 
@@ -23,7 +23,7 @@ Rows = list[tuple[Any, ...]]
 
 
 def run(track: Rows, settings: EngineSettings) -> tuple[Engine, list[Event]]:
-    engine = Engine(RULE_WORLD, settings)
+    engine = Engine(RULE_WORLD, settings, ON_FILE)
     return engine, list(engine.process(rule_batch(track)))
 
 
@@ -31,12 +31,12 @@ def run(track: Rows, settings: EngineSettings) -> tuple[Engine, list[Event]]:
 @given(track=walks(), data=st.data())
 def test_any_cut_gives_the_same_events(settings: EngineSettings, track: Rows, data: st.DataObject) -> None:
     whole_engine, whole = run(track, settings)
-    engine, parts = Engine(RULE_WORLD, settings), []
+    engine, parts = Engine(RULE_WORLD, settings, ON_FILE), []
     cuts = sorted(data.draw(st.lists(st.integers(0, len(track)), max_size=6)))
     for lo, hi in zip([0, *cuts], [*cuts, len(track)], strict=True):
         parts += list(engine.process(rule_batch(track[lo:hi])))
         if data.draw(st.booleans()):
-            engine = Engine.restore(engine.snapshot(), RULE_WORLD, settings)
+            engine = Engine.restore(engine.snapshot(), RULE_WORLD, settings, ON_FILE)
     assert by_vehicle(parts) == by_vehicle(whole)
     assert engine.open_events() == whole_engine.open_events()
 
@@ -50,7 +50,7 @@ def test_silence_noticed_early_changes_nothing_that_stands(
     engine, whole = run(track, settings)
     late_us = end_us + 3_000_000_000
     whole += engine.advance(late_us)
-    engine, parts = Engine(RULE_WORLD, settings), []
+    engine, parts = Engine(RULE_WORLD, settings, ON_FILE), []
     for i in range(len(track)):
         parts += list(engine.process(rule_batch(track[i : i + 1])))
         ahead_s = data.draw(st.sampled_from([None, 0, 60, 400, 2000]))
@@ -59,9 +59,9 @@ def test_silence_noticed_early_changes_nothing_that_stands(
             fired = engine.advance(track[i][1] + ahead_s * 1_000_000)
             parts += fired
             if not fired:
-                assert Engine.restore(before, RULE_WORLD, settings).open_events() == engine.open_events()
+                assert Engine.restore(before, RULE_WORLD, settings, ON_FILE).open_events() == engine.open_events()
             if data.draw(st.booleans()):
-                engine = Engine.restore(engine.snapshot(), RULE_WORLD, settings)
+                engine = Engine.restore(engine.snapshot(), RULE_WORLD, settings, ON_FILE)
     parts += engine.advance(late_us)
     assert same(fold(parts), fold(whole))
 
@@ -81,7 +81,7 @@ def test_the_screen_lets_the_judge_rest_only_where_nothing_happens(
     settings: EngineSettings, track: Rows
 ) -> None:
     _, rested = run(track, settings)
-    engine = Engine(RULE_WORLD, settings)
+    engine = Engine(RULE_WORLD, settings, ON_FILE)
     engine._screen.__class__ = Sleepless
     assert by_vehicle(engine.process(rule_batch(track))) == by_vehicle(rested)
 
@@ -94,7 +94,7 @@ def test_any_order_of_arrival_leaves_the_same(
     late_us = max(row[1] for row in track) + 3_000_000_000
     engine, wanted = run(track, settings)
     wanted += engine.advance(late_us)
-    engine, events = Engine(RULE_WORLD, settings), []
+    engine, events = Engine(RULE_WORLD, settings, ON_FILE), []
     for part in cut(data, data.draw(st.permutations(track))):
         events += engine.process(rule_batch(part))
         moment = data.draw(st.sampled_from([None, 0, 400, 2000]))

@@ -42,7 +42,7 @@ def test_exceptions_hold_for_their_classes_and_hours_and_later_ones_win() -> Non
     )
 
     def limit(at_us: int, *classes: str) -> float | None:
-        params = book.lookup("overpark", None, frozenset(classes), at_us)
+        params = book.lookup("overpark", None, lambda: frozenset(classes), at_us)
         return None if params is None else params["max_min"]
 
     assert (limit(NOON_US), limit(NOON_US, "tank"), limit(MIDNIGHT_US)) == (40, 20, 90)

@@ -9,8 +9,9 @@ step       what a rule with a memory is given, and how it speaks
 gates      gate_bypass
 zones      restricted_entry, curfew
 speed      overspeed
-routes     corridor_departure
+routes     corridor_departure (astray: the same asked of whole columns)
 stays      overstay
+papers     unregistered, no_waybill, cargo_forbidden, paper_expiring, overstay past the waybill
 driving    overpark, overdrive
 segments   segment_overtime
 health     silent, coverage_gap

@@ -45,7 +45,7 @@ class Astray:
             return None
 
         def ask(rule: str, fence: Fence | None, at_us: int) -> Params | None:
-            return book.lookup(rule, fence, frozenset(), at_us)
+            return book.lookup(rule, fence, frozenset, at_us)
 
         routes = [f for f in fences if on_route(f, ask, 0)]
         boxes = np.array([f.bounds for f in routes])

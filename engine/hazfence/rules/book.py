@@ -17,16 +17,20 @@ speed). :class:`Rulebook` checks all of it once; :meth:`Rulebook.lookup` answers
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from hazfence.reference import UN_CLASSES
 from hazfence.rules.catalogue import RULES, Parameter, Rule, rule_of
 from hazfence_fences import Fence, Schedule
 
 __all__ = ["Params", "RuleError", "Rulebook"]
+
+#: What a list of UN classes may hold: a class may stand for its divisions.
+_CLASSES = UN_CLASSES | {c.split(".")[0] for c in UN_CLASSES}
 
 #: The parameters in force; None where the rule is off.
 Params = Mapping[str, Any]
@@ -128,9 +132,17 @@ class Rulebook:
         return book
 
     def lookup(
-        self, rule: str, fence: Fence | None, classes: frozenset[str] = frozenset(), at_us: int = 0
+        self,
+        rule: str,
+        fence: Fence | None,
+        classes: Callable[[], frozenset[str]] = frozenset,
+        at_us: int = 0,
     ) -> Params | None:
-        """The rule's parameters in a fence, for a vehicle of these classes, at a moment; None: off."""
+        """The rule's parameters in a fence, for a vehicle of some classes, at a moment; None: off.
+
+        Args:
+            classes: gives the vehicle's classes; asked only when some rule differs by class.
+        """
         key = (rule, None if fence is None else fence.id)
         if key in self._plain:
             return self._plain[key]
@@ -138,7 +150,7 @@ class Rulebook:
         if all(layer.classes is None and layer.hours is None for layer in layers):
             self._plain[key] = _merged(layers)
             return self._plain[key]
-        return _merged(layer for layer in layers if layer.holds(classes, at_us))
+        return _merged(layer for layer in layers if layer.holds(classes(), at_us))
 
     def possible(self, rule: str, fence: Fence | None, parameter: str) -> set[Any]:
         """Every value the parameter may have there, whoever and whenever; empty when the rule is off."""
@@ -275,8 +287,9 @@ def _value(parameter: Parameter, value: Any, where: str) -> Any:
         case "hours":
             return _hours(value, where)
         case "texts":
-            if not isinstance(value, list) or not all(isinstance(v, str) and v for v in value):
-                raise RuleError(f"{where}: is {_told(value)}; write a list of texts")
+            if not isinstance(value, list) or not all(isinstance(v, str) and v in _CLASSES for v in value):
+                known = ", ".join(sorted(_CLASSES))
+                raise RuleError(f"{where}: is {_told(value)}; write a list of UN classes, of {known}")
             return tuple(value)
         case "segments":
             return _segments(value, where)
