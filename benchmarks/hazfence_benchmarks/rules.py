@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from dataclasses import replace
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def traffic(
     everything = everything.take(np.argsort(everything.time_us, kind="stable"))
     edges = np.arange(from_us, from_us + round(minutes * 60e6) + 20_000_000, 10_000_000)
     cuts = np.searchsorted(everything.time_us, edges)
-    return [everything.take(slice(lo, hi)) for lo, hi in zip(cuts[:-1], cuts[1:], strict=True) if lo < hi]
+    return [everything.take(slice(lo, hi)) for lo, hi in pairwise(cuts.tolist()) if lo < hi]
 
 
 def measure(*, vehicles: int = 21_500, minutes: float = 20.0, rounds: int = 3) -> dict[str, Any]:

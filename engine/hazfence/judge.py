@@ -312,14 +312,14 @@ class Judge:
         touched = frozenset(f.id for f in concerned.values() if f.kind is FenceKind.CHECKPOINT)
         stayed = {f.id for f in fix.fences if prev is not None and f in prev.fences} - self._timed
         for fence in sorted(concerned.values(), key=lambda f: self._order.get(f.id, -1)):
-            if fence.id in stayed and (not fence.thin or fence.shape == "circle"):
-                if (Kind.VISIT, fence.id) in record.open:  # nothing happened but time
-                    assert prev is not None
-                    found = [Piece(prev.time_us, fix.time_us, Edge.GOES_ON, Edge.GOES_ON, True)]
-                    step.pieces[fence.id] = (fence, found)
-                    if fence.id in self._timed_visits:
-                        self._piece(step, fence, found[0], touched)
-                    continue
+            same = fence.id in stayed and (not fence.thin or fence.shape == "circle")
+            if same and prev is not None and (Kind.VISIT, fence.id) in record.open:
+                # Nothing happened but time.
+                found = [Piece(prev.time_us, fix.time_us, Edge.GOES_ON, Edge.GOES_ON, True)]
+                step.pieces[fence.id] = (fence, found)
+                if fence.id in self._timed_visits:
+                    self._piece(step, fence, found[0], touched)
+                continue
             found = pieces(fence, prev, fix, witnessed=step.witnessed)
             step.pieces[fence.id] = (fence, found)
             if (Kind.VISIT, fence.id) in record.open and (not found or found[0].begins is not Edge.GOES_ON):
@@ -388,8 +388,8 @@ class Judge:
             if fence.kind is FenceKind.DISTRICT:
                 more["exit_gate"] = None
                 if crosses and piece.ends is Edge.CROSSING:
-                    stay = {"entered_at": iso(visit.started_us), "entry_gate": visit.detail.get("entry_gate")}
-                    gate, bypass = self._border(step, fence, "out", piece.end_us, touched, stay)
+                    came = {"entered_at": iso(visit.started_us), "entry_gate": visit.detail.get("entry_gate")}
+                    gate, bypass = self._border(step, fence, "out", piece.end_us, touched, came)
                     more["exit_gate"] = gate
             self._leave(record, fence.id, (piece.end_us, *place), piece.ends, between, out, more)
             if bypass is not None:

@@ -8,6 +8,7 @@ commit point, so that a test may raise there and see what survives.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -23,8 +24,9 @@ from hazfence.ports import (
     StaleClaim,
     StoreAway,
 )
+from hazfence.reference import ReferenceData
 
-__all__ = ["MemoryBoard", "MemoryStore", "Shown"]
+__all__ = ["MemoryBoard", "MemoryReference", "MemoryStore", "Shown"]
 
 #: Called with the method's name and ``before`` or ``after`` its commit; may raise.
 Fault = Callable[[str, str], None]
@@ -264,3 +266,50 @@ class MemoryBoard:
     def _done(self, method: str) -> None:
         if self.fault:
             self.fault(method, "after")
+
+
+class MemoryReference:
+    """The ``Reference`` port in memory.
+
+    Attributes:
+        away: while True every method raises ``StoreAway``.
+    """
+
+    def __init__(self, data: ReferenceData | None = None) -> None:
+        self.away = False
+        self._data = data or ReferenceData()
+        self._seq = 0
+        self._news = asyncio.Event()
+
+    def put(self, data: ReferenceData) -> None:
+        """Replace everything on file."""
+        self._data = data
+        self._seq += 1
+        self._news.set()
+
+    async def open(self) -> None:
+        """Nothing to connect to."""
+        self._reach()
+
+    async def close(self) -> None:
+        """Nothing to let go of."""
+
+    async def load(self) -> tuple[int, ReferenceData]:
+        """See the port."""
+        self._reach()
+        return self._seq, self._data
+
+    async def changed(self, after_seq: int, timeout_s: float) -> bool:
+        """See the port."""
+        self._reach()
+        if self._seq <= after_seq:
+            self._news.clear()
+            try:
+                await asyncio.wait_for(self._news.wait(), timeout_s)
+            except TimeoutError:
+                return False
+        return self._seq > after_seq
+
+    def _reach(self) -> None:
+        if self.away:
+            raise StoreAway("the reference is away, as the test wants it")

@@ -20,6 +20,7 @@ from typing import Protocol
 
 from hazfence.events import Event
 from hazfence.fixes import FixBatch
+from hazfence.reference import ReferenceData
 
 __all__ = [
     "Board",
@@ -27,6 +28,7 @@ __all__ = [
     "Checkpoint",
     "Claim",
     "Published",
+    "Reference",
     "Reject",
     "StaleClaim",
     "Store",
@@ -185,3 +187,23 @@ class Board(Protocol):
         after_seq: int,
     ) -> None:
         """Lay the partition's part of the board anew; publishing goes on above ``after_seq``."""
+
+
+class Reference(Protocol):
+    """Where vehicles, waybills and papers are on file. Every method may raise :class:`StoreAway`."""
+
+    async def open(self) -> None:
+        """Connect; safe to call again after :class:`StoreAway`."""
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+
+    async def load(self) -> tuple[int, ReferenceData]:
+        """Everything on file, and the count of changes it stands for.
+
+        Raises:
+            ReferenceFault: a row on file cannot be used; the message names it.
+        """
+
+    async def changed(self, after_seq: int, timeout_s: float) -> bool:
+        """Wait until there are changes after the ``after_seq`` of :meth:`load`; False when time is up."""

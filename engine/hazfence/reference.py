@@ -15,6 +15,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import pairwise
 from typing import Literal
 
 __all__ = ["UN_CLASSES", "Filed", "ReferenceData", "ReferenceFault", "Waybill", "normal_plate"]
@@ -119,7 +120,9 @@ class Waybill:
         if not self.number or not normal_plate(self.plate):
             raise ReferenceFault(f"{where}: has no number or no plate; give both")
         if isinstance(self.un_number, bool) or self.un_number not in _UN_NUMBERS:
-            raise ReferenceFault(f"{where}: there is no UN number {self.un_number!r}; give one from 4 to 3599")
+            raise ReferenceFault(
+                f"{where}: there is no UN number {self.un_number!r}; give one from 4 to 3599"
+            )
         if self.un_class not in UN_CLASSES:
             known = ", ".join(sorted(UN_CLASSES))
             raise ReferenceFault(f"{where}: there is no UN class {self.un_class!r}; known are {known}")
@@ -159,9 +162,11 @@ class ReferenceData:
             self._rows.setdefault(key, []).append(row)
         for (kind, name), rows in self._rows.items():
             rows.sort(key=lambda row: row.from_us)
-            for a, b in zip(rows, rows[1:], strict=False):
+            for a, b in pairwise(rows):
                 if a.to_us is None or a.to_us > b.from_us:
-                    raise ReferenceFault(f"{kind} {name!r}: two rows hold at the same time; end the older one")
+                    raise ReferenceFault(
+                        f"{kind} {name!r}: two rows hold at the same time; end the older one"
+                    )
         self._waybills: dict[str, list[Waybill]] = {}
         numbers: set[str] = set()
         for bill in sorted(waybills, key=lambda bill: (bill.from_us, bill.number)):

@@ -39,13 +39,19 @@ __all__ = [
     "Base",
     "Breach",
     "Checkpoint",
+    "Company",
     "DeadLetter",
     "EventRevision",
     "Fence",
     "Fix",
+    "Person",
+    "ReferenceChange",
     "Stream",
+    "Tank",
+    "Vehicle",
     "VehicleCode",
     "Visit",
+    "Waybill",
 ]
 
 
@@ -312,3 +318,140 @@ class Checkpoint(Base):
     snapshot: Mapped[bytes | None]
     claimed_at: Mapped[datetime] = _now()
     written_at: Mapped[datetime | None]
+
+
+def _filed(name: str, key: str) -> tuple[Any, ...]:
+    """Constraints and indexes that the tables of the file have in common."""
+    return (
+        PrimaryKeyConstraint(key, "valid_from", name=f"{name}_pkey"),
+        UniqueConstraint("key", name=f"{name}_key"),
+        CheckConstraint("audit IN ('approved', 'pending', 'rejected')", name=f"{name}_audit_known"),
+        CheckConstraint("valid_to > valid_from", name=f"{name}_in_order"),
+        CheckConstraint("jsonb_typeof(papers) = 'object'", name=f"{name}_papers_object"),
+        Index(f"{name}_holds", key, unique=True, postgresql_where=text("valid_to IS NULL")),
+    )
+
+
+class Company(Base):
+    """How a company on file stood from one moment to another."""
+
+    __tablename__ = "company"
+    __table_args__ = (
+        *_filed("company", "id"),
+        {"comment": "Companies on file, one row a state; valid_to is null for the state that holds"},
+    )
+
+    key: Mapped[int] = mapped_column(Integer, Identity(always=True))
+    id: Mapped[str]
+    name: Mapped[str] = mapped_column(server_default=text("''"))
+    audit: Mapped[str]
+    papers: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    valid_from: Mapped[datetime] = _now()
+    valid_to: Mapped[datetime | None]
+
+
+class Person(Base):
+    """How a driver, an escort or another person on file stood from one moment to another."""
+
+    __tablename__ = "person"
+    __table_args__ = (
+        *_filed("person", "id"),
+        {
+            "comment": "Drivers, escorts and other staff on file, one row a state; "
+            "valid_to is null for the state that holds"
+        },
+    )
+
+    key: Mapped[int] = mapped_column(Integer, Identity(always=True))
+    id: Mapped[str]
+    name: Mapped[str] = mapped_column(server_default=text("''"))
+    company_id: Mapped[str | None]
+    role: Mapped[str] = mapped_column(server_default=text("''"))
+    audit: Mapped[str]
+    papers: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    valid_from: Mapped[datetime] = _now()
+    valid_to: Mapped[datetime | None]
+
+
+class Tank(Base):
+    """How a tank on file stood from one moment to another."""
+
+    __tablename__ = "tank"
+    __table_args__ = (
+        *_filed("tank", "id"),
+        {"comment": "Tanks on file, one row a state; valid_to is null for the state that holds"},
+    )
+
+    key: Mapped[int] = mapped_column(Integer, Identity(always=True))
+    id: Mapped[str]
+    name: Mapped[str] = mapped_column(server_default=text("''"))
+    company_id: Mapped[str | None]
+    audit: Mapped[str]
+    papers: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    valid_from: Mapped[datetime] = _now()
+    valid_to: Mapped[datetime | None]
+
+
+class Vehicle(Base):
+    """How a vehicle on file stood from one moment to another."""
+
+    __tablename__ = "vehicle"
+    __table_args__ = (
+        *_filed("vehicle", "plate"),
+        {"comment": "Vehicles on file, one row a state; valid_to is null for the state that holds"},
+    )
+
+    key: Mapped[int] = mapped_column(Integer, Identity(always=True))
+    plate: Mapped[str]
+    name: Mapped[str] = mapped_column(server_default=text("''"))
+    category: Mapped[str] = mapped_column(server_default=text("''"))
+    company_id: Mapped[str | None]
+    audit: Mapped[str]
+    papers: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    valid_from: Mapped[datetime] = _now()
+    valid_to: Mapped[datetime | None]
+
+
+class Waybill(Base):
+    """An electronic waybill."""
+
+    __tablename__ = "waybill"
+    __table_args__ = (
+        PrimaryKeyConstraint("number", name="waybill_pkey"),
+        UniqueConstraint("key", name="waybill_key"),
+        CheckConstraint("window_to > window_from", name="waybill_window_in_order"),
+        CheckConstraint("un_number BETWEEN 4 AND 3599", name="waybill_un_number_known"),
+        CheckConstraint("quantity_t > 0", name="waybill_quantity_positive"),
+        Index("waybill_plate_window", "plate", "window_from"),
+        Index("waybill_window_to", "window_to"),
+        {"comment": "Electronic waybills; valid from approval (at the earliest window_from) to window_to"},
+    )
+
+    key: Mapped[int] = mapped_column(Integer, Identity(always=True))
+    number: Mapped[str]
+    plate: Mapped[str]
+    un_number: Mapped[int]
+    un_class: Mapped[str]
+    goods: Mapped[str] = mapped_column(server_default=text("''"))
+    tank_id: Mapped[str | None]
+    driver_id: Mapped[str | None]
+    escort_id: Mapped[str | None]
+    quantity_t: Mapped[float | None]
+    window_from: Mapped[datetime]
+    window_to: Mapped[datetime]
+    approved_at: Mapped[datetime | None]
+    withdrawn_at: Mapped[datetime | None]
+
+
+class ReferenceChange(Base):
+    """Counts the changes of the file; one row."""
+
+    __tablename__ = "reference_change"
+    __table_args__ = (
+        PrimaryKeyConstraint("one", name="reference_change_pkey"),
+        CheckConstraint("one", name="reference_change_one"),
+        {"comment": "Counts the changes of the file and of the waybills"},
+    )
+
+    one: Mapped[bool] = mapped_column(server_default=text("true"))
+    seq: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))

@@ -59,7 +59,10 @@ def test_silence_noticed_early_changes_nothing_that_stands(
             fired = engine.advance(track[i][1] + ahead_s * 1_000_000)
             parts += fired
             if not fired:
-                assert Engine.restore(before, RULE_WORLD, settings, ON_FILE).open_events() == engine.open_events()
+                assert (
+                    Engine.restore(before, RULE_WORLD, settings, ON_FILE).open_events()
+                    == engine.open_events()
+                )
             if data.draw(st.booleans()):
                 engine = Engine.restore(engine.snapshot(), RULE_WORLD, settings, ON_FILE)
     parts += engine.advance(late_us)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
 from hazfence import Engine, EngineSettings, Event, Filed, ReferenceData, ReferenceFault, Waybill
 from hazfence.reference import normal_plate
-from hazfence.rules import RuleError, Rulebook
+from hazfence.rules import Rulebook, RuleError
 from hazfence.rules.papers import during, outside, paper_warnings
 
 from ..property.world import START_US, box, fence_set
@@ -27,7 +28,9 @@ def on_file(from_s: float = -1e6, to_s: float | None = None, audit: Any = "appro
     return Filed("vehicle", PLATE, audit, us(from_s), None if to_s is None else us(to_s), **more)
 
 
-def bill(number: str = "W1", start: float = -1e5, end: float = 1e6, approved: float | None = -2e5, **more: Any) -> Waybill:
+def bill(
+    number: str = "W1", start: float = -1e5, end: float = 1e6, approved: float | None = -2e5, **more: Any
+) -> Waybill:
     fields = {"un_number": 1203, "un_class": "3", **more}
     when = None if approved is None else us(approved)
     return Waybill(number, PLATE, from_us=us(start), to_us=us(end), approved_us=when, **fields)
@@ -144,7 +147,12 @@ def test_forbidden_cargo_in_the_fence_that_forbids_it() -> None:
 
 
 def test_a_class_stands_for_its_divisions_and_other_cargo_is_fine() -> None:
-    assert len(Papers("cargo_forbidden", bill(un_number=333, un_class="1.1")).drive((0, 3, 5, 40), (10, 5, 5, 0))) == 1
+    assert (
+        len(
+            Papers("cargo_forbidden", bill(un_number=333, un_class="1.1")).drive((0, 3, 5, 40), (10, 5, 5, 0))
+        )
+        == 1
+    )
     assert Papers("cargo_forbidden", bill()).drive((0, 3, 5, 40), (10, 5, 5, 0)) == []
     assert Papers("cargo_forbidden").drive((0, 3, 5, 40), (10, 5, 5, 0)) == []
 
@@ -172,7 +180,12 @@ def test_new_data_while_it_is_inside_holds_from_its_own_time() -> None:
     c.engine.use_reference(data(on_file(), bill(start=-100, approved=60)))
     assert c.wait(50) == []
     assert c.wait(61) == [("no_waybill", "closed", 5.0, 60.0)]
-    c.engine = Engine.restore(c.engine.snapshot(), c.engine.fences, c.engine.settings, data(on_file(), bill(start=-100, approved=60)))
+    c.engine = Engine.restore(
+        c.engine.snapshot(),
+        c.engine.fences,
+        c.engine.settings,
+        data(on_file(), bill(start=-100, approved=60)),
+    )
     assert c.drive((70, 3, 8, 0)) == []
 
 
@@ -230,7 +243,7 @@ def test_papers_are_warned_of_thirty_and_seven_days_before_and_on_the_day() -> N
     assert (found[0].vehicle, found[1].vehicle) == (PLATE, "")
     # In pieces it says the same, each once.
     cuts = [expires - 30 * DAY_US + k * DAY_US for k in range(31)] + [expires + 1]
-    pieces = [e for a, b in zip(cuts, cuts[1:], strict=False) for e in paper_warnings(ReferenceData(rows), a, b)]
+    pieces = [e for a, b in pairwise(cuts) for e in paper_warnings(ReferenceData(rows), a, b)]
     assert pieces == list(found)
 
 

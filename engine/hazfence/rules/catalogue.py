@@ -201,7 +201,7 @@ RULES: tuple[Rule, ...] = (
         True,
         f"{_PLATFORM}: every trip needs an approved waybill (电子运单); {_ORDER_29}",
         "papers",
-        "enters 08:00, waybill approved 08:30 for 08:00-12:00: no_waybill 08:00-08:30; out 12:10: overstay from 12:00",
+        "enters 08:00, waybill approved 08:30 for 08:00-12:00: no_waybill 08:00-08:30; overstay from 12:00",
     ),
     Rule(
         Kind.CARGO_FORBIDDEN,
@@ -217,7 +217,12 @@ RULES: tuple[Rule, ...] = (
         False,
         (
             Parameter(
-                "un_classes", "UN classes", None, "forbidden; 1 stands for 1.1 to 1.6", "texts", only_fence=True
+                "un_classes",
+                "UN classes",
+                None,
+                "forbidden; 1 stands for 1.1 to 1.6",
+                "texts",
+                only_fence=True,
             ),
         ),
     ),

@@ -1,4 +1,4 @@
-"""What is on file against what drives: ``unregistered``, ``no_waybill``, ``cargo_forbidden``, ``paper_expiring``.
+"""What is on file against what drives: unregistered, no_waybill, cargo_forbidden, paper_expiring.
 
 You are in ``hazfence.rules``. The first three look at a stay (in the district, or in a fence that
 forbids some cargo) beside the file of ``hazfence.reference``, as it was at each moment of the stay; the
@@ -142,9 +142,20 @@ def paper_warnings(data: ReferenceData, from_us: int, to_us: int) -> tuple[Event
                 if not from_us <= at_us < to_us or not row.from_us <= at_us < (row.to_us or at_us + 1):
                     continue
                 subject = f"{row.kind}:{row.id}:{paper}:{days}"
-                found.append(_warning(row.id if row.kind == "vehicle" else "", subject, at_us, {
-                    "subject": row.kind, "id": row.id, "paper": paper, "days_left": days, "expires": iso(expires_us),
-                }))
+                found.append(
+                    _warning(
+                        row.id if row.kind == "vehicle" else "",
+                        subject,
+                        at_us,
+                        {
+                            "subject": row.kind,
+                            "id": row.id,
+                            "paper": paper,
+                            "days_left": days,
+                            "expires": iso(expires_us),
+                        },
+                    )
+                )
     return tuple(sorted(found, key=lambda e: (e.started_us, e.id)))
 
 

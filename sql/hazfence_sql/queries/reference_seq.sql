@@ -1,0 +1,1 @@
+SELECT seq FROM hazfence.reference_change;
