@@ -37,7 +37,7 @@ from hazfence.rules.health import coverage_gap, silent
 from hazfence.rules.papers import WAYBILL, papers
 from hazfence.rules.routes import corridor_departure, corridor_departure_deadline_us, on_route
 from hazfence.rules.segments import segment_deadline_us, segment_overtime
-from hazfence.rules.speed import governing_limit, overspeed
+from hazfence.rules.speed import governing_limit, lowest_limit, overspeed
 from hazfence.rules.stays import overstay, overstay_deadline_us
 from hazfence.rules.step import Ask, Step
 from hazfence.rules.terminal import BITS, alarms
@@ -88,6 +88,7 @@ class Judge:
         self._silences, self._gaps = on[Kind.SILENT], on[Kind.COVERAGE_GAP]
         self._cries = any(on[kind] for kind in BITS)
         self._curfews = on[Kind.CURFEW]
+        self._slow_kmh = min((lowest_limit(f, self._book) for f in fences.fences), default=np.inf)
         self._reference = reference
         papers_on = on[Kind.UNREGISTERED] or on[Kind.NO_WAYBILL]
         self._filed = frozenset(
@@ -466,6 +467,8 @@ class Judge:
             run = None
         if fix.speed_kmh != fix.speed_kmh:  # NaN: unknown, which neither proves nor ends anything
             return
+        if run is None and fix.speed_kmh <= self._slow_kmh:
+            return  # no limit is as low
         limit = governing_limit(fix, ask)
         if limit is None or fix.speed_kmh <= limit.kmh + limit.params["margin_kmh"]:
             if run is not None:

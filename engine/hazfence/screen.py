@@ -23,6 +23,7 @@ from hazfence.presence import Fix
 from hazfence.recent import Track
 from hazfence.rules.astray import Astray
 from hazfence.rules.driving import STAND_KMH, STAND_M, apart2_m2
+from hazfence.rules.speed import lowest_limit
 from hazfence.rules.terminal import BITS
 from hazfence.settings import EngineSettings
 from hazfence.vehicles import NEVER_US, Fleet, Record
@@ -236,20 +237,7 @@ class Screen:
     def _learn(self, key: int, members: tuple[Fence, ...]) -> None:
         self._sets[key] = members
         self._off[key] = self._astray is not None and self._astray.off_route(members)
-        self._limits[key] = min((self._lowest_limit(f) for f in members), default=np.inf)
-
-    def _lowest_limit(self, fence: Fence) -> float:
-        """The lowest speed limit (km/h) that the fence can set, for whomever and whenever."""
-        names = ["limit_kmh"]
-        if fence.kind is FenceKind.DISTRICT:
-            names += ["general_kmh", "motorway_kmh"]
-        told = [v for name in names for v in self._book.possible("overspeed", fence, name) if v is not None]
-        if fence.kind is FenceKind.DISTRICT and not any(
-            self._book.possible("overspeed", fence, "general_kmh")
-        ):
-            told = [v for v in self._book.possible("overspeed", fence, "limit_kmh") if v is not None]
-        factors = self._book.possible("overspeed", fence, "night_factor")
-        return min(told, default=np.inf) * min(factors, default=1.0)
+        self._limits[key] = min((lowest_limit(f, self._book) for f in members), default=np.inf)
 
     def unheard(self, fleet: Fleet, now_us: int) -> _Ints:
         """Codes of the vehicles that may have been silent for too long, and of whom it was not said."""

@@ -23,7 +23,8 @@ INSERT INTO hazfence.person (id, role, audit, valid_from) VALUES ('P-1', 'driver
 INSERT INTO hazfence.tank (id, audit, valid_from) VALUES ('T-1', 'approved', '2026-01-01Z');
 INSERT INTO hazfence.waybill
     (number, plate, un_number, un_class, goods, tank_id, window_from, window_to, approved_at)
-VALUES ('W-1', '浙B12345', 1017, '2.3', '液氯', 'T-1', '2026-03-02 08:00+08', '2026-03-02 12:00+08', '2026-03-01Z'),
+VALUES ('W-1', '浙B12345', 1017, '2.3', '液氯', 'T-1', '2026-03-02 08:00+08', '2026-03-02 12:00+08',
+        '2026-03-01Z'),
        ('W-2', '浙B12345', 1203, '3', '', NULL, '2026-03-03 08:00+08', '2026-03-03 12:00+08', NULL);
 """
 
@@ -144,7 +145,8 @@ def test_a_paper_without_a_moment_is_named(postgres_url):
         await file.close()
 
     with psycopg.connect(postgres_url) as connection:
+        papers = '{"inspection": "soon"}'
         connection.execute(
-            """INSERT INTO hazfence.tank (id, audit, papers) VALUES ('T-1', 'approved', '{"inspection": "soon"}')"""
+            "INSERT INTO hazfence.tank (id, audit, papers) VALUES ('T-1', 'approved', %s)", [papers]
         )
     asyncio.run(asyncio.wait_for(test(), 60))

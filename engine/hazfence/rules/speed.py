@@ -8,18 +8,19 @@ it where ruled (渝交规〔2023〕5号, a weak source).
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 
 from hazfence.events import Event, Kind, Phase, Severity, event_id
 from hazfence.presence import Fix
-from hazfence.rules.book import Params
+from hazfence.rules.book import Params, Rulebook
 from hazfence.rules.step import Ask
 from hazfence.vehicles import SpeedRun
 from hazfence_fences import Fence, FenceKind
 
-__all__ = ["Limit", "governing_limit", "overspeed"]
+__all__ = ["Limit", "governing_limit", "lowest_limit", "overspeed"]
 
 
 class Limit(NamedTuple):
@@ -55,6 +56,16 @@ def governing_limit(fix: Fix, ask: Ask) -> Limit | None:
             if best is None or general < best.kmh:
                 best = Limit(general, fence, params)
     return best
+
+
+def lowest_limit(fence: Fence, book: Rulebook) -> float:
+    """The lowest speed limit (km/h) that a fence can set, for whomever and whenever; inf for none."""
+    told = book.possible(Kind.OVERSPEED, fence, "limit_kmh") - {None}
+    general = book.possible(Kind.OVERSPEED, fence, "general_kmh") - {None}
+    if fence.kind is FenceKind.DISTRICT and general:
+        told |= general | (book.possible(Kind.OVERSPEED, fence, "motorway_kmh") - {None})
+    factors = book.possible(Kind.OVERSPEED, fence, "night_factor")
+    return float(min(told, default=math.inf) * min(factors, default=1.0))
 
 
 def _factor(params: Params, at: np.ndarray[tuple[int], np.dtype[np.int64]]) -> float:

@@ -1,0 +1,230 @@
+"""A week in an invented district in which every rule is broken, and nearly broken, on purpose.
+
+You are in the simulator, beside the roads and trips of ``day.py``, but apart from them: here the
+district is drawn for the rules, a square with straight corridors, a park, a plant and a town, so that
+every way is a few straight lines and the truth can be worked out by hand from distance and speed. Each
+truck makes one trip a day, and most trips hold one :class:`Case`. :func:`simulate_week` gives the
+fixes, the file of vehicles and waybills, and what an engine with :func:`week_rules` must find: just
+that. ``hazfence_replay.compare`` does the comparing.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass, field
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import numpy.typing as npt
+
+from hazfence.fixes import FixBatch
+from hazfence.reference import Filed, ReferenceData, Waybill
+from hazfence.rules import Rulebook
+from hazfence_fences import FenceSet, parse_fences
+from hazfence_replay.simulator.case_trips import CASES, Trip, trip_of
+from hazfence_replay.simulator.day import Planted
+from hazfence_replay.simulator.plane import Plane
+
+__all__ = ["SimulatedWeek", "simulate_week", "week_fences", "week_rules"]
+
+F64 = npt.NDArray[np.float64]
+
+_PLANE = Plane(121.6, 30.0)
+_TZ = "Asia/Shanghai"
+_DAY_US = 86_400_000_000
+_NOISE_M, _MOST_M = 3.0, 12.0
+_CLOSED = {"tz": _TZ, "windows": [{"days": "mon-sun", "from": "11:00", "to": "13:00"}]}
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedWeek:
+    """What :func:`simulate_week` made.
+
+    Attributes:
+        fixes: by time.
+        truth: what must be found, by time.
+        reference: the file of vehicles and waybills.
+        near: (case, vehicle, day) of every trip that nearly breaks a rule.
+        start_us, end_us: microseconds UTC.
+    """
+
+    fixes: FixBatch
+    truth: tuple[Planted, ...]
+    reference: ReferenceData
+    near: tuple[tuple[str, str, int], ...]
+    start_us: int
+    end_us: int
+
+
+def week_fences() -> FenceSet:
+    """The invented district: 20 km square, four gates, corridors, a park, a plant, a town."""
+    east_gate = {"segment_overtime": {"to": {"*": {"max_min": 90}}}}
+    features = [
+        _box("district", (-10, -10, 10, 10), kind="district"),
+        _disc("gate-west", (-10, 0), kind="checkpoint", rules=east_gate),
+        _disc("gate-east", (10, 0), kind="checkpoint", rules=east_gate),
+        _disc("gate-north", (0, 10), kind="checkpoint", rules=east_gate),
+        _disc("gate-south", (0, -10), kind="checkpoint", rules=east_gate),
+        _line("main", [(-11, 0), (11, 0)]),
+        _line("cross", [(0, -11), (0, 11)]),
+        _line("plant-lane", [(-3, 0), (-3, 3)]),
+        _line("park-lane", [(3, 0), (3, 3)]),
+        _line("side-lane", [(-11, 6), (-3, 6), (-3, 3)]),
+        _box("plant", (-3.3, 2.7, -2.7, 3.3), kind="zone", rules=_PLANT),
+        _box("park", (2.7, 2.7, 3.3, 3.3), kind="parking"),
+        _box(
+            "town",
+            (-0.5, 4, 0.5, 6),
+            kind="zone",
+            rules={"curfew": {"hours": _CLOSED}, "cargo_forbidden": {"un_classes": ["1", "2.3"]}},
+        ),
+    ]
+    return FenceSet(parse_fences({"type": "FeatureCollection", "features": features}, source="week"))
+
+
+_PLANT = {"corridor_departure": {"on_route": True}, "overpark": {"allowed": True}}
+
+
+def week_rules() -> Rulebook:
+    """The book by which the truth of the week is worked out: every rule on, with its defaults."""
+    return Rulebook.all_on()
+
+
+@dataclass
+class _Growing:
+    columns: dict[str, list[npt.NDArray[Any]]] = field(default_factory=dict)
+    truth: list[Planted] = field(default_factory=list)
+    filed: list[Filed] = field(default_factory=list)
+    bills: list[Waybill] = field(default_factory=list)
+    near: list[tuple[str, str, int]] = field(default_factory=list)
+
+
+def simulate_week(
+    *, seed: int, vehicles: int = 1000, days: int = 7, date: dt.date | str = "2026-03-02"
+) -> SimulatedWeek:
+    """Simulate trucks that break every rule.
+
+    Args:
+        seed: of everything random.
+        vehicles: how many; every case is planted once there are some dozens.
+        days: how many, each with one trip a truck.
+        date: the first day, from 00:00 in Shanghai.
+
+    Example:
+        >>> week = simulate_week(seed=1, vehicles=20, days=1)
+        >>> engine = Engine(week_fences(), EngineSettings(rules=week_rules()), week.reference)
+    """
+    first = dt.date.fromisoformat(date) if isinstance(date, str) else date
+    start_us = int(dt.datetime.combine(first, dt.time(), ZoneInfo(_TZ)).timestamp()) * 1_000_000
+    names = tuple(f"浙B{v:05d}" for v in range(vehicles))
+    made = _Growing()
+    for v, name in enumerate(names):
+        rng = np.random.default_rng([seed, v])
+        kept = v % 40 != 39  # one in forty is on no file
+        if kept:
+            made.filed.append(Filed("vehicle", name, "approved", start_us - 30 * _DAY_US, category="tank"))
+        case = ""
+        for day in range(days):
+            tired = case.endswith("tired")
+            case = CASES[int(rng.integers(len(CASES)))] if rng.random() < 0.7 else "ordinary"
+            if tired and case.endswith("tired"):
+                case = "ordinary"  # two long days within 24 hours are a breach of their own
+            trip = trip_of(case, rng)
+            _add(made, trip, v, name, start_us + day * _DAY_US, rng)
+            if not kept:
+                inside = next(t for t in trip.truth if t.kind == "stay")
+                _plant(
+                    made,
+                    "unregistered",
+                    name,
+                    "district",
+                    start_us + day * _DAY_US,
+                    inside.at_s,
+                    inside.until_s,
+                )
+            if trip.near:
+                made.near.append((case, name, day))
+    columns = {k: np.concatenate(parts) for k, parts in made.columns.items()}
+    order = np.argsort(columns["time_us"], kind="stable")
+    fixes = FixBatch.of(
+        columns.pop("vehicle")[order], vehicles=names, **{k: c[order] for k, c in columns.items()}
+    )
+    return SimulatedWeek(
+        fixes,
+        tuple(sorted(made.truth, key=lambda p: (p.at_us, p.vehicle, p.kind))),
+        ReferenceData(made.filed, made.bills),
+        tuple(made.near),
+        start_us,
+        start_us + days * _DAY_US,
+    )
+
+
+def _add(made: _Growing, trip: Trip, v: int, name: str, day_us: int, rng: np.random.Generator) -> None:
+    """Report a trip, and write down its truth and its waybill."""
+    t, xy, kmh, alarm = trip.reports(int(rng.choice([5, 10, 15, 30])), rng)
+    noise = rng.normal(0.0, _NOISE_M / np.sqrt(2.0), xy.shape)
+    noise *= np.minimum(1.0, _MOST_M / np.maximum(np.hypot(*noise.T), 1e-9))[:, None]
+    lonlat = np.round(_PLANE.degrees(xy * 1000.0 + noise), 6)
+    for first, last in trip.frozen(t):
+        lonlat[first : last + 1] = lonlat[first]
+    n = len(t)
+    for key, column in {
+        "vehicle": np.full(n, v, np.int32),
+        "time_us": day_us + t * 1_000_000,
+        "lon": lonlat[:, 0],
+        "lat": lonlat[:, 1],
+        "speed_kmh": kmh,
+        "status": np.full(n, 3, np.uint32),
+        "alarm": alarm.astype(np.uint32),
+    }.items():
+        made.columns.setdefault(key, []).append(column)
+    for breach in trip.truth:
+        if breach.kind != "stay":
+            _plant(made, breach.kind, name, breach.fence_id, day_us, breach.at_s, breach.until_s)
+    if trip.waybill is not None:
+        from_s, to_s = trip.waybill
+        made.bills.append(
+            Waybill(
+                f"W-{v}-{day_us // _DAY_US}",
+                name,
+                *trip.cargo,
+                day_us + round(from_s * 1e6),
+                day_us + round(to_s * 1e6),
+                approved_us=day_us,
+            )
+        )
+
+
+def _plant(
+    made: _Growing, kind: str, name: str, fence_id: str, day_us: int, at_s: float, until_s: float
+) -> None:
+    at_us, until_us = day_us + round(at_s * 1e6), day_us + round(until_s * 1e6)
+    made.truth.append(Planted(kind, name, fence_id, at_us, until_us, 0.0, 0.0, kind))
+
+
+def _degrees(xy: list[tuple[float, float]]) -> list[list[float]]:
+    lonlat: list[list[float]] = _PLANE.degrees(np.array(xy, np.float64) * 1000.0).tolist()
+    return lonlat
+
+
+def _feature(fence_id: str, geometry: dict[str, Any], **properties: Any) -> dict[str, Any]:
+    properties = {"id": fence_id, "invented": True, **properties}
+    return {"type": "Feature", "properties": properties, "geometry": geometry}
+
+
+def _box(fence_id: str, sides: tuple[float, float, float, float], **properties: Any) -> dict[str, Any]:
+    """Kilometres: west, south, east, north."""
+    w, s, e, n = sides
+    ring = _degrees([(w, s), (e, s), (e, n), (w, n), (w, s)])
+    return _feature(fence_id, {"type": "Polygon", "coordinates": [ring]}, **properties)
+
+
+def _disc(fence_id: str, at: tuple[float, float], **properties: Any) -> dict[str, Any]:
+    point = {"type": "Point", "coordinates": _degrees([at])[0]}
+    return _feature(fence_id, point, radius_m=150, **properties)
+
+
+def _line(fence_id: str, points: list[tuple[float, float]]) -> dict[str, Any]:
+    line = {"type": "LineString", "coordinates": _degrees(points)}
+    return _feature(fence_id, line, kind="corridor", width_m=120)
