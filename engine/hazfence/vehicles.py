@@ -80,8 +80,7 @@ class Fleet:
         key: uint64, the set of fences covering the last fix (geometry alone, whatever the hour).
         deadline_us: int64, the next moment at which the vehicle must be judged without a fix.
         watch: bool, True while every fix of the vehicle must be judged.
-        forgotten_us: the moment up to which fixes may have been forgotten; all after it are in
-            ``Recent``.
+        forgotten_us: no fix before this moment can be judged any more, however short ago it was.
     """
 
     _COLUMNS: tuple[tuple[str, type, float], ...] = (
@@ -95,9 +94,6 @@ class Fleet:
         ("watch", np.bool_, False),
         ("forgotten_us", np.int64, NEVER_US),
     )
-
-    #: What is forgotten is known only where the memory is.
-    _KEPT = tuple(name for name, _, _ in _COLUMNS if name != "forgotten_us")
 
     time_us: npt.NDArray[np.int64]
     lon: npt.NDArray[np.float64]
@@ -141,13 +137,13 @@ class Fleet:
         return codes
 
     def columns(self) -> dict[str, npt.NDArray[np.generic]]:
-        """The columns that outlast a restart, cut to the vehicles that exist."""
-        return {name: getattr(self, name)[: len(self)] for name in self._KEPT}
+        """The columns, cut to the vehicles that exist."""
+        return {name: getattr(self, name)[: len(self)] for name, _, _ in self._COLUMNS}
 
     def restore(self, names: list[str], columns: dict[str, npt.NDArray[np.generic]]) -> None:
         """Take over names and columns as :meth:`columns` gave them."""
         self.enroll(tuple(names))
-        for name in self._KEPT:
+        for name, _, _ in self._COLUMNS:
             getattr(self, name)[: len(names)] = columns[name]
 
     def last_track(self, codes: npt.NDArray[np.int32]) -> Track:

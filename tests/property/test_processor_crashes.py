@@ -137,7 +137,12 @@ async def life(
     )  # fmt: skip
     await processor.load()
     showcase = Showcase(
-        processor, store=world.store, board=world.board, metrics=processor._metrics, tail=10**6, monotonic_s=clock
+        processor,
+        store=world.store,
+        board=world.board,
+        metrics=processor._metrics,
+        tail=10**6,
+        monotonic_s=clock,
     )
     # The consumer stands where Kafka's hint left it, before or behind the checkpoint.
     position = data.draw(st.integers(0, len(log)), label="consumer starts at")
