@@ -247,7 +247,7 @@ def check_said_once(world: World) -> None:
 def test_event_clock_rows_are_equal_to_the_last_bit(
     log: list[Message], plan: Plan, every_s: float, data: st.DataObject
 ) -> None:
-    how = ProcessorSettings(clock=Clock.EVENT, lateness_s=60, checkpoint_every_s=every_s)
+    how = ProcessorSettings(clock=Clock.EVENT, lateness_s=60, event_step_s=60, checkpoint_every_s=every_s)
     after, before = disturbed(log, how, plan, data), quiet(log, how)
     check_the_same(after, before)
     assert after.store.events == before.store.events

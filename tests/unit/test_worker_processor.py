@@ -175,7 +175,7 @@ def test_lateness_puts_silence_off() -> None:
 
 def test_event_clock_is_moved_by_other_vehicles() -> None:
     async def go() -> None:
-        place = Place(clock=Clock.EVENT)
+        place = Place(clock=Clock.EVENT, event_step_s=60)
         processor = await place.processor()
         await processor.feed(log(fix(0), fix(4, OUT, "B")))
         await processor.tick(START_US + 600 * MINUTE_US, caught_up=True)
@@ -188,7 +188,7 @@ def test_event_clock_is_moved_by_other_vehicles() -> None:
 
 def test_event_clock_is_not_moved_by_a_broken_clock() -> None:
     async def go() -> None:
-        place = Place(clock=Clock.EVENT)
+        place = Place(clock=Clock.EVENT, event_step_s=60)
         processor = await place.processor()
         far = encode_fix("B", START_US + 50 * 366 * 86_400_000_000, *OUT)
         await processor.feed(log(fix(0), far))
@@ -337,7 +337,7 @@ def test_giving_up_frees_what_waits() -> None:
         place.store.away = True
         feeding = asyncio.create_task(processor.feed(log(fix(0))))
         await asyncio.sleep(0.01)
-        processor.give_up()
+        processor.drop()
         with pytest.raises(Dropped):
             await feeding
 

@@ -70,6 +70,7 @@ class FixProducer:
         self._lanes: list[_Lane] = []
         self._timer: asyncio.Task[None] | None = None
         self._added = asyncio.Event()
+        self._stopping = False
 
     async def start(self) -> None:
         """Connect and ask how many partitions the topic has.
@@ -92,7 +93,8 @@ class FixProducer:
         """
         if self._timer is None:
             return
-        self._timer.cancel()
+        self._stopping = True
+        self._added.set()
         await asyncio.gather(self._timer, return_exceptions=True)
         self._timer = None
         try:
@@ -136,12 +138,15 @@ class FixProducer:
         return asyncio.get_running_loop().time()
 
     async def _deliver(self, messages: Sequence[Packed]) -> None:
+        # All into their lanes before the first wait: nobody's later message may get in between.
+        for message in messages:
+            self._lanes[message.partition].put(message.value)
         self._added.set()
         for message in messages:
-            await self._lanes[message.partition].put(message.value)
+            await self._lanes[message.partition].room()
 
     async def _flush_when_due(self) -> None:
-        while True:
+        while not self._stopping:
             due_s = self._packer.due_s
             if due_s is None:
                 self._added.clear()
@@ -161,39 +166,45 @@ class _Lane:
         self._producer, self._topic, self._partition = producer, topic, partition
         self._max_pending = max_pending
         self._waiting: deque[bytes] = deque()
-        self._changed = asyncio.Condition()
+        self._came, self._went = asyncio.Event(), asyncio.Event()
         self._failure: KafkaError | None = None
         self.task = asyncio.create_task(self._run(), name=f"hazfence-lane-{partition}")
 
-    async def put(self, value: bytes) -> None:
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._failure or len(self._waiting) < self._max_pending)
-            if self._failure:
-                raise self._failure
-            self._waiting.append(value)
-            self._changed.notify_all()
+    def put(self, value: bytes) -> None:
+        self._check()
+        self._waiting.append(value)
+        self._came.set()
+
+    async def room(self) -> None:
+        await self._until(self._max_pending)
 
     async def drained(self) -> None:
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._failure or not self._waiting)
-            if self._failure:
-                raise self._failure
+        await self._until(1)
+
+    async def _until(self, fewer_than: int) -> None:
+        while len(self._waiting) >= fewer_than:
+            self._check()
+            self._went.clear()
+            await self._went.wait()
+        self._check()
+
+    def _check(self) -> None:
+        if self._failure:
+            raise self._failure
 
     async def _run(self) -> None:
         while True:
-            async with self._changed:
-                await self._changed.wait_for(lambda: self._waiting)
+            while not self._waiting:
+                self._came.clear()
+                await self._came.wait()
             try:
                 await self._send(self._waiting[0])
             except KafkaError as error:
                 self._failure = error
-            async with self._changed:
-                # Out of the queue only now, so that drained() means delivered.
-                if self._failure is None:
-                    self._waiting.popleft()
-                self._changed.notify_all()
-            if self._failure:
+                self._went.set()
                 return
+            self._waiting.popleft()  # only now, so that drained() means delivered
+            self._went.set()
 
     async def _send(self, value: bytes) -> None:
         tries = 0

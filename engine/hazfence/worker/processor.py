@@ -72,7 +72,7 @@ class ProcessorSettings:
 
     clock: Clock = Clock.WALL
     lateness_s: float = 60.0
-    event_step_s: float = 60.0
+    event_step_s: float = 600.0
     checkpoint_every_s: float = 5.0
     max_buffered_fixes: int = 200_000
     keep_fixes: bool = True
@@ -249,10 +249,6 @@ class PartitionProcessor:
             if self.next_offset != (self.checkpoint_offset or 0):
                 await self._save(())
 
-    def give_up(self) -> None:
-        """Drop the partition at once: what waits for a store that is away raises :class:`Dropped`."""
-        self._patience.give_up()
-
     async def close(self, *, timeout_s: float = 10.0) -> None:
         """Store a last checkpoint if the store answers in time, and drop the partition.
 
@@ -267,8 +263,17 @@ class PartitionProcessor:
         except TimeoutError:
             self._log.warning("store away: left without a last checkpoint", next_offset=self.next_offset)
         finally:
-            self._patience.give_up()
-            self._metrics.forget(self.topic, self.partition)
+            self.drop()
+
+    def drop(self) -> None:
+        """Drop the partition at once: what waits for a store that is away raises :class:`Dropped`."""
+        self._patience.give_up()
+        self._metrics.forget(self.topic, self.partition)
+
+    @property
+    def waiting(self) -> bool:
+        """True while a store that is away is waited for."""
+        return self._patience.waiting
 
     @asynccontextmanager
     async def _mine(self) -> AsyncIterator[None]:

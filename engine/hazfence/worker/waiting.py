@@ -50,11 +50,17 @@ class Patience:
         self._sleep = sleep
         self._log = structlog.get_logger(__name__).bind(**context)
         self._given_up = asyncio.Event()
+        self._waiting = 0
 
     @property
     def given_up(self) -> bool:
         """True once :meth:`give_up` was called."""
         return self._given_up.is_set()
+
+    @property
+    def waiting(self) -> bool:
+        """True while a store that is away is waited for."""
+        return self._waiting > 0
 
     def give_up(self) -> None:
         """Wait no more: what waits now or later raises :class:`Dropped`."""
@@ -104,11 +110,13 @@ class Patience:
                 return answer
 
     async def _nap(self, seconds: float) -> None:
+        self._waiting += 1
         nap = asyncio.ensure_future(self._sleep(seconds))
         leave = asyncio.ensure_future(self._given_up.wait())
         try:
             await asyncio.wait((nap, leave), return_when=asyncio.FIRST_COMPLETED)
         finally:
+            self._waiting -= 1
             nap.cancel()
             leave.cancel()
         if self._given_up.is_set():

@@ -1,0 +1,325 @@
+"""Faust: the one file that knows it, and what had to be done so that it can be relied on.
+
+You are at the worker's edge towards Kafka. :func:`build_app` gives a Faust app with one agent that
+takes raw messages, many at a time, and hands them to ``partitions.py``; a timer ticks. Everything
+that must be right when something dies is in there, not here. What Faust would do otherwise, seen
+in its 0.15 and worked around in this file:
+
+- an exception in the agent loses messages: none leaves it, ``on_fatal`` ends the process instead;
+- offsets are committed past what was processed: :class:`_Consumer` commits to Kafka what the
+  stored checkpoints stand for, and nothing else; it is a hint for the next start and for lag tools;
+- after a seek, what was fetched before makes Faust drop what is read again: its memory of read
+  offsets is switched off, ``order.py`` keeps the order;
+- batches come before ``on_partitions_assigned`` has ended, and after a revocation:
+  ``partitions.py`` leaves both alone;
+- ``fetch_max_wait_ms`` is fixed at 1500, which makes half a second of latency: set in
+  :class:`_ConsumerThread`;
+- a module-level app would catch an event loop on import: there is only this function.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import faust
+import structlog
+from aiokafka import TopicPartition
+from aiokafka.errors import IllegalStateError
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+from yarl import URL
+
+from hazfence.ports import Board, Store
+from hazfence.settings import EngineSettings
+from hazfence.wire import Message
+from hazfence.worker.config import WorkerSettings
+from hazfence.worker.dead import DeadLetters
+from hazfence.worker.metrics import WorkerMetrics
+from hazfence.worker.partitions import LogEnd, Partitions, Place
+from hazfence.worker.processor import PartitionProcessor
+from hazfence.worker.showcase import Showcase
+from hazfence_fences import FenceSet
+
+__all__ = ["build_app", "partitions_of"]
+
+_log = structlog.get_logger(__name__)
+#: What Faust's services say of themselves goes with Faust's own lines.
+_FAUST_LOG = logging.getLogger("faust.hazfence")
+#: What was heard of a partition's end is old after this: a broker that is away says nothing.
+_CURRENT_S = 10.0
+_FATAL = 70  # EX_SOFTWARE: the supervisor starts the worker again
+
+
+def build_app(
+    settings: WorkerSettings,
+    *,
+    fences: FenceSet,
+    store: Store,
+    board: Board | None = None,
+    metrics: WorkerMetrics | None = None,
+    on_fatal: Callable[[BaseException], None] | None = None,
+) -> faust.App:
+    """Build the Faust app of a worker; nothing runs and nothing is connected yet.
+
+    Args:
+        settings: see there.
+        fences: the fences in force.
+        store, board: open or to be opened by the caller, and his to close.
+        metrics: what is counted.
+        on_fatal: called when something unknown goes wrong while messages are processed; the default
+            logs it and ends the process at once, as nothing in memory can be trusted then.
+
+    Returns:
+        an app for ``await app.start()`` and ``await app.stop()``; stopping makes last checkpoints.
+    """
+    metrics = metrics or WorkerMetrics()
+    fatal = on_fatal or _end_process
+    app = _App(
+        settings.group,
+        broker=[URL(f"kafka://{server}") for server in settings.kafka.split(",")],
+        value_serializer="raw",
+        key_serializer="raw",
+        web_enabled=False,
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        consumer_auto_offset_reset="earliest",
+        consumer_max_fetch_size=settings.fetch_max_bytes,
+        stream_buffer_maxsize=settings.queue_messages,
+        # Partitions.revoke waits for what is being processed; Faust's own waiting can hang.
+        stream_wait_empty=False,
+        broker_session_timeout=settings.session_timeout_s,
+        broker_request_timeout=max(90.0, settings.session_timeout_s + 10),
+        broker_heartbeat_interval=settings.heartbeat_s,
+        broker_rebalance_timeout=settings.rebalance_timeout_s,
+        # A store that is away for hours holds the consumer up; heartbeats show that we live.
+        broker_max_poll_interval=24 * 3600.0,
+        broker_commit_interval=max(1.0, settings.checkpoint_every_s / 2),
+        producer_acks=-1,
+    )
+    app.transport = _Transport(app.conf.broker_consumer, app, settings.fetch_max_wait_ms)
+    dead = DeadLetters(_dead_topic(app, settings.dead_topic) if settings.dead_topic else None, metrics)
+    engine_settings, processing = settings.engine_settings(), settings.processor()
+
+    def make(place: Place) -> tuple[PartitionProcessor, Showcase | None]:
+        return _make(
+            place, fences, engine_settings, store=store, board=board, metrics=metrics, dead=dead,
+            settings=settings, processing=processing,
+        )  # fmt: skip
+
+    async def seek(place: Place, offset: int) -> None:
+        try:
+            await app.consumer.seek_wait({TP(*place): offset})
+        except (IllegalStateError, TimeoutError) as error:  # just revoked, or slow; asked for again if missed
+            _log.info("seek not done", topic=place.topic, partition=place.partition, error=repr(error))
+
+    partitions = app.partitions = Partitions(
+        make,
+        seek=seek,
+        metrics=metrics,
+        flush_timeout_s=settings.flush_timeout_s,
+        board_every_s=settings.board_every_s,
+    )
+
+    @app.agent(app.topic(settings.topic, value_type=bytes, key_type=bytes), concurrency=1, name="match")
+    async def match(stream: Any) -> None:
+        async for events in stream.take_events(settings.take_messages, settings.take_within_s):
+            try:
+                await partitions.feed(_by_place(events))
+            except Exception as error:
+                fatal(error)
+
+    async def tick() -> None:
+        consumer = app.consumer
+        assert isinstance(consumer, _Consumer)
+        try:
+            await partitions.tick(time.time_ns() // 1000, consumer.log_end)
+        except Exception as error:
+            fatal(error)
+
+    async def assigned(_: Any, /, places: Any, **__: Any) -> None:
+        ours = {Place(tp.topic, tp.partition) for tp in places if tp.topic == settings.topic}
+        _log.info("partitions assigned", partitions=sorted(place.partition for place in ours))
+        partitions.assign(ours)
+
+    async def revoked(_: Any, /, places: Any, **__: Any) -> None:
+        gone = {Place(tp.topic, tp.partition) for tp in places}
+        _log.info("partitions revoked", partitions=sorted(place.partition for place in gone))
+        await partitions.revoke(gone)
+
+    app.timer(settings.tick_every_s, name="tick")(tick)
+    signals: Any = app
+    signals.on_partitions_assigned.connect(assigned)
+    signals.on_partitions_revoked.connect(revoked)
+    return app
+
+
+def partitions_of(app: Any) -> Partitions:
+    """The partitions of an app made by :func:`build_app`: for readiness and tests."""
+    assert isinstance(app, _App)
+    return app.partitions
+
+
+def _make(
+    place: Place,
+    fences: FenceSet,
+    engine_settings: EngineSettings,
+    *,
+    store: Store,
+    board: Board | None,
+    metrics: WorkerMetrics,
+    dead: DeadLetters,
+    settings: WorkerSettings,
+    processing: Any,
+) -> tuple[PartitionProcessor, Showcase | None]:
+    processor = PartitionProcessor(
+        *place, fences=fences, engine_settings=engine_settings, store=store, settings=processing,
+        metrics=metrics, dead=dead,
+    )  # fmt: skip
+    if board is None:
+        return processor, None
+    showcase = Showcase(
+        processor, store=store, board=board, metrics=metrics, every_s=settings.board_every_s,
+        tail=settings.board_tail,
+    )  # fmt: skip
+    return processor, showcase
+
+
+def _by_place(events: list[Any]) -> dict[Place, list[Message]]:
+    """Faust's events as messages, by partition, in their order."""
+    messages: dict[Place, list[Message]] = defaultdict(list)
+    for event in events:
+        m = event.message
+        # Faust made seconds of the broker's milliseconds; make them whole again.
+        timestamp_us = round(m.timestamp * 1000) * 1000 if m.timestamp and m.timestamp > 0 else 0
+        messages[Place(m.topic, m.partition)].append(Message(m.offset, timestamp_us, m.value))
+    return messages
+
+
+def _dead_topic(app: faust.App, topic: str) -> Callable[[bytes, bytes], Awaitable[Awaitable[Any]]]:
+    async def send(key: bytes, value: bytes) -> Awaitable[Any]:
+        producer = await app.maybe_start_producer()
+        sent: Awaitable[Any] = await producer.send(topic, key, value, None, None, None)
+        return sent
+
+    return send
+
+
+def _end_process(error: BaseException) -> None:
+    _log.critical(
+        "unknown error while processing: ending the process, the supervisor starts it again",
+        exc_info=error,
+    )
+    os._exit(_FATAL)
+
+
+class _App(faust.App):
+    """A Faust app that lets its partitions go before it stops, and leaves no folders behind."""
+
+    logger = _FAUST_LOG
+    partitions: Partitions
+
+    def _create_directories(self) -> None:
+        """Faust's folders are for tables, of which there are none."""
+
+    async def _stop_consumer(self) -> None:
+        self.partitions.free_waiting()
+        await super()._stop_consumer()
+        await self.partitions.close()
+
+
+class _ConsumerThread(driver.AIOKafkaConsumerThread):
+    """The thread in which aiokafka's consumer lives."""
+
+    logger = _FAUST_LOG
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        # aiokafka reads it when it starts; Faust has no setting for it.
+        consumer._fetch_max_wait_ms = transport.fetch_max_wait_ms
+        return consumer
+
+
+class _Forgetful(dict[TP, int | None]):
+    """A dict that keeps nothing: Faust's memory of read offsets, switched off."""
+
+    def __getitem__(self, key: TP) -> int | None:
+        return None
+
+    def __setitem__(self, key: TP, value: int | None) -> None:
+        pass
+
+    def update(self, *_: Any, **__: Any) -> None:
+        pass
+
+
+class _Consumer(driver.Consumer):
+    """A consumer that commits what the checkpoints stand for."""
+
+    logger = _FAUST_LOG
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._read_offset = _Forgetful()
+        self._told: dict[TP, int] = {}
+
+    def _new_consumer_thread(self) -> _ConsumerThread:
+        return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    def _partitions(self) -> Partitions:
+        return partitions_of(self.app)
+
+    async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
+        """Commit the checkpoints' offsets; what Faust noted down of its acks is dropped."""
+        self._acked.clear()
+        self._acked_index.clear()
+        self._gap.clear()
+        ours = self.assignment()
+        offsets = {TP(*place): offset for place, offset in self._partitions().checkpoints().items()}
+        news = {tp: at for tp, at in offsets.items() if tp in ours and self._told.get(tp) != at}
+        if not news or not await self._commit(news):
+            return False
+        self._told.update(news)
+        return True
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Called before anything waits for what is being processed."""
+        self._partitions().free_waiting()
+        await super().on_partitions_revoked(revoked)
+        self._told.clear()
+
+    async def perform_seek(self) -> None:
+        """Go where the group's offsets are, then where loaded partitions want to read on."""
+        await super().perform_seek()
+        ours = self.assignment()
+        wanted = {TP(*place): offset for place, offset in self._partitions().wanted().items()}
+        if seeks := {tp: offset for tp, offset in wanted.items() if tp in ours}:
+            await self.seek_wait(seeks)
+
+    def log_end(self, place: Place) -> LogEnd | None:
+        """What was last heard of a partition's end."""
+        consumer = self._thread._consumer
+        if consumer is None or TP(*place) not in self.assignment():
+            return None
+        tp = TopicPartition(*place)
+        try:
+            offset, heard_ms = consumer.highwater(tp), consumer.last_poll_timestamp(tp)
+        except (IllegalStateError, AssertionError):  # revoked in the consumer's thread at this moment
+            return None
+        if offset is None or heard_ms is None:
+            return None
+        return LogEnd(offset, time.time() - heard_ms / 1000 < _CURRENT_S)
+
+
+class _Transport(driver.Transport):
+    """Faust's transport, with the consumer above."""
+
+    Consumer = _Consumer
+
+    def __init__(self, urls: list[URL], app: faust.App, fetch_max_wait_ms: int) -> None:
+        super().__init__(urls, app)
+        self.fetch_max_wait_ms = fetch_max_wait_ms

@@ -1,0 +1,196 @@
+"""The worker's settings: one table, filled from ``HAZFENCE_*`` variables or from keywords.
+
+You are beside the worker's way; ``main.py`` reads a :class:`WorkerSettings` once and hands it on.
+Every field below is a variable: ``topic`` is ``HAZFENCE_TOPIC``. Thresholds of the core go as JSON in
+one variable, ``HAZFENCE_ENGINE='{"overspeed_for_s": 30}'``; their names are those of
+``hazfence.EngineSettings``. URLs may hold passwords: they are secrets here and appear in no log.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsError as _EnvError
+
+from hazfence.settings import EngineSettings
+from hazfence.worker.processor import Clock, ProcessorSettings
+
+__all__ = ["PREFIX", "SettingsError", "WorkerSettings"]
+
+PREFIX = "HAZFENCE_"
+
+_MEND = {
+    "database_url": "e.g. postgresql://hazfence@localhost/hazfence",
+    "kafka": "e.g. localhost:9092",
+    "redis_url": "e.g. redis://localhost:6379/0",
+    "fences": "a folder or .geojson file, or the word db for the fences saved in the database",
+    "engine": 'JSON, e.g. {"overspeed_for_s": 30}',
+}
+
+
+class SettingsError(ValueError):
+    """Settings that cannot be used; the message names each variable and the mend."""
+
+
+class WorkerSettings(BaseSettings):
+    """Settings of a worker.
+
+    Example:
+        >>> s = WorkerSettings.load(database_url="postgresql:///x", kafka="localhost:9092", fences="db")
+        >>> s.topic, s.clock
+        ('hazfence.fixes', <Clock.WALL: 'wall'>)
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", allow_inf_nan=False)
+
+    database_url: SecretStr = Field(description="PostgreSQL with PostGIS, migrated")
+    kafka: str = Field(description="host:port[,host:port] of the broker")
+    redis_url: SecretStr | None = Field(None, description="Redis for the live board; no board when unset")
+    fences: str = Field(description="folder or file of GeoJSON fences, or db")
+
+    topic: str = Field("hazfence.fixes", min_length=1, max_length=249, pattern=r"^[A-Za-z0-9._-]+$")
+    dead_topic: str = Field("hazfence.dead", max_length=249, pattern=r"^[A-Za-z0-9._-]*$")
+    group: str = Field(
+        "hazfence", min_length=1, description="consumer group; workers of one group share the work"
+    )
+    create_topics: bool = Field(True, description="create the topics when they are missing")
+    topic_partitions: int = Field(8, ge=1, description="partitions of a topic created here")
+    topic_replication: int = Field(1, ge=1, description="copies of a topic created here; 3 on a real cluster")
+
+    clock: Clock = Clock.WALL
+    lateness_s: float = Field(60.0, ge=0, description="silence is believed this long after the moment")
+    event_step_s: float = Field(
+        600.0, gt=0, description="with the event clock: how often silence is looked for"
+    )
+    checkpoint_every_s: float = Field(5.0, gt=0)
+    tick_every_s: float = Field(1.0, gt=0, le=60)
+    max_buffered_fixes: int = Field(200_000, ge=1)
+    keep_fixes: bool = True
+    max_message_bytes: int = Field(4 * 1024 * 1024, ge=1)
+    max_kept_bytes: int = Field(1024 * 1024, ge=1, description="bytes kept of a message that cannot be read")
+    engine: dict[str, Any] = Field(default_factory=dict, description="thresholds of the core, as JSON")
+
+    take_messages: int = Field(500, ge=1, description="messages taken from Faust at once, at most")
+    take_within_s: float = Field(0.02, gt=0, description="how long Faust collects them")
+    queue_messages: int = Field(1000, ge=1, description="messages that may wait inside Faust")
+    fetch_max_wait_ms: int = Field(100, ge=1)
+    fetch_max_bytes: int = Field(2 * 1024 * 1024, ge=1, description="a partition and fetch")
+    session_timeout_s: float = Field(30.0, gt=0)
+    heartbeat_s: float = Field(3.0, gt=0)
+    rebalance_timeout_s: float = Field(60.0, gt=0)
+    flush_timeout_s: float = Field(
+        10.0, gt=0, description="for the last checkpoint of a partition that leaves"
+    )
+
+    database_connections: int = Field(4, ge=1)
+    board_prefix: str = Field("hazfence:", min_length=1)
+    board_every_s: float = Field(1.0, gt=0)
+    board_tail: int = Field(10_000, ge=0)
+    board_stream_length: int = Field(100_000, ge=1)
+
+    web_host: str = "127.0.0.1"
+    web_port: int = Field(9108, ge=0, le=65535, description="for /metrics, /healthz, /readyz; 0 for none")
+    log_format: Literal["console", "json"] = "console"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @field_validator("kafka")
+    @classmethod
+    def _servers(cls, value: str) -> str:
+        servers = [one.strip() for one in value.split(",")]
+        for server in servers:
+            host, colon, port = server.rpartition(":")
+            if not colon or not host or not port.isdigit() or not 0 < int(port) < 65536 or "/" in server:
+                raise ValueError(f"{server!r} is no host:port")
+        return ",".join(servers)
+
+    @field_validator("fences")
+    @classmethod
+    def _place_of_fences(cls, value: str) -> str:
+        if value != "db" and not Path(value).exists():
+            raise ValueError(f"{value!r} does not exist")
+        return value
+
+    @field_validator("database_url", "redis_url")
+    @classmethod
+    def _url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and "://" not in value.get_secret_value():
+            raise ValueError("no URL: scheme:// is missing")
+        return value
+
+    @field_validator("engine")
+    @classmethod
+    def _thresholds(cls, value: dict[str, Any]) -> dict[str, Any]:
+        EngineSettings.from_json(value)
+        return value
+
+    @model_validator(mode="after")
+    def _rhythm(self) -> Self:
+        if self.heartbeat_s * 3 > self.session_timeout_s:
+            raise ValueError(
+                f"{PREFIX}HEARTBEAT_S {self.heartbeat_s} must be at most a third of "
+                f"{PREFIX}SESSION_TIMEOUT_S {self.session_timeout_s}"
+            )
+        return self
+
+    @classmethod
+    def load(cls, **given: Any) -> WorkerSettings:
+        """Read the environment; keywords win over variables.
+
+        Raises:
+            SettingsError: one line a variable, with what is wrong and the mend; values are not repeated.
+        """
+        try:
+            return cls(**given)
+        except ValidationError as error:
+            lines = []
+            for found in error.errors(include_input=False, include_url=False, include_context=False):
+                name = str(found["loc"][0]) if found["loc"] else ""
+                missing = "is not set" if found["type"] == "missing" else found["msg"]
+                said = missing.removeprefix("Value error, ")
+                mend = f"; set it to {_MEND[name]}" if name in _MEND else ""
+                lines.append(f"{PREFIX + name.upper()}: {said}{mend}" if name else said)
+            raise SettingsError("\n".join(lines)) from None
+        except _EnvError as error:  # a variable that should be JSON and is not
+            name = next((n for n in cls.model_fields if f'"{n}"' in str(error)), "engine")
+            raise SettingsError(
+                f"{PREFIX}{name.upper()}: no JSON; set it to {_MEND.get(name, 'JSON')}"
+            ) from None
+
+    @classmethod
+    def for_embedded_broker(cls, **given: Any) -> WorkerSettings:
+        """As :meth:`load`, with the group's rhythm for the embedded broker, which joins slowly."""
+        return cls.load(
+            **{"session_timeout_s": 6.0, "heartbeat_s": 1.0, "rebalance_timeout_s": 12.0, **given}
+        )
+
+    def to_env(self) -> dict[str, str]:
+        """The settings as variables for a child process; they hold the secrets."""
+        env = {}
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if isinstance(value, SecretStr):
+                value = value.get_secret_value()
+            if value is not None:
+                env[PREFIX + name.upper()] = json.dumps(value) if isinstance(value, dict) else str(value)
+        return env
+
+    def processor(self) -> ProcessorSettings:
+        """The part that a partition's processor needs."""
+        return ProcessorSettings(
+            clock=self.clock,
+            lateness_s=self.lateness_s,
+            event_step_s=self.event_step_s,
+            checkpoint_every_s=self.checkpoint_every_s,
+            max_buffered_fixes=self.max_buffered_fixes,
+            keep_fixes=self.keep_fixes,
+            max_message_bytes=self.max_message_bytes,
+            max_kept_bytes=self.max_kept_bytes,
+        )
+
+    def engine_settings(self) -> EngineSettings:
+        """The thresholds of the core."""
+        return EngineSettings.from_json(self.engine)

@@ -1,0 +1,60 @@
+"""Log lines of the worker: one line a fact, for people or as JSON, those of the libraries alike.
+
+You are beside the worker's way; ``main.py`` calls :func:`set_up` once, before anything else. Rooms
+that log take ``structlog.get_logger`` and name what they say in keys, so nothing set up here
+changes what is said, only how it looks.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any, TextIO
+
+import structlog
+
+__all__ = ["set_up"]
+
+#: Libraries that tell more than an operator wants to read.
+_QUIET = {"aiokafka": "warning", "faust": "warning", "mode": "warning", "aiohttp.access": "warning"}
+
+
+def set_up(*, level: str = "info", as_json: bool = False, stream: TextIO | None = None) -> None:
+    """Send structlog and the standard library's logging to one place, in one form.
+
+    Args:
+        level: ``debug``, ``info``, ``warning`` or ``error``.
+        as_json: JSON lines instead of lines for people.
+        stream: where to; standard error when None.
+    """
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    out = stream or sys.stderr
+    if as_json:
+        last: list[Any] = [
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(ensure_ascii=False),
+        ]
+    else:
+        last = [structlog.dev.ConsoleRenderer(colors=out.isatty())]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(out)
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+    )
+    handler.setFormatter(formatter)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    for name, quiet in _QUIET.items():
+        if level != "debug":
+            logging.getLogger(name).setLevel(quiet.upper())

@@ -1,0 +1,303 @@
+"""All partitions of one worker: loaded when assigned, fed, ticked, shown, and let go.
+
+You are between ``app.py``, which hands over what Faust brings, and ``processor.py``, which works on
+one partition. There is no Faust here. A partition is taken over only between its assignment and
+its revocation, and never again after another worker has claimed it, until it is assigned anew:
+two workers that believe the same must not take it from each other for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import structlog
+
+from hazfence.wire import Message
+from hazfence.worker.metrics import WorkerMetrics
+from hazfence.worker.processor import PartitionProcessor
+from hazfence.worker.showcase import Showcase
+from hazfence.worker.waiting import Dropped
+
+__all__ = ["LogEnd", "Partitions", "Place"]
+
+_log = structlog.get_logger(__name__)
+#: Bytes of messages that are fed at once: small enough not to hold the event loop up for long.
+_FEED_BYTES = 1024 * 1024
+_BOARD_PAUSE_S = 0.25
+_BOARD_LAST_S = 3.0
+_SAY_AGAIN_S = 60.0
+
+
+class Place(NamedTuple):
+    """A partition of a topic."""
+
+    topic: str
+    partition: int
+
+
+class LogEnd(NamedTuple):
+    """What the consumer knows of a partition's end.
+
+    Attributes:
+        offset: the offset after the last message.
+        current: whether that was heard lately.
+    """
+
+    offset: int
+    current: bool
+
+
+class Partitions:
+    """Owns a processor for each partition assigned.
+
+    Args:
+        make: builds processor and showcase (None for no board) of a partition.
+        seek: makes the consumer read a partition again from an offset.
+        metrics: what is counted.
+        flush_timeout_s: for the last checkpoint of a partition that leaves.
+        board_every_s: how often the board is looked after when nothing is committed.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[Place], tuple[PartitionProcessor, Showcase | None]],
+        *,
+        seek: Callable[[Place, int], Awaitable[None]],
+        metrics: WorkerMetrics,
+        flush_timeout_s: float = 10.0,
+        board_every_s: float = 1.0,
+    ) -> None:
+        self._make = make
+        self._seek = seek
+        self._metrics = metrics
+        self._flush_timeout_s = flush_timeout_s
+        self._board_every_s = board_every_s
+        self._slots: dict[Place, _Slot] = {}
+        self._assigned: set[Place] = set()
+        self._barred: set[Place] = set()
+        self._said_s: dict[Place, float] = {}
+        self._truncated: set[Place] = set()
+
+    @property
+    def assigned(self) -> frozenset[Place]:
+        """The partitions that the group has given to this worker."""
+        return frozenset(self._assigned)
+
+    def unready(self) -> list[str]:
+        """Why the worker cannot do all its work now; empty when it can."""
+        if not self._assigned:
+            return ["no partition is assigned to this worker"]
+        reasons = []
+        for place in sorted(self._assigned):
+            name, slot = f"{place.topic}/{place.partition}", self._slots.get(place)
+            if place in self._barred:
+                reasons.append(f"{name}: another worker has claimed it")
+            elif slot is None or not slot.processor.loaded:
+                reasons.append(f"{name}: not loaded yet")
+            elif slot.processor.waiting:
+                reasons.append(f"{name}: the store is away")
+            elif place in self._truncated:
+                reasons.append(f"{name}: the log ends before the checkpoint")
+        return reasons
+
+    def checkpoints(self) -> dict[Place, int]:
+        """For each loaded partition the offset that its stored checkpoint stands for."""
+        return {
+            place: slot.processor.checkpoint_offset
+            for place, slot in self._slots.items()
+            if slot.processor.loaded and slot.processor.checkpoint_offset is not None
+        }
+
+    def wanted(self) -> dict[Place, int]:
+        """For each loaded partition the offset that is wanted next."""
+        return {place: s.processor.next_offset for place, s in self._slots.items() if s.processor.loaded}
+
+    def assign(self, places: Collection[Place]) -> None:
+        """These are ours now; they are loaded with their first message or at the next :meth:`tick`."""
+        self._assigned = set(places)
+        self._barred.clear()
+        self._truncated.clear()
+
+    async def feed(self, messages: Mapping[Place, Sequence[Message]]) -> None:
+        """Process messages of several partitions, side by side; those not ours are left alone."""
+        await asyncio.gather(*(self._feed(place, some) for place, some in messages.items()))
+
+    async def tick(self, now_us: int, end_of: Callable[[Place], LogEnd | None]) -> None:
+        """Let time pass on every assigned partition, loading those that are not loaded.
+
+        Args:
+            now_us: the wall clock, microseconds UTC.
+            end_of: what the consumer knows of a partition's end, if anything.
+        """
+        await asyncio.gather(*(self._tick(place, now_us, end_of(place)) for place in sorted(self._assigned)))
+
+    def free_waiting(self) -> None:
+        """Drop the partitions that wait for a store that is away, so that nothing waits for them."""
+        for slot in list(self._slots.values()):
+            if slot.processor.waiting:
+                slot.processor.drop()
+
+    async def revoke(self, places: Iterable[Place]) -> None:
+        """Make a last checkpoint of these and let them go; nothing is written for them afterwards."""
+        going = [self._slots.pop(place) for place in places if place in self._slots]
+        self._assigned -= set(places)
+        await asyncio.gather(*(self._let_go(slot) for slot in going))
+        self._metrics.partitions.set(len(self._slots))
+
+    async def close(self) -> None:
+        """Let go of everything."""
+        await self.revoke(set(self._assigned) | set(self._slots))
+
+    async def _slot(self, place: Place) -> _Slot | None:
+        """The partition's slot, loaded; None when it is not ours."""
+        if place not in self._assigned or place in self._barred:
+            return None
+        slot = self._slots.get(place)
+        if slot is None:
+            slot = self._slots[place] = _Slot(place, *self._make(place))
+            slot.loading = asyncio.create_task(self._load(slot), name=f"load {place.topic}/{place.partition}")
+        assert slot.loading is not None
+        try:
+            await asyncio.shield(slot.loading)
+        except Dropped:
+            self._lose(slot)
+            return None
+        except asyncio.CancelledError:
+            if slot.loading.cancelled():  # it was let go meanwhile; we ourselves were not cancelled
+                return None
+            raise
+        return slot if self._slots.get(place) is slot else None
+
+    async def _load(self, slot: _Slot) -> None:
+        await slot.processor.load()
+        self._metrics.partitions.set(len(self._slots))
+        await self._seek(slot.place, slot.processor.next_offset)
+        if slot.showcase is not None:
+            slot.showing = asyncio.create_task(self._show(slot), name=f"show {slot.place.partition}")
+
+    async def _feed(self, place: Place, messages: Sequence[Message]) -> None:
+        for some in _portions(messages):
+            slot = await self._slot(place)
+            if slot is None:
+                return
+            try:
+                seek_to = await slot.processor.feed(some)
+            except Dropped:
+                self._lose(slot)
+                return
+            if seek_to is not None:
+                await self._seek(place, seek_to)
+
+    async def _tick(self, place: Place, now_us: int, end: LogEnd | None) -> None:
+        slot = await self._slot(place)
+        if slot is None:
+            return
+        next_offset = slot.processor.next_offset
+        caught_up = False
+        if end is not None:
+            self._metrics.lag.labels(place.topic, str(place.partition)).set(max(0, end.offset - next_offset))
+            caught_up = end.current and next_offset >= end.offset
+            self._watch_end(place, next_offset, end)
+        try:
+            seek_to = await slot.processor.tick(now_us, caught_up=caught_up)
+        except Dropped:
+            self._lose(slot)
+            return
+        if seek_to is not None:
+            await self._seek(place, seek_to)
+
+    def _watch_end(self, place: Place, next_offset: int, end: LogEnd) -> None:
+        """A log that ends before the checkpoint is another log, and its messages would seem known."""
+        if not end.current or end.offset >= next_offset:
+            self._truncated.discard(place)
+            return
+        self._truncated.add(place)
+        now_s = time.monotonic()
+        if now_s - self._said_s.get(place, float("-inf")) >= _SAY_AGAIN_S:
+            self._said_s[place] = now_s
+            _log.error(
+                "the log ends before the checkpoint: was the topic deleted or cut?",
+                topic=place.topic,
+                partition=place.partition,
+                log_end=end.offset,
+                checkpoint=next_offset,
+                mend="restore the topic, or start over by deleting the row from hazfence.checkpoint",
+            )
+
+    def _lose(self, slot: _Slot) -> None:
+        """Another worker has it, or it broke off: not ours until it is assigned anew."""
+        if self._slots.get(slot.place) is slot:
+            del self._slots[slot.place]
+            self._barred.add(slot.place)
+            self._metrics.partitions.set(len(self._slots))
+        slot.processor.drop()
+        if slot.showing is not None:
+            slot.showing.cancel()
+
+    async def _let_go(self, slot: _Slot) -> None:
+        for task in (slot.loading, slot.showing):
+            if task is not None and not task.done():
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+        if slot.processor.loaded and not slot.processor.waiting:
+            try:
+                async with asyncio.timeout(self._flush_timeout_s):
+                    await slot.processor.checkpoint()
+                if slot.showcase is not None:
+                    async with asyncio.timeout(_BOARD_LAST_S):
+                        await slot.showcase.update(at_once=True)
+            except (Dropped, TimeoutError) as error:
+                _log.warning(
+                    "left without a last checkpoint or board update: the next owner does it again",
+                    topic=slot.place.topic,
+                    partition=slot.place.partition,
+                    error=repr(error),
+                )
+        slot.processor.drop()
+
+    async def _show(self, slot: _Slot) -> None:
+        assert slot.showcase is not None
+        while True:
+            try:
+                up_to_date = await slot.showcase.update()
+            except Dropped:
+                return
+            except Exception:  # the board must never stop a partition, whatever is wrong with it
+                _log.exception("board update failed", topic=slot.place.topic, partition=slot.place.partition)
+                up_to_date = False
+            if up_to_date:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._board_every_s):
+                        await slot.processor.committed.wait()
+            else:
+                await asyncio.sleep(_BOARD_PAUSE_S)
+
+
+class _Slot:
+    """A partition at work."""
+
+    __slots__ = ("loading", "place", "processor", "showcase", "showing")
+
+    def __init__(self, place: Place, processor: PartitionProcessor, showcase: Showcase | None) -> None:
+        self.place = place
+        self.processor = processor
+        self.showcase = showcase
+        self.loading: asyncio.Task[None] | None = None
+        self.showing: asyncio.Task[None] | None = None
+
+
+def _portions(messages: Sequence[Message]) -> Iterable[Sequence[Message]]:
+    """Cut into runs of about ``_FEED_BYTES``."""
+    start, size = 0, 0
+    for i, message in enumerate(messages):
+        size += len(message.value or b"")
+        if size >= _FEED_BYTES:
+            yield messages[start : i + 1]
+            start, size = i + 1, 0
+    if start < len(messages):
+        yield messages[start:]
