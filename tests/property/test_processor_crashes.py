@@ -83,6 +83,8 @@ PLANS = st.builds(
 def logs(draw: st.DrawFn) -> list[Message]:
     """A track as messages of both kinds, with rubbish and repetitions between them."""
     rows: Track = draw(tracks())
+    if draw(st.booleans()):
+        rows = draw(st.permutations(rows))  # stored and sent later, all mixed up
     log: list[Message] = []
     start = 0
     while start < len(rows):
