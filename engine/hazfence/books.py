@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from hazfence.recent import Recent
+from hazfence.recent import Recent, Track
 from hazfence.story import Story
 from hazfence.vehicles import NEVER_US, Fleet, Record
 
@@ -28,11 +28,13 @@ class Books:
         recent: recent fixes of all vehicles.
     """
 
-    def __init__(self, recent_fixes: int) -> None:
+    def __init__(self, recent_s: float) -> None:
+        self.recent_us = round(recent_s * 1e6)
         self.fleet = Fleet()
         self.records: dict[int, Record] = {}
         self.stories: dict[int, Story] = {}
-        self.recent = Recent(recent_fixes, self._forget)
+        self.recent = Recent(self._limit_us)
+        self._forgotten_us = np.zeros(0, np.int64)
 
     def record(self, code: int) -> Record:
         """A vehicle's record; an empty one when nothing is open."""
@@ -55,9 +57,8 @@ class Books:
         fleet.note(code, record, deadline_us)
         # What was said in silence must be compared at the next fix, whatever that fix is like.
         fleet.watch[code] |= story.base is not None
-        behind_us = story.trim(int(fleet.time_us[code]))
-        if behind_us is not None:
-            fleet.forgotten_us[code] = max(int(fleet.forgotten_us[code]), behind_us)
+        last_us = int(fleet.time_us[code])
+        story.trim(last_us, last_us - self.recent_us)
 
     def begin_memory(self) -> None:
         """Forget recent fixes and marks; each vehicle's last fix is where its memory begins."""
@@ -66,8 +67,22 @@ class Books:
         for story in self.stories.values():
             story.marks.clear()
         codes = np.flatnonzero(fleet.time_us[: len(fleet)] != NEVER_US).astype(np.int32)
-        fleet.forgotten_us[codes] = fleet.time_us[codes] - 1
+        fleet.forgotten_us[codes] = fleet.time_us[codes]
         self.recent.add(codes, fleet.last_track(codes))
 
-    def _forget(self, codes: npt.NDArray[np.int32], time_us: npt.NDArray[np.int64]) -> None:
-        np.maximum.at(self.fleet.forgotten_us, codes, time_us)
+    def suspend_memory(self) -> None:
+        """Begin the memory with each vehicle's last fix, until :meth:`resume_memory`."""
+        fleet = self.fleet
+        self._forgotten_us = fleet.forgotten_us[: len(fleet)].copy()
+        codes = np.flatnonzero(fleet.time_us[: len(fleet)] != NEVER_US).astype(np.int32)
+        fleet.forgotten_us[codes] = fleet.time_us[codes]
+        self.recent.add(codes, fleet.last_track(codes))
+
+    def resume_memory(self, codes: npt.NDArray[np.int32], fixes: Track) -> None:
+        """Take the recent fixes back that a snapshot was without."""
+        self.recent.clear()
+        self.recent.add(codes, fixes)
+        self.fleet.forgotten_us[: len(self._forgotten_us)] = self._forgotten_us
+
+    def _limit_us(self, codes: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+        return self.fleet.time_us[codes] - self.recent_us

@@ -31,9 +31,9 @@ from hazfence.late import Late
 from hazfence.presence import Fix
 from hazfence.recent import Track
 from hazfence.reference import ReferenceData
-from hazfence.screen import Before, Columns, Screen, group_starts, news_of
+from hazfence.screen import Before, Columns, Screen, group_starts, newest_before
 from hazfence.settings import EngineSettings
-from hazfence.snapshot import dump, load
+from hazfence.snapshot import dump, load, read_sets
 from hazfence.story import Mark
 from hazfence.tell import Teller
 from hazfence.vehicles import NEVER_US
@@ -109,7 +109,7 @@ class Engine:
     ) -> None:
         self._settings = settings or EngineSettings()
         self._reference = reference
-        self._books = Books(self._settings.recent_fixes)
+        self._books = Books(self._settings.recent_s)
         self._bind(fences, {})
 
     @property
@@ -146,13 +146,18 @@ class Engine:
             np.zeros(len(rows), np.uint64),
             batch.alarm[rows],
         )
-        news = news_of(codes, track.time_us, self._books.fleet.time_us[codes[group_starts(codes)]])
-        if news is None:
+        newest_us = newest_before(codes, track.time_us, self._books.fleet.time_us[codes[group_starts(codes)]])
+        if newest_us is None:
             return Outcome(tuple(self._on_time(codes, track)), reason)
-        events = self._on_time(codes[news], track.cut(news)) if news.any() else []
-        late = ~news
-        reason[rows[late]], corrections = self._late.take_in(codes[late], track.cut(late))
-        return Outcome((*events, *corrections), reason)
+        found, in_turn = self._late.look(codes, track, newest_us)
+        reason[rows] = found
+        events: list[Event] = []
+        on_time = (track.time_us > newest_us) & ~in_turn
+        if on_time.any():
+            events += self._on_time(codes[on_time], track.cut(on_time))
+        if in_turn.any():
+            events += self._in_turn(codes, track, newest_us, in_turn, rows, reason)
+        return Outcome(tuple(events), reason)
 
     def advance(self, now_us: int) -> tuple[Event, ...]:
         """Fire the deadlines that passed before ``now_us`` (microseconds UTC) in silence.
@@ -193,6 +198,7 @@ class Engine:
         it are set aside as ``LATE``.
         """
         self._bind(fences, self._screen.set_ids())
+        self._rebind()
         self._books.begin_memory()
 
     def use_reference(self, reference: ReferenceData | None) -> None:
@@ -203,6 +209,7 @@ class Engine:
         """
         self._reference = reference
         self._bind(self._fences, self._screen.set_ids())
+        self._rebind()
         fleet = self._books.fleet
         for code, record in self._books.records.items():
             if any(kind is Kind.VISIT for kind, _ in record.open):
@@ -227,9 +234,14 @@ class Engine:
             e for code in sorted(self._books.records) for e in self._books.records[code].open.values()
         )
 
-    def snapshot(self) -> bytes:
-        """Everything the engine knows, as bytes that :meth:`restore` takes; the same for the same state."""
-        return dump(self._books, self._screen.set_ids())
+    def snapshot(self, *, with_recent: bool = True) -> bytes:
+        """Everything the engine knows, as bytes that :meth:`restore` takes; the same for the same state.
+
+        Args:
+            with_recent: whether recent fixes are part of it. A host that stores every accepted fix
+                can leave them out, and give them back with :meth:`remember`.
+        """
+        return dump(self._books, self._screen.set_ids(), with_recent=with_recent)
 
     @classmethod
     def restore(
@@ -241,27 +253,54 @@ class Engine:
     ) -> Engine:
         """An engine that goes on where :meth:`snapshot` was taken, perhaps with other fences.
 
-        Recent fixes are not part of a snapshot: what is older than a vehicle's last fix is ``LATE``
-        at first.
+        Without recent fixes in the snapshot, and until :meth:`remember`, what is older than a
+        vehicle's last fix is ``LATE``.
 
         Raises:
             SnapshotError: the bytes are damaged or of a version this release cannot read.
         """
         engine = cls(fences, settings, reference)
-        engine._bind(fences, load(data, engine._books))
-        engine._books.begin_memory()
+        engine._bind(fences, read_sets(data))
+        if not load(data, engine._books, engine._screen.fences_of_old):
+            engine._books.suspend_memory()
+        engine._rebind()
         return engine
 
+    def remember(self, fixes: FixBatch) -> None:
+        """Give a restored engine its recent fixes back: accepted ones, as they were, in any order.
+
+        Args:
+            fixes: all accepted fixes of the last ``recent_s`` before each vehicle's last one, and the
+                one before those. Fixes of vehicles that the snapshot does not know are left out.
+        """
+        codes = np.array([-1 if (c := self._books.fleet.code(v)) is None else c for v in fixes.vehicles])
+        codes = codes.astype(np.int32)[fixes.vehicle]
+        mine = codes >= 0
+        lon, lat = fixes.lon[mine], fixes.lat[mine]
+        track = Track(
+            fixes.time_us[mine],
+            lon,
+            lat,
+            fixes.speed_kmh[mine],
+            fixes.heading_deg[mine],
+            self._screen.locate(lon, lat) if mine.any() else np.zeros(0, np.uint64),
+            fixes.alarm[mine],
+        )
+        self._books.resume_memory(codes[mine], track)
+
     def _bind(self, fences: FenceSet, sets: dict[int, tuple[str, ...]]) -> None:
-        """Work with these fences from now on; visits to fences that are no more become due."""
+        """Work with these fences from now on."""
         self._fences = fences
         self._screen = Screen(fences, self._settings, sets)
         self._judge = Judge(fences, self._settings, self._reference)
         self._teller = Teller(self._screen, self._judge)
         self._late = Late(self._books, self._screen, self._judge, self._teller)
+
+    def _rebind(self) -> None:
+        """Visits to fences that are no more become due; sets that held them are named anew."""
         fleet, n = self._books.fleet, len(self._books.fleet)
         for code, record in self._books.records.items():
-            if any(k is Kind.VISIT and fence_id not in fences for k, fence_id in record.open):
+            if any(k is Kind.VISIT and fence_id not in self._fences for k, fence_id in record.open):
                 fleet.deadline_us[code] = NEVER_US
         for old, new in self._screen.rekeyed().items():
             fleet.key[:n][fleet.key[:n] == np.uint64(old)] = np.uint64(new)
@@ -277,6 +316,36 @@ class Engine:
             events += self._judge_vehicle(c, int(c.starts[group]), int(c.ends[group]))
         fleet.move(codes[c.ends - 1], c.track.cut(c.ends - 1))
         self._books.recent.add(codes, c.track)
+        return events
+
+    def _in_turn(
+        self,
+        codes: npt.NDArray[np.int32],
+        track: Track,
+        newest_us: npt.NDArray[np.int64],
+        which: npt.NDArray[np.bool_],
+        rows: npt.NDArray[np.int64],
+        reason: npt.NDArray[np.uint8],
+    ) -> list[Event]:
+        """Take in fixes of vehicles with disorder one after the other, as if each had come alone.
+
+        So the revisions are the same however the input is cut, which a second run after a crash
+        relies on.
+        """
+        events: list[Event] = []
+        at = np.flatnonzero(which)
+        late = track.time_us[at] <= newest_us[at]
+        # Runs of fixes on time of one vehicle go together; each late one goes alone.
+        breaks = late | np.append(True, late[:-1] | (codes[at[1:]] != codes[at[:-1]]))
+        starts = np.flatnonzero(breaks)
+        for lo, hi in zip(starts.tolist(), [*starts[1:].tolist(), len(at)], strict=True):
+            run = at[lo:hi]
+            if not late[lo]:
+                events += self._on_time(codes[run], track.cut(run))
+                continue
+            code, limit_us = int(codes[run[0]]), int(newest_us[run[0]])
+            reason[rows[run[0]]], told = self._late.take_in(code, track.cut(run), limit_us)
+            events += told
         return events
 
     def _judge_vehicle(self, c: Columns, lo: int, hi: int) -> list[Event]:

@@ -40,6 +40,9 @@ class Kind(StrEnum):
     SILENT = "silent"  #: 离线: no fix for too long while inside
     COVERAGE_GAP = "coverage_gap"  #: 轨迹中断: where it was between two fixes is unknown
     GNSS_SUSPECT = "gnss_suspect"  #: 定位异常: fixes that cannot be true
+    PLATE_WITHOUT_GPS = "plate_without_gps"  #: 有牌无位: read by a checkpoint's camera, no GPS near
+    GPS_WITHOUT_PLATE = "gps_without_plate"  #: 有位无牌: passed a checkpoint, no plate read
+    ZONE_CAPACITY = "zone_capacity"  #: 超量停放: too many hazmat vehicles in a zone
     EMERGENCY = "emergency"  #: 紧急报警: alarm bit 0 of the terminal
     COLLISION = "collision"  #: 碰撞预警: alarm bit 29
     ROLLOVER = "rollover"  #: 侧翻预警: alarm bit 30

@@ -2,9 +2,9 @@
 
 You are in the core, called by ``engine.py`` for fixes that are not after their vehicle's last
 one. Most late fixes change nothing (same fences as both neighbours, no thin fence touched, no
-judgement between them); :meth:`Late.take_in` screens those in columns. For the rest the vehicle's
-story is told again from a mark before the fix, twice: as it was known and as it is known now, and
-``story.py`` says the difference. Of several fixes at one moment one stands, decided by their values
+judgement between them); :meth:`Late.look` screens those in columns. For each of the rest the
+vehicle's story is told again from a state before the fix, twice: as it was known and as it is known
+now, and ``story.py`` says the difference. Of several fixes at one moment one stands, decided by their values
 (``recent.rank``), so what stands in the end is a function of the set of fixes, not of their order.
 """
 
@@ -19,7 +19,7 @@ from hazfence.events import Event
 from hazfence.judge import Judge
 from hazfence.presence import Fix
 from hazfence.recent import Track, merge_tracks, rank
-from hazfence.screen import Before, Screen, group_starts
+from hazfence.screen import Before, Screen
 from hazfence.story import Mark
 from hazfence.tell import Teller, Told
 from hazfence.vehicles import FOREVER_US, NEVER_US, Record
@@ -36,88 +36,103 @@ class Late:
         self._judge = judge
         self._teller = teller
 
-    def take_in(self, codes: npt.NDArray[np.int32], late: Track) -> tuple[npt.NDArray[np.uint8], list[Event]]:
-        """Take in late fixes.
+    def look(
+        self, codes: npt.NDArray[np.int32], track: Track, newest_us: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+        """Look at fixes some of which are late; take in those that certainly change nothing.
 
         Args:
             codes: engine's vehicle codes, sorted; within a vehicle in order of arrival.
-            late: the fixes; ``key`` is computed here.
+            track: the fixes.
+            newest_us: for each, the latest moment its vehicle was seen before it arrived.
 
         Returns:
-            a reason for each fix, and the revisions that follow.
+            a reason for each fix, and bool, shape (n,): fixes of vehicles with a late fix that may
+            change something, which have to be taken in one after the other.
         """
-        late = late._replace(key=self._screen.locate(late.lon, late.lat))
         reason = np.zeros(len(codes), np.uint8)
-        reason[late.time_us <= self._books.fleet.forgotten_us[codes]] = Reason.LATE
-        harmless = self._harmless(codes, late, reason == 0)
-        if harmless.any():
-            self._books.recent.add(codes[harmless], late.cut(harmless))
-        events: list[Event] = []
-        rest = np.flatnonzero(~harmless & (reason == 0))
-        if len(rest):
-            starts = group_starts(codes[rest])
-            for lo, hi in zip(starts.tolist(), [*starts[1:].tolist(), len(rest)], strict=True):
-                of_one = rest[lo:hi]
-                reason[of_one], told = self._take_in_one(int(codes[rest[lo]]), late.cut(of_one))
-                events += told
-        return reason, events
+        late = track.time_us <= newest_us
+        reason[late & self._too_late(codes, track.time_us, newest_us)] = Reason.LATE
+        at = np.flatnonzero(late & (reason == 0))
+        if not len(at):
+            return reason, np.zeros(len(codes), np.bool_)
+        fixes = track.cut(at)
+        fixes = fixes._replace(key=self._screen.locate(fixes.lon, fixes.lat))
+        known, harmless = self._harmless(codes[at], fixes)
+        disordered = np.zeros(int(codes[-1]) + 1, np.bool_)
+        disordered[codes[at[~known & ~harmless]]] = True
+        in_turn = disordered[codes] & (reason == 0)
+        reason[at[known & ~in_turn[at]]] = Reason.DUPLICATE
+        plain = harmless & ~in_turn[at]
+        self._books.recent.add(codes[at[plain]], fixes.cut(plain))
+        return reason, in_turn
+
+    def _too_late(
+        self,
+        codes: npt.NDArray[np.int32],
+        time_us: npt.NDArray[np.int64],
+        newest_us: npt.NDArray[np.int64],
+    ) -> npt.NDArray[np.bool_]:
+        """Late by more than ``recent_s``, or from before the memory began."""
+        too_late = newest_us - time_us >= self._books.recent_us
+        return np.asarray(too_late | (time_us < self._books.fleet.forgotten_us[codes]))
 
     def _harmless(
-        self, codes: npt.NDArray[np.int32], late: Track, usable: npt.NDArray[np.bool_]
-    ) -> npt.NDArray[np.bool_]:
-        """Which late fixes certainly change nothing; may miss some, never the other way round."""
-        at = np.flatnonzero(usable)
-        harmless = np.zeros(len(codes), np.bool_)
-        if not len(at):
-            return harmless
-        before, after, alone = self._books.recent.neighbours(codes[at], late.time_us[at])
-        fix = late.cut(at)
-        fine = alone & (fix.key == before.key) & (fix.key == after.key)
-        fine &= ~self._screen.too_fast(fix)
-        fine &= ~self._screen.touches(before, fix) & ~self._screen.touches(fix, after)
-        fine &= ~self._screen.stirs_between(before, fix, after)
+        self, codes: npt.NDArray[np.int32], fixes: Track
+    ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+        """Which late fixes are known already, and which certainly change nothing.
+
+        May miss some, never the other way round.
+        """
+        near = self._books.recent.neighbours(codes, fixes)
+        fine = near.between & (fixes.key == near.before.key) & (fixes.key == near.after.key)
+        fine &= ~self._screen.too_fast(fixes)
+        fine &= ~self._screen.touches(near.before, fixes) & ~self._screen.touches(fixes, near.after)
+        fine &= ~self._screen.stirs_between(near.before, fixes, near.after)
         # Two late fixes between the same neighbours are each other's neighbours: leave them to the judge.
-        pairs = np.stack((codes[at], before.time_us))
+        pairs = np.stack((codes, near.before.time_us))
         _, inverse, counts = np.unique(pairs, axis=1, return_inverse=True, return_counts=True)
         fine &= counts[inverse.ravel()] == 1
         stories = self._books.stories
         for i in np.flatnonzero(fine).tolist():
-            story = stories.get(int(codes[at[i]]))
-            if story is not None and story.judged_after(int(before.time_us[i])):
+            story = stories.get(int(codes[i]))
+            if story is not None and story.judged_after(int(near.before.time_us[i])):
                 fine[i] = False
-        harmless[at[fine]] = True
-        return harmless
+        return near.known, fine
 
-    def _take_in_one(self, code: int, late: Track) -> tuple[npt.NDArray[np.uint8], list[Event]]:
-        """Take in late fixes of one vehicle, in the order of arrival."""
-        reason = np.zeros(len(late.time_us), np.uint8)
-        known = self._books.recent.of(code, int(self._books.fleet.forgotten_us[code]))
-        news = _not_known(known, late, reason)
-        news = news[np.argsort(late.time_us[news], kind="stable")]
-        start = None
-        while len(news) and (start := self._start(code, int(late.time_us[news[0]]), known)) is None:
-            reason[news[0]] = Reason.LATE
-            news = news[1:]
+    def take_in(self, code: int, fix: Track, newest_us: int) -> tuple[Reason, list[Event]]:
+        """Take in one late fix that may change something.
+
+        Args:
+            code: engine's code of its vehicle.
+            fix: a track of one fix; ``key`` is computed here.
+            newest_us: the latest moment the vehicle was seen before it arrived.
+        """
+        limit_us = np.array([newest_us], np.int64)
+        if self._too_late(np.array([code], np.int32), fix.time_us, limit_us).any():
+            return Reason.LATE, []
+        known, time_us = self._books.recent.of(code), int(fix.time_us[0])
+        at = int(np.searchsorted(known.time_us, time_us))
+        if at < len(known.time_us) and known.time_us[at] == time_us:
+            ours, theirs = rank(fix, 0), rank(known, at)
+            if ours <= theirs:
+                return (Reason.DUPLICATE if ours == theirs else Reason.SAME_TIME), []
+        start = self._start(code, known, at - 1)
         if start is None:
-            return reason, []
-        fixes = late.cut(news)
-        self._books.recent.add(np.full(len(news), code, np.int32), fixes)
+            return Reason.LATE, []
+        fix = fix._replace(key=self._screen.locate(fix.lon, fix.lat))
+        self._books.recent.add(np.array([code], np.int32), fix)
         known = known.cut(known.time_us > start.time_us)
-        merged = merge_tracks(known, fixes)
-        return reason, self._tell_again(code, start, known, merged, int(fixes.time_us[-1]))
+        return Reason.OK, self._tell_again(code, start, known, merge_tracks(known, fix), time_us)
 
-    def _start(self, code: int, time_us: int, known: Track) -> Mark | None:
-        """The state before a moment from which the story can be told again; None when none is left."""
-        story, since_us = self._books.story(code), int(self._books.fleet.forgotten_us[code])
-        at = int(np.searchsorted(known.time_us, time_us)) - 1
-        if at >= 0:
-            fix = self._teller.fix_of(known, at)
-            state = story.state_at(fix.time_us, self._books.record(code))
-            if state is not None:
-                return Mark(fix, state[0].copy(), state[1])
-        elif since_us == NEVER_US:
-            return Mark(None, Record(), NEVER_US)
-        return story.mark_before(time_us, since_us)
+    def _start(self, code: int, known: Track, at: int) -> Mark | None:
+        """The state after the known fix at ``at`` (-1: before the first); None when it is lost."""
+        if at < 0:
+            begun = self._books.fleet.forgotten_us[code] != NEVER_US
+            return None if begun else Mark(None, Record(), NEVER_US)
+        fix = self._teller.fix_of(known, at)
+        state = self._books.story(code).state_at(fix.time_us, self._books.record(code))
+        return None if state is None else Mark(fix, state[0].copy(), state[1])
 
     def _tell_again(self, code: int, start: Mark, known: Track, merged: Track, news_us: int) -> list[Event]:
         """Tell a story from a mark, as it was known and as it is known now; say the difference.
@@ -189,21 +204,3 @@ class Late:
         codes = np.full(len(track.time_us), code, np.int32)
         c = self._screen.look(codes, track, Before.of(prev, record, due_us), located=True)
         return self._teller.tell(name, record, prev, c, (0, len(codes)), due_us, marks, start.since_us)
-
-
-def _not_known(known: Track, late: Track, reason: npt.NDArray[np.uint8]) -> npt.NDArray[np.intp]:
-    """Those of the late fixes that change what is known; the others get their reason."""
-    stands: dict[int, tuple[float, ...]] = {}
-    news: list[int] = []
-    for i, time_us in enumerate(late.time_us.tolist()):
-        fix = rank(late, i)
-        at = int(np.searchsorted(known.time_us, time_us))
-        if time_us not in stands and at < len(known.time_us) and known.time_us[at] == time_us:
-            stands[time_us] = rank(known, at)
-        other = stands.get(time_us)
-        if other is not None and fix <= other:
-            reason[i] = Reason.DUPLICATE if fix == other else Reason.SAME_TIME
-            continue
-        stands[time_us] = fix
-        news.append(i)
-    return np.array(news, np.intp)

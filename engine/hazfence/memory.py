@@ -12,6 +12,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from hazfence.events import Event
 from hazfence.fixes import FixBatch
 from hazfence.ports import (
@@ -101,6 +103,19 @@ class MemoryStore:
         self._put(claim, events, rejects)
         self._checkpoints[place] = checkpoint
         self._done("checkpoint")
+
+    async def recent_fixes(self, topic: str, partition: int, last: FixBatch, recent_s: float) -> FixBatch:
+        """See the port."""
+        self._reach("recent_fixes")
+        stored = self.fixes(topic, partition)
+        codes = {name: code for code, name in enumerate(stored.vehicles)}
+        wanted = []
+        for name, last_us in zip(last.names(), last.time_us.tolist(), strict=True):
+            mine = np.flatnonzero(stored.vehicle == codes.get(name, -1))
+            before_us = np.int64(last_us) - round(recent_s * 1e6)
+            old = mine[stored.time_us[mine] <= before_us]
+            wanted += [*mine[stored.time_us[mine] > before_us], *old[np.argsort(stored.time_us[old])][-1:]]
+        return stored.take(np.array(wanted, np.intp))
 
     async def outbox(self, topic: str, partition: int, after_seq: int, limit: int) -> Sequence[Published]:
         """See the port."""

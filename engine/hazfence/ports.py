@@ -132,6 +132,18 @@ class Store(Protocol):
             StaleClaim: somebody else owns the partition now; nothing was written.
         """
 
+    async def recent_fixes(self, topic: str, partition: int, last: FixBatch, recent_s: float) -> FixBatch:
+        """Stored fixes that ``Engine.remember`` wants back after a restart.
+
+        Args:
+            last: the last fix of each vehicle, one a vehicle, as ``Engine.positions`` gives them.
+            recent_s: how far back from each.
+
+        Returns:
+            time, place, speed and heading of the fixes of that time and, for each vehicle, of the one
+            before; in any order.
+        """
+
     async def outbox(self, topic: str, partition: int, after_seq: int, limit: int) -> Sequence[Published]:
         """Revisions of the partition with ``seq`` above ``after_seq``, in order, at most ``limit``."""
 

@@ -1,10 +1,9 @@
 """Recent fixes, remembered in bounded memory, so that a late one finds its neighbours.
 
 You are in the core, below ``engine.py``. Accepted fixes are kept as the sorted columns the screen
-made of them, one chunk a batch; small chunks are merged as they gather, and the oldest are dropped
-when there are more than ``capacity`` fixes. :meth:`Recent.of` gives all that is remembered of one
-vehicle. What is dropped is noted by its owner (``Fleet.forgotten_us``): behind that moment a
-vehicle's story can no longer be told again from memory.
+made of them, one chunk a batch; chunks are merged as they gather, and what is too old is dropped
+then. How late a fix may be is no matter of what happens to be remembered: ``late.py`` goes by
+``EngineSettings.recent_s``, so it is the same however the input was cut.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Recent", "Track", "merge_tracks", "rank"]
+__all__ = ["Neighbours", "Recent", "Track", "merge_tracks", "rank"]
 
 
 class Track(NamedTuple):
@@ -103,90 +102,101 @@ class _Chunk(NamedTuple):
     fixes: Track
 
 
+class Neighbours(NamedTuple):
+    """What is remembered around given moments; see :meth:`Recent.neighbours`."""
+
+    before: Track
+    after: Track
+    between: npt.NDArray[np.bool_]
+    known: npt.NDArray[np.bool_]
+
+
 class Recent:
-    """Accepted fixes of all vehicles, the newest ``capacity`` of them (about 48 bytes each).
+    """Recent accepted fixes of all vehicles (about 48 bytes each).
 
     Args:
-        capacity: how many fixes at the least are kept before any is dropped.
-        forget: called with vehicle codes and times when fixes are dropped.
+        limit_us: gives, for vehicle codes, the moments before which fixes need not be kept. The last
+            fix before that moment is kept too, so every moment after it has a neighbour.
     """
 
-    def __init__(
-        self,
-        capacity: int,
-        forget: Callable[[npt.NDArray[np.int32], npt.NDArray[np.int64]], None],
-    ) -> None:
-        self._capacity = capacity
-        self._forget = forget
+    def __init__(self, limit_us: Callable[[npt.NDArray[np.int32]], npt.NDArray[np.int64]]) -> None:
+        self._limit_us = limit_us
         self._chunks: list[_Chunk] = []
-        self._count = 0
 
     def __len__(self) -> int:
-        return self._count
+        return sum(len(chunk.codes) for chunk in self._chunks)
 
     def add(self, codes: npt.NDArray[np.int32], fixes: Track) -> None:
         """Remember fixes of any vehicles, in any order."""
-        if not self._capacity:
-            self._forget(codes, fixes.time_us)
-            return
         if not len(codes):
             return
         self._chunks.append(_sorted(codes, fixes))
-        self._count += len(codes)
         # Merge like a binary counter: each fix is copied a logarithmic number of times, and a
         # look-up has few chunks to search.
         while len(self._chunks) > 1 and len(self._chunks[-2].codes) < 2 * len(self._chunks[-1].codes):
-            if len(self._chunks[-1].codes) > self._capacity // 8:
-                break  # big chunks stay apart, so that memory can be given back piece by piece
             newer, older = self._chunks.pop(), self._chunks.pop()
-            self._chunks.append(_merged(older, newer))
-        while self._count - len(self._chunks[0].codes) >= self._capacity:
-            dropped = self._chunks.pop(0)
-            self._count -= len(dropped.codes)
-            self._forget(dropped.codes, dropped.fixes.time_us)
+            self._chunks.append(self._merged(older, newer))
 
-    def neighbours(
-        self, codes: npt.NDArray[np.int32], time_us: npt.NDArray[np.int64]
-    ) -> tuple[Track, Track, npt.NDArray[np.bool_]]:
-        """The remembered fixes next to given moments.
+    def neighbours(self, codes: npt.NDArray[np.int32], fixes: Track) -> Neighbours:
+        """The remembered fixes next to others.
 
         Args:
-            codes, time_us: vehicles and moments, shape (n,).
+            codes: vehicles, shape (n,).
+            fixes: theirs, shape (n,).
 
         Returns:
-            the fix before and the fix after each moment, and bool, shape (n,): True where there are
-            both and none at the moment itself (elsewhere the fixes mean nothing).
+            the fix before and the fix after each; ``between``: True where there are both, and none
+            at the moment itself (elsewhere the two mean nothing); ``known``: True where the very same
+            fix is remembered, and no other of that moment.
         """
         n = len(codes)
-        alone = np.ones(n, np.bool_)
+        rivals, twins = np.zeros(n, np.int64), np.zeros(n, np.int64)
         before, after = _blank(n, _EARLIEST_US), _blank(n, _LATEST_US)
         for chunk in self._chunks:
-            at = _search(chunk, codes, time_us)
+            at = _search(chunk, codes, fixes.time_us)
             for step, found in ((-1, before), (0, after)):
                 place = at + step
                 here = (place >= 0) & (place < len(chunk.codes))
                 place = np.where(here, place, 0)
                 here &= chunk.codes[place] == codes
                 at_us = chunk.fixes.time_us[place]
-                alone &= ~(here & (at_us == time_us))
+                rival = here & (at_us == fixes.time_us)
+                rivals += rival
+                twins += rival & _same(chunk.fixes.cut(place), fixes)
                 here &= (at_us > found.time_us) if step else (at_us < found.time_us)
                 found.put(here, chunk.fixes.cut(place[here]))
-        alone &= (before.time_us != _EARLIEST_US) & (after.time_us != _LATEST_US)
-        return before, after, alone
+        between = (rivals == 0) & (before.time_us != _EARLIEST_US) & (after.time_us != _LATEST_US)
+        return Neighbours(before, after, between, (rivals == 1) & (twins == 1))
 
-    def of(self, code: int, after_us: int) -> Track:
-        """What is remembered of a vehicle after a moment, in time order, one fix a moment."""
+    def of(self, code: int) -> Track:
+        """What is remembered of a vehicle, in time order, one fix a moment."""
         found = []
         for codes, fixes in self._chunks:
             lo, hi = np.searchsorted(codes, (code, code + 1))
             if lo < hi:
-                part = fixes.cut(slice(lo, hi))
-                found.append(part.cut(part.time_us > after_us))
-        return merge_tracks(*found) if found else _NOTHING
+                found.append(fixes.cut(slice(lo, hi)))
+        return merge_tracks(*found) if found else _blank(0, 0)
+
+    def all(self) -> tuple[npt.NDArray[np.int32], Track]:
+        """Everything remembered, sorted by vehicle and time."""
+        chunk = _Chunk(np.zeros(0, np.int32), _blank(0, 0))
+        for newer in reversed(self._chunks):
+            chunk = self._merged(newer, chunk)
+        self._chunks = [chunk] if len(chunk.codes) else []
+        return chunk.codes, chunk.fixes
 
     def clear(self) -> None:
-        """Forget everything; the owner notes that itself."""
-        self._chunks, self._count = [], 0
+        """Forget everything."""
+        self._chunks = []
+
+    def _merged(self, older: _Chunk, newer: _Chunk) -> _Chunk:
+        codes = np.concatenate((older.codes, newer.codes))
+        codes, fixes = _sorted(codes, Track.join((older.fixes, newer.fixes)))
+        # Not needed: what is followed by another fix that is itself old enough to be forgotten.
+        old = fixes.time_us <= self._limit_us(codes)
+        needless = np.zeros(len(codes), np.bool_)
+        needless[:-1] = (codes[:-1] == codes[1:]) & old[1:]
+        return _Chunk(codes[~needless], fixes.cut(~needless)) if needless.any() else _Chunk(codes, fixes)
 
 
 def _blank(n: int, time_us: int) -> Track:
@@ -202,7 +212,6 @@ def _blank(n: int, time_us: int) -> Track:
 
 
 _EARLIEST_US, _LATEST_US = np.iinfo(np.int64).min, np.iinfo(np.int64).max
-_NOTHING = _blank(0, 0)
 
 
 def _sorted(codes: npt.NDArray[np.int32], fixes: Track) -> _Chunk:
@@ -221,8 +230,12 @@ def _sorted(codes: npt.NDArray[np.int32], fixes: Track) -> _Chunk:
     return _Chunk(codes[order], fixes.cut(order))
 
 
-def _merged(older: _Chunk, newer: _Chunk) -> _Chunk:
-    return _sorted(np.concatenate((older.codes, newer.codes)), Track.join((older.fixes, newer.fixes)))
+def _same(a: Track, b: Track) -> npt.NDArray[np.bool_]:
+    """bool, shape (n,): the same place, speed, heading and alarm bits; NaN equals NaN."""
+    same: npt.NDArray[np.bool_] = (a.lon == b.lon) & (a.lat == b.lat) & (a.alarm == b.alarm)
+    for x, y in ((a.speed_kmh, b.speed_kmh), (a.heading_deg, b.heading_deg)):
+        same &= (x == y) | (np.isnan(x) & np.isnan(y))
+    return same
 
 
 def _search(

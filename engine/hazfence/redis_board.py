@@ -4,8 +4,8 @@ You are at the ``Board`` port's real side (``memory.py`` has its twin); ``hazfen
 writes through it, host backends read through it or with any Redis client. Everything under one
 prefix (default ``hazfence:``); vehicle names and fence ids are UTF-8 and may hold any character:
 
-    vehicle:<name>             hash: time, time_us, lon, lat, speed_kmh, heading_deg, status, alarm,
-                               fences (JSON list of ids), topic, partition
+    vehicle:<name>             hash: time, time_us, lon, lat, speed_kmh, heading_deg (empty when unknown),
+                               status, alarm, fences (JSON list of ids), topic, partition
     positions                  GEO set of vehicle names (not beyond 85 degrees: Redis has no place there)
     fence:<id>                 set of the vehicles inside
     breaches                   hash: event id -> JSON of each breach that goes on
@@ -29,12 +29,13 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import redis.asyncio as redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from hazfence.events import Event, iso
+from hazfence.events import Event
 from hazfence.fixes import FixBatch
 from hazfence.ports import BoardAway, BoardForgot, Published
 
@@ -74,25 +75,25 @@ end
 return new
 """
 
-# A vehicle is: name, time_us, whether GEO can hold it, lon, lat, number of fields, the fields,
-# number of fences, the fences.
+# ARGV: prefix, whether the partition is laid anew, topic, partition, vehicles as JSON. Numbers come as
+# text, because Lua would write a double with 14 digits only.
 _SHOW = """
 if ARGV[2] == '0' and redis.call('HEXISTS', KEYS[1], 'seq') == 0 then return -1 end
-local prefix, i = ARGV[1], 3
-while i <= #ARGV do
-  local name, time_us, geo = ARGV[i], ARGV[i + 1], ARGV[i + 2]
-  local lon, lat, fields = ARGV[i + 3], ARGV[i + 4], ARGV[i + 5]
-  local first_fence = i + 7 + tonumber(fields)
-  local after = first_fence + tonumber(ARGV[first_fence - 1])
+local prefix = ARGV[1]
+for _, v in ipairs(cjson.decode(ARGV[5])) do
+  local name, time_us, time, lon, lat, geo, speed, heading, status, alarm, fences = unpack(v)
   local key = prefix .. 'vehicle:' .. name
   local shown = redis.call('HMGET', key, 'time_us', 'fences')
   if not shown[1] or tonumber(shown[1]) <= tonumber(time_us) then
-    if shown[2] then
-      for _, id in ipairs(cjson.decode(shown[2])) do redis.call('SREM', prefix .. 'fence:' .. id, name) end
+    if shown[2] ~= fences then
+      if shown[2] then
+        for _, id in ipairs(cjson.decode(shown[2])) do redis.call('SREM', prefix .. 'fence:' .. id, name) end
+      end
+      for _, id in ipairs(cjson.decode(fences)) do redis.call('SADD', prefix .. 'fence:' .. id, name) end
     end
-    redis.call('DEL', key)
-    redis.call('HSET', key, unpack(ARGV, i + 6, first_fence - 2))
-    for f = first_fence, after - 1 do redis.call('SADD', prefix .. 'fence:' .. ARGV[f], name) end
+    redis.call('HSET', key, 'time_us', time_us, 'time', time, 'lon', lon, 'lat', lat, 'speed_kmh', speed,
+      'heading_deg', heading, 'status', status, 'alarm', alarm, 'fences', fences, 'topic', ARGV[3],
+      'partition', ARGV[4])
     if geo == '1' then
       redis.call('GEOADD', KEYS[2], lon, lat, name)
     else
@@ -100,7 +101,6 @@ while i <= #ARGV do
     end
     redis.call('SADD', KEYS[3], name)
   end
-  i = after
 end
 return 0
 """
@@ -326,9 +326,9 @@ class RedisBoard:
         place = self._partition(topic, partition)
         keys = [place, self._key("positions"), place + ":vehicles"]
         for start in range(0, max(len(fixes), 1), _CHUNK):
-            args: list[Any] = [self._prefix, int(anew)]
-            for row in range(start, min(start + _CHUNK, len(fixes))):
-                args += _row(fixes, row, inside[row], topic, partition)
+            rows = slice(start, start + _CHUNK)
+            vehicles = _vehicles_json(fixes.take(rows), inside[rows])
+            args: list[Any] = [self._prefix, int(anew), topic, partition, vehicles]
             async with _reaching():
                 done = int(await self._show(keys=keys, args=args))
             if done < 0:
@@ -354,31 +354,38 @@ def _json(event: Event) -> bytes:
     return msgspec.json.encode(event.to_json())
 
 
-def _row(fixes: FixBatch, row: int, inside: tuple[str, ...], topic: str, partition: int) -> list[Any]:
-    """A vehicle as the show script reads it."""
-    name, time_us = fixes.vehicles[fixes.vehicle[row]], int(fixes.time_us[row])
-    lon, lat = float(fixes.lon[row]), float(fixes.lat[row])
-    fields: dict[str, Any] = {
-        "time": iso(time_us),
-        "time_us": time_us,
-        "lon": repr(lon),
-        "lat": repr(lat),
-        "status": int(fixes.status[row]),
-        "alarm": int(fixes.alarm[row]),
-        "fences": msgspec.json.encode(inside),
-        "topic": topic,
-        "partition": partition,
-    }
-    for key in ("speed_kmh", "heading_deg"):
-        if np.isfinite(number := float(getattr(fixes, key)[row])):
-            fields[key] = number
-    flat = [part for pair in fields.items() for part in pair]
-    geo = int(abs(lat) <= _GEO_MAX_LAT)
-    return [name, time_us, geo, repr(lon), repr(lat), len(flat), *flat, len(inside), *inside]
+def _vehicles_json(fixes: FixBatch, inside: Sequence[tuple[str, ...]]) -> bytes:
+    """Vehicles as the show script reads them, column by column and not a dict a vehicle."""
+    time = np.datetime_as_string(fixes.time_us.astype("M8[us]"), unit="us").tolist()
+    geo = np.where(np.abs(fixes.lat) <= _GEO_MAX_LAT, "1", "0").tolist()
+    json_of = {fences: msgspec.json.encode(fences).decode() for fences in set(inside)}
+    columns = [
+        fixes.names(),
+        _texts(fixes.time_us),
+        [moment + "Z" for moment in time],
+        _texts(fixes.lon),
+        _texts(fixes.lat),
+        geo,
+        _texts(fixes.speed_kmh),
+        _texts(fixes.heading_deg),
+        _texts(fixes.status),
+        _texts(fixes.alarm),
+        [json_of[fences] for fences in inside],
+    ]
+    return msgspec.json.encode(list(zip(*columns, strict=True)))
+
+
+def _texts(column: npt.NDArray[Any]) -> list[str]:
+    """Numbers as text that gives them back; empty for NaN and infinity."""
+    if column.dtype.kind != "f":
+        return list(map(str, column.tolist()))
+    finite = np.isfinite(column)
+    texts = list(map(repr, column.astype(np.float64).tolist()))
+    return texts if finite.all() else [t if ok else "" for t, ok in zip(texts, finite.tolist(), strict=True)]
 
 
 def _vehicle(name: str, fields: Mapping[bytes, bytes]) -> dict[str, Any]:
     said = {key.decode(): value.decode() for key, value in fields.items()}
-    number = {k: float(said[k]) if k in said else None for k in ("lon", "lat", "speed_kmh", "heading_deg")}
+    number = {k: float(said[k]) if said[k] else None for k in ("lon", "lat", "speed_kmh", "heading_deg")}
     whole = {k: int(said[k]) for k in ("status", "alarm")}
     return {"vehicle": name, "time": said["time"], **number, **whole, "fences": json.loads(said["fences"])}

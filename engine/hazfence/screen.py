@@ -29,7 +29,7 @@ from hazfence.settings import EngineSettings
 from hazfence.vehicles import NEVER_US, Fleet, Record
 from hazfence_fences import Fence, FenceKind, FenceSet
 
-__all__ = ["Before", "Columns", "Screen", "group_starts", "news_of"]
+__all__ = ["Before", "Columns", "Screen", "group_starts", "newest_before"]
 
 _Ints = npt.NDArray[np.int64]
 _T = TypeVar("_T", bound=np.generic)
@@ -96,10 +96,10 @@ def group_starts(codes: npt.NDArray[np.int32]) -> _Ints:
     return np.flatnonzero(np.concatenate(([True], codes[1:] != codes[:-1])))
 
 
-def news_of(
+def newest_before(
     codes: npt.NDArray[np.int32], time_us: _Ints, last_us: npt.NDArray[np.int64]
-) -> npt.NDArray[np.bool_] | None:
-    """Which fixes are news for their vehicle: later than every one before them.
+) -> _Ints | None:
+    """For each fix, the latest moment its vehicle was seen before it arrived.
 
     Args:
         codes: engine's vehicle codes, sorted; within a vehicle in order of arrival.
@@ -107,23 +107,18 @@ def news_of(
         last_us: of each vehicle's last accepted fix, one a group of ``codes``.
 
     Returns:
-        bool, shape (n,); None when all are.
+        int64, shape (n,): a fix that is not after it is late. None when no fix is.
     """
     starts = group_starts(codes)
     before = _shifted(time_us, starts, last_us)
     if (time_us > before).all():
         return None
-    news = np.ones(len(time_us), np.bool_)
     ends = np.append(starts[1:], len(time_us))
-    # Few vehicles have disorder; those are walked fix by fix, the rest stay as they are.
+    # Only vehicles with disorder have to be walked; the others' fix before is their newest.
     for group in np.flatnonzero(np.logical_or.reduceat(time_us <= before, starts)).tolist():
-        newest = int(last_us[group])
-        for i in range(int(starts[group]), int(ends[group])):
-            if time_us[i] > newest:
-                newest = int(time_us[i])
-            else:
-                news[i] = False
-    return news
+        lo, hi = int(starts[group]), int(ends[group])
+        before[lo:hi] = np.maximum.accumulate(np.append(last_us[group], time_us[lo : hi - 1]))
+    return before
 
 
 class Screen:
@@ -174,6 +169,10 @@ class Screen:
     def rekeyed(self) -> dict[int, int]:
         """Keys of the given ``sets`` that stand for other keys now, because fences are gone."""
         return self._rekeyed
+
+    def fences_of_old(self, key: int) -> tuple[Fence, ...]:
+        """The fences of a set as another screen knew it, without those that are gone."""
+        return self._sets[self._rekeyed.get(key, key)]
 
     def fences_of(self, key: int) -> tuple[Fence, ...]:
         """The fences of a set that was met before."""

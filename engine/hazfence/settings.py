@@ -32,8 +32,9 @@ class EngineSettings:
         gate_tolerance_m: a district border crossing this near to a checkpoint counts as made
             through it. Covers GPS error (at most 15 m) and the cut corner of a curved road
             between two fixes 30 s apart (about 110 m at 80 km/h on a radius of 500 m).
-        recent_fixes: how many fixes are remembered, so that a late one can be judged from memory
-            (about 48 bytes each, all vehicles together); 0 sets every late fix aside.
+        recent_s: how long before its vehicle's last fix a late one may be and still be judged, from
+            memory (about 48 bytes a fix of that time); what is later is set aside. 0 sets every late
+            fix aside.
         overspeed_for_s: speed must stay over the limit for longer than this.
         overspeed_margin_kmh: measuring tolerance on top of the limit (terminals: 2 m/s at most).
         rules: which rules are on, and their parameters; see ``hazfence.rules.book``. What the book
@@ -48,7 +49,7 @@ class EngineSettings:
     max_ahead_s: float = 300.0
     max_gap_s: float = 300.0
     gate_tolerance_m: float = 200.0
-    recent_fixes: int = 500_000
+    recent_s: float = 600.0
     overspeed_for_s: float = 20.0
     overspeed_margin_kmh: float = 0.0
     rules: Rulebook = field(default_factory=Rulebook)

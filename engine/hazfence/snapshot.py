@@ -2,9 +2,10 @@
 
 You are in the core, called by ``engine.py``. Layout: the magic ``HZFS``, a version (1 byte), a
 CRC-32 (4 bytes, big endian) of what follows, then a zlib stream of: the length of a JSON header
-(4 bytes, big endian), the header, and the columns of the fleet one behind the other. The header
-holds what plain Python judges (open events, running overspeeds) and the fence ids behind each
-set key in use. The same state gives the same bytes, so snapshots can be compared.
+(4 bytes, big endian), the header, and columns one behind the other: those of the fleet, then those
+of the recent fixes. The header holds what plain Python judges (records and stories; each event
+once, in ``events``, named by its place) and the fence ids behind each set key in use. The same
+state gives the same bytes, so snapshots can be compared.
 
 A release that changes the layout raises ``VERSION`` and keeps reading the versions before it.
 """
@@ -12,56 +13,120 @@ A release that changes the layout raises ``VERSION`` and keeps reading the versi
 from __future__ import annotations
 
 import json
+import math
 import struct
 import zlib
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from hazfence.books import Books
 from hazfence.events import Event
+from hazfence.presence import Fix
+from hazfence.recent import Track
 from hazfence.states import from_json, to_json
-from hazfence.story import Correction, Story
+from hazfence.story import Correction, Mark, Story
 from hazfence.vehicles import Record, SpeedRun, open_key
+from hazfence_fences import Fence
 
-__all__ = ["SnapshotError", "dump", "load"]
+__all__ = ["SnapshotError", "dump", "load", "read_sets"]
 
 MAGIC = b"HZFS"
 VERSION = 1
 _HEAD = struct.Struct(">4sBI")
 _LENGTH = struct.Struct(">I")
+_Columns = dict[str, npt.NDArray[np.generic]]
 
 
 class SnapshotError(ValueError):
     """The bytes are no snapshot, are damaged, or are of a version this release cannot read."""
 
 
-def dump(books: Books, sets: dict[int, tuple[str, ...]]) -> bytes:
-    """Fleet, records, what of the stories must outlive a restart, and the sets in use, as bytes."""
-    fleet, records, stories = books.fleet, books.records, books.stories
-    columns = fleet.columns()
-    used = np.unique(columns["key"]).tolist()
+def dump(books: Books, sets: Mapping[int, tuple[str, ...]], *, with_recent: bool) -> bytes:
+    """The books and the sets in use, as bytes; recent fixes only when asked for."""
+    fleet = books.fleet.columns()
+    recent: _Columns = {}
+    if with_recent:
+        codes, track = books.recent.all()
+        recent = {"codes": codes, **track._asdict()}
+    writer = _Writer()
+    records = {str(code): writer.record(books.records[code]) for code in sorted(books.records)}
+    stories = {str(code): writer.story(books.stories[code]) for code in sorted(books.stories)}
+    used = np.unique(np.concatenate((fleet["key"], recent.get("key", fleet["key"])))).tolist()
+    keys = sorted({*used, *writer.keys} - {0})
     header = {
-        "names": fleet.names,
-        "columns": {name: str(column.dtype.newbyteorder("<").str) for name, column in columns.items()},
-        "sets": {str(key): sets[key] for key in used if key},
-        "records": {str(code): _record_json(records[code]) for code in sorted(records)},
-        "stories": {
-            str(code): _story_json(story) for code, story in sorted(stories.items()) if story.worth_keeping
-        },
+        "names": books.fleet.names,
+        "fleet": _described(fleet),
+        "recent": _described(recent),
+        "sets": {str(key): sets[key] for key in keys},
+        "events": [event.to_json() for event in writer.events],
+        "records": records,
+        "stories": stories,
     }
-    text = json.dumps(header, ensure_ascii=True, separators=(",", ":")).encode()
-    body = b"".join(c.astype(c.dtype.newbyteorder("<"), copy=False).tobytes() for c in columns.values())
-    packed = zlib.compress(_LENGTH.pack(len(text)) + text + body, level=1)
+    text = json.dumps(header, ensure_ascii=True, separators=(",", ":"), allow_nan=False).encode()
+    little = [c.astype(c.dtype.newbyteorder("<"), copy=False) for c in (*fleet.values(), *recent.values())]
+    packed = zlib.compress(_LENGTH.pack(len(text)) + text + b"".join(c.tobytes() for c in little), level=1)
     return _HEAD.pack(MAGIC, VERSION, zlib.crc32(packed)) + packed
 
 
-def load(data: bytes, books: Books) -> dict[int, tuple[str, ...]]:
-    """Fill empty books from a snapshot; returns the sets in use.
+def read_sets(data: bytes) -> dict[int, tuple[str, ...]]:
+    """The fence ids behind each set key that a snapshot uses.
 
     Raises:
         SnapshotError: see there.
     """
+    header, _ = _opened(data)
+    return {int(key): tuple(ids) for key, ids in header["sets"].items()}
+
+
+def load(data: bytes, books: Books, fences_of: Callable[[int], tuple[Fence, ...]]) -> bool:
+    """Fill empty books from a snapshot.
+
+    Args:
+        data: see :func:`dump`.
+        books: new ones.
+        fences_of: the fences behind a set key, as far as they still exist.
+
+    Returns:
+        whether the snapshot holds recent fixes.
+
+    Raises:
+        SnapshotError: see there.
+    """
+    header, body = _opened(data)
+    fleet, at = _columns(header["fleet"], body, 0)
+    recent, _ = _columns(header["recent"], body, at)
+    books.fleet.restore(header["names"], fleet)
+    reader = _Reader([Event.from_json(event) for event in header["events"]], fences_of)
+    for code, record in header["records"].items():
+        books.records[int(code)] = reader.record(record)
+    for code, story in header["stories"].items():
+        books.stories[int(code)] = reader.story(story)
+    if recent:
+        codes = recent.pop("codes").astype(np.int32)
+        books.recent.add(codes, Track(**recent))  # type: ignore[arg-type]
+    return bool(header["recent"])
+
+
+def _described(columns: _Columns) -> dict[str, Any]:
+    """Names, dtypes and length of columns."""
+    return {name: [c.dtype.newbyteorder("<").str, len(c)] for name, c in columns.items()}
+
+
+def _columns(described: dict[str, Any], body: bytes, at: int) -> tuple[_Columns, int]:
+    columns: _Columns = {}
+    for name, (dtype, length) in described.items():
+        size = np.dtype(dtype).itemsize * length
+        little = np.frombuffer(body[at : at + size], dtype)
+        columns[name] = little.astype(little.dtype.newbyteorder("="))
+        at += size
+    return columns, at
+
+
+def _opened(data: bytes) -> tuple[dict[str, Any], bytes]:
+    """Header and columns of a snapshot."""
     if len(data) < _HEAD.size or data[:4] != MAGIC:
         raise SnapshotError("no snapshot: it does not begin with HZFS")
     _, version, crc = _HEAD.unpack_from(data)
@@ -74,53 +139,77 @@ def load(data: bytes, books: Books) -> dict[int, tuple[str, ...]]:
         raise SnapshotError("snapshot damaged: its checksum does not match; go back to the one before")
     raw = zlib.decompress(packed)
     (length,) = _LENGTH.unpack_from(raw)
-    header = json.loads(raw[_LENGTH.size : _LENGTH.size + length])
     at = _LENGTH.size + length
-    columns = {}
-    for name, dtype in header["columns"].items():
-        size = np.dtype(dtype).itemsize * len(header["names"])
-        columns[name] = np.frombuffer(raw[at : at + size], dtype)
-        at += size
-    books.fleet.restore(header["names"], columns)
-    for code, record in header["records"].items():
-        books.records[int(code)] = _record(record)
-    for code, story in header["stories"].items():
-        books.stories[int(code)] = _story(story)
-    return {int(key): tuple(ids) for key, ids in header["sets"].items()}
+    return json.loads(raw[_LENGTH.size : at]), raw[at:]
 
 
-def _record_json(record: Record) -> dict[str, Any]:
-    run = record.run
-    return {
-        "open": [event.to_json() for event in record.open.values()],
-        "run": None if run is None else {name: getattr(run, name) for name in SpeedRun.__slots__},
-        "states": to_json(record.states),
-    }
+class _Writer:
+    """Records and stories as JSON values, each event once in ``events``."""
+
+    def __init__(self) -> None:
+        self.events: dict[Event, int] = {}
+        self.keys: set[int] = set()
+
+    def record(self, record: Record) -> dict[str, Any]:
+        run = record.run
+        return {
+            "open": [self._event(event) for event in record.open.values()],
+            "run": None if run is None else {name: getattr(run, name) for name in SpeedRun.__slots__},
+            "states": to_json(record.states),
+        }
+
+    def story(self, story: Story) -> dict[str, Any]:
+        return {
+            "judged_us": story.judged_us,
+            "base": None if story.base is None else self.record(story.base),
+            "silent_us": story.silent_us,
+            "said": [self._event(event) for event in story.said.values()],
+            "corrections": {event_id: list(c) for event_id, c in story.corrections.items()},
+            "marks": [[self._fix(m.prev), self.record(m.record), m.since_us] for m in story.marks],
+        }
+
+    def _event(self, event: Event) -> int:
+        return self.events.setdefault(event, len(self.events))
+
+    def _fix(self, fix: Fix | None) -> list[Any] | None:
+        if fix is None:
+            return None
+        key = sum(fence.key for fence in fix.fences) % 2**64
+        self.keys.add(key)
+        speed = None if math.isnan(fix.speed_kmh) else fix.speed_kmh
+        return [fix.time_us, fix.lon, fix.lat, speed, str(key)]
 
 
-def _record(data: dict[str, Any]) -> Record:
-    events = [Event.from_json(e) for e in data["open"]]
-    return Record(
-        open={open_key(e): e for e in events},
-        run=None if data["run"] is None else SpeedRun(**data["run"]),
-        states=from_json(data.get("states", {})),
-    )
+class _Reader:
+    """The way back from :class:`_Writer`."""
 
+    def __init__(self, events: list[Event], fences_of: Callable[[int], tuple[Fence, ...]]) -> None:
+        self._events = events
+        self._fences_of = fences_of
 
-def _story_json(story: Story) -> dict[str, Any]:
-    return {
-        "base": None if story.base is None else _record_json(story.base),
-        "silent_us": story.silent_us,
-        "said": [event.to_json() for event in story.said.values()],
-        "corrections": {event_id: list(c) for event_id, c in story.corrections.items()},
-    }
+    def record(self, data: dict[str, Any]) -> Record:
+        events = [self._events[i] for i in data["open"]]
+        return Record(
+            open={open_key(e): e for e in events},
+            run=None if data["run"] is None else SpeedRun(**data["run"]),
+            states=from_json(data.get("states", {})),
+        )
 
+    def story(self, data: dict[str, Any]) -> Story:
+        said = [self._events[i] for i in data["said"]]
+        return Story(
+            marks=[
+                Mark(self._fix(prev), self.record(record), since) for prev, record, since in data["marks"]
+            ],
+            judged_us=data["judged_us"],
+            base=None if data["base"] is None else self.record(data["base"]),
+            silent_us=data["silent_us"],
+            said={e.id: e for e in said},
+            corrections={event_id: Correction(*c) for event_id, c in data["corrections"].items()},
+        )
 
-def _story(data: dict[str, Any]) -> Story:
-    said = [Event.from_json(e) for e in data["said"]]
-    return Story(
-        base=None if data["base"] is None else _record(data["base"]),
-        silent_us=data["silent_us"],
-        said={e.id: e for e in said},
-        corrections={event_id: Correction(*c) for event_id, c in data["corrections"].items()},
-    )
+    def _fix(self, data: list[Any] | None) -> Fix | None:
+        if data is None:
+            return None
+        time_us, lon, lat, speed, key = data
+        return Fix(time_us, lon, lat, math.nan if speed is None else speed, self._fences_of(int(key)))

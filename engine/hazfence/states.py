@@ -8,6 +8,7 @@ owns them, in ``hazfence.rules``.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
@@ -109,8 +110,8 @@ _KNOWN: dict[str, type[State]] = {c.name: c for c in (Motion, Parked, Drive, Off
 
 
 def to_json(states: dict[str, State]) -> dict[str, Any]:
-    """The states of a record as a JSON-able dict."""
-    return {name: asdict(states[name]) for name in sorted(states)}
+    """The states of a record as a JSON-able dict; an unknown speed is None."""
+    return {name: {k: _plain(v) for k, v in asdict(states[name]).items()} for name in sorted(states)}
 
 
 def from_json(data: dict[str, Any]) -> dict[str, State]:
@@ -118,5 +119,13 @@ def from_json(data: dict[str, Any]) -> dict[str, State]:
     return {name: _KNOWN[name](**{k: _tuples(v) for k, v in fields.items()}) for name, fields in data.items()}
 
 
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(v) for v in value]
+    return None if value != value else value
+
+
 def _tuples(value: Any) -> Any:
-    return tuple(_tuples(v) for v in value) if isinstance(value, list | tuple) else value
+    if not isinstance(value, list | tuple):
+        return value
+    return tuple(math.nan if v is None else _tuples(v) for v in value)

@@ -22,8 +22,6 @@ from hazfence.vehicles import NEVER_US, Record
 
 __all__ = ["Correction", "Mark", "Story"]
 
-#: Marks of one vehicle; the older half is given up when there are more.
-MOST_MARKS = 512
 #: An event that began this long before the vehicle's last fix is not corrected any more.
 REMEMBERED_US = 30 * 86_400_000_000
 
@@ -73,11 +71,6 @@ class Story:
     said: dict[str, Event] = field(default_factory=dict)
     corrections: dict[str, Correction] = field(default_factory=dict)
 
-    @property
-    def worth_keeping(self) -> bool:
-        """True when a snapshot must hold it."""
-        return self.base is not None or bool(self.corrections)
-
     def speak(self, base: Record, now_us: int, news: Iterable[Event]) -> None:
         """Note what was said in silence, and the state that the next fix is judged from."""
         self.base, self.silent_us = base, now_us
@@ -105,13 +98,6 @@ class Story:
                 return mark.record, mark.since_us
         return None
 
-    def mark_before(self, time_us: int, known_since_us: int) -> Mark | None:
-        """The last mark before a moment from which every fix is still known."""
-        for mark in reversed(self.marks):
-            if mark.time_us < time_us:
-                return mark if mark.time_us >= known_since_us else None
-        return None
-
     def judged_after(self, time_us: int) -> bool:
         """Whether the known fix that follows the one of ``time_us`` was judged.
 
@@ -132,25 +118,26 @@ class Story:
         later: list[Mark] = []
         if until_us is not None:
             later = [mark for mark in self.marks if mark.time_us >= until_us]
-            later = [m if m.since_us >= until_us else m._replace(since_us=since_us) for m in later]
+            # A state that held at the end of the way has held since the last judgement on it.
+            later = [m._replace(since_us=since_us) if m.since_us <= until_us else m for m in later]
         if until_us is None or self.judged_us <= until_us:
             self.judged_us = since_us
         earlier = [mark for mark in self.marks if mark.time_us < start.time_us]
         self.marks = [*earlier, start, *marks, *later]
 
-    def trim(self, last_us: int) -> int | None:
-        """Give up what is too old or too much; returns the moment behind which no mark is left.
+    def trim(self, last_us: int, limit_us: int) -> None:
+        """Give up what is too old.
 
         Args:
             last_us: time of the vehicle's last fix.
+            limit_us: no story is told again from before this moment; the last mark before it stays.
         """
+        first = bisect_left(self.marks, limit_us, key=lambda mark: mark.time_us) - 1
+        if first > 0:
+            del self.marks[:first]
         old = [i for i, c in self.corrections.items() if c.started_us < last_us - REMEMBERED_US]
         for event_id in old:
             del self.corrections[event_id]
-        if len(self.marks) <= MOST_MARKS:
-            return None
-        del self.marks[: MOST_MARKS // 2]
-        return self.marks[0].time_us
 
     def correct(
         self, record: Record, told: Sequence[Event], found: Sequence[Event], stood: Iterable[Event]

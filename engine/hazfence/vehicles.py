@@ -116,8 +116,7 @@ class Fleet:
         motion: int8, what the record knows of its motion: 0 nothing, 1 stands, 2 moves.
         hushed: bool, True when it was said already that the vehicle is silent.
         departed: bool, True when it was said already that it is off the dedicated routes.
-        forgotten_us: the moment up to which fixes may have been forgotten; all after it are in
-            ``Recent``.
+        forgotten_us: no fix before this moment can be judged any more, however short ago it was.
     """
 
     _COLUMNS: tuple[tuple[str, type, float], ...] = (
@@ -135,9 +134,6 @@ class Fleet:
         ("departed", np.bool_, False),
         ("forgotten_us", np.int64, NEVER_US),
     )
-
-    #: What is forgotten is known only where the memory is.
-    _KEPT = tuple(name for name, _, _ in _COLUMNS if name != "forgotten_us")
 
     time_us: npt.NDArray[np.int64]
     lon: npt.NDArray[np.float64]
@@ -185,13 +181,13 @@ class Fleet:
         return codes
 
     def columns(self) -> dict[str, npt.NDArray[np.generic]]:
-        """The columns that outlast a restart, cut to the vehicles that exist."""
-        return {name: getattr(self, name)[: len(self)] for name in self._KEPT}
+        """The columns, cut to the vehicles that exist."""
+        return {name: getattr(self, name)[: len(self)] for name, _, _ in self._COLUMNS}
 
     def restore(self, names: list[str], columns: dict[str, npt.NDArray[np.generic]]) -> None:
         """Take over names and columns as :meth:`columns` gave them."""
         self.enroll(tuple(names))
-        for name in self._KEPT:
+        for name, _, _ in self._COLUMNS:
             if name in columns:  # not all were known to every release
                 getattr(self, name)[: len(names)] = columns[name]
 

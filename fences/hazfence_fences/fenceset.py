@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from hazfence_fences.errors import FenceError
 from hazfence_fences.index.build import build_table
 from hazfence_fences.index.lookup import locate_keys
-from hazfence_fences.index.patch import add_fence, remove_fence
+from hazfence_fences.index.patch import patch_table
 from hazfence_fences.index.scalar import ScalarReader
 from hazfence_fences.index.table import CellTable
 from hazfence_fences.located import Located
@@ -196,13 +196,9 @@ class FenceSet:
         fences = self._registry.fences
         out = FenceSet.__new__(FenceSet)
         out._begin(self._registry, order, place)
-        table = self._table
-        if table is not None:
-            if old is not None:
-                table = remove_fence(table, fences[old], old)
-            if new is not None:
-                table = add_fence(table, fences[new], new, self._registry.keys.array)
-            out._table = table
+        if self._table is not None:
+            gone, come = (None if slot is None else (fences[slot], slot) for slot in (old, new))
+            out._table = patch_table(self._table, gone, come, self._registry.keys.array)
         if self._thin is not None:
             out._thin = self._thin.patched(old, new)
         if self._digest is not None:

@@ -236,12 +236,13 @@ class Fence:
             return abs(self._metric.distance_m(lon, lat) - self.radius_m)  # type: ignore[operator]
         ax, ay, bx, by = self.edges().T
         metric = Metric.at(lon, lat)
-        ax, ay = metric.east_north_m(ax, ay)
-        bx, by = metric.east_north_m(bx, by)
-        dx, dy = bx - ax, by - ay
-        t = np.clip(-(ax * dx + ay * dy) / (dx * dx + dy * dy), 0.0, 1.0)
-        x, y = ax + t * dx, ay + t * dy
-        return sqrt(float(np.min(x * x + y * y)))
+        # The nearest place of each edge, with the degrees' lengths of here; then its distance in the metric.
+        # Edges are straight in degrees: between projected ends a long edge would pass elsewhere.
+        dx, dy = (bx - ax) * metric.kx0, (by - ay) * metric.ky0
+        along = (lon - ax) * metric.kx0 * dx + (lat - ay) * metric.ky0 * dy
+        t = np.clip(along / (dx * dx + dy * dy), 0.0, 1.0)
+        near2 = metric.distance2_m2(ax + t * (bx - ax), ay + t * (by - ay))
+        return sqrt(float(np.min(near2)))
 
     def edges(self) -> NDArray[np.float64]:
         """Edges of `geometry`, holes included: float64[n, 4] of lon0, lat0, lon1, lat1; not to be written."""

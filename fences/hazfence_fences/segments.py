@@ -190,13 +190,19 @@ def _polygon_cuts(edges: F64, lon0: float, lat0: float, lon1: float, lat1: float
 
 
 def circle_touches(
-    metric: Metric, radius_m: float, lon0: F64, lat0: F64, lon1: F64, lat1: F64
+    metric: Metric, r2: F64, half_w: F64, half_h: F64, lon0: F64, lat0: F64, lon1: F64, lat1: F64
 ) -> NDArray[np.bool_]:
-    """Which of n segments touch the closed disc: bool[n]. Degrees WGS-84, float64[n] each."""
-    r2 = radius_m * radius_m
+    """Which of n pairs of a closed disc and a segment touch: bool[n].
+
+    Args:
+        metric: the discs' metrics, its fields float64[n].
+        r2: squared radii in square metres, float64[n].
+        half_w, half_h: `Metric.half_box_deg` of each.
+        lon0, lat0, lon1, lat1: the segments, degrees WGS-84, float64[n].
+    """
     u, v, du, dv = lon0 - metric.lon, lat0 - metric.lat, lon1 - lon0, lat1 - lat0
     first, last = np.zeros_like(u), np.ones_like(u)
-    for place, step, half in zip((u, v), (du, dv), metric.half_box_deg(radius_m), strict=True):
+    for place, step, half in ((u, du, half_w), (v, dv, half_h)):
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             p, q = (-half - place) / step, (half - place) / step
         still = step == 0.0

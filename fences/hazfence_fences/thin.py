@@ -1,7 +1,10 @@
 """Which segments between fixes touch which thin fences (checkpoints, above all).
 
-An R-tree over the thin fences' boxes gives the candidates; then circles are decided by the arithmetic of
-`segments`, polygons by shapely's exact `intersects`.
+Nearly all segments are short and far from every thin fence, so the first step only proves that: a grid says
+of each cell which thin fences come within a reach of it, and a segment that begins there and is not longer
+than the reach cannot get to others. Longer segments (after a gap) ask a coarser grid, the longest (and all
+long ones where fences lie thick) an R-tree over the fences' boxes. What is left is decided pair by pair:
+circles by the arithmetic of `segments`, polygons by shapely's exact `intersects`.
 """
 
 from __future__ import annotations
@@ -13,6 +16,8 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from hazfence_fences.index.raster import spread
+from hazfence_fences.metric import Metric
 from hazfence_fences.model import Fence
 from hazfence_fences.registry import box_tree
 from hazfence_fences.segments import circle_touches
@@ -22,6 +27,60 @@ __all__ = ["ThinFences"]
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 I32 = NDArray[np.int32]
+
+# More than a truck drives in half a minute on a motorway (80 km/h: 670 m), in longitude too; then eight times
+# that.
+_NEAR_DEG, _FAR_DEG = 0.0075, 0.06
+_THICK = 16  # fences within reach of a busy cell, on average, from which on the R-tree is faster
+_CELLS_PER_REACH = 3
+_MAX_CELLS = 2**18  # a grid should stay in a core's cache
+_RIM = _CELLS_PER_REACH + 2  # empty cells around the boxes: points outside the grid are put into them
+_CHUNK = 32_768
+
+
+class _Reach:
+    """A grid whose cells list the thin fences within a reach of them."""
+
+    def __init__(self, boxes: F64, reach_deg: float) -> None:
+        low, high = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
+        size = np.maximum(high - low, 1e-9)
+        least = max(float(np.sqrt(size.prod() / _MAX_CELLS)), float(size.max()) * 8 / _MAX_CELLS)
+        cell = max(reach_deg / _CELLS_PER_REACH, least)
+        self.reach, self._per_deg = cell * _CELLS_PER_REACH, 1.0 / cell
+        self._x0, self._y0 = (low - _RIM * cell).tolist()
+        self._nx, self._ny = (np.ceil(size / cell).astype(int) + 2 * _RIM).tolist()
+        origin, reach = np.array([self._x0, self._y0]), self.reach + cell * 1e-6  # a hair more, for rounding
+        first = np.floor((boxes[:, :2] - reach - origin) / cell).astype(np.int64)
+        count = np.floor((boxes[:, 2:] + reach - origin) / cell).astype(np.int64) + 1 - first
+        fence, col = spread(first[:, 0], count[:, 0])
+        pair, row = spread(first[fence, 1], count[fence, 1])
+        code, fence = row * self._nx + col[pair], fence[pair]
+        self._held = fence[np.argsort(code, kind="stable")]
+        self._count = np.bincount(code, minlength=self._nx * self._ny)
+        self._start = np.cumsum(self._count) - self._count
+        self._busy = self._count > 0
+        self.thick = len(code) > _THICK * np.count_nonzero(self._busy)
+
+    def code(self, x: F64, y: F64) -> I32:
+        """The cell of each point."""
+        work = x - self._x0
+        work *= self._per_deg
+        np.clip(work, 0, self._nx - 1, out=work)
+        code: I32 = work.astype(np.int32)
+        np.subtract(y, self._y0, out=work)
+        work *= self._per_deg
+        np.clip(work, 0, self._ny - 1, out=work)
+        np.add(code, work.astype(np.int32) * np.int32(self._nx), out=code)
+        return code
+
+    def busy(self, code: I32) -> NDArray[np.bool_]:
+        """Whether any thin fence is within reach of each cell."""
+        return self._busy.take(code)
+
+    def pairs(self, rows: I64, code: I32) -> tuple[I64, I64]:
+        """(row, thin fence) for all fences within reach of the rows' cells."""
+        owner, place = spread(self._start[code], self._count[code])
+        return rows[owner], self._held[place]
 
 
 class ThinFences:
@@ -35,8 +94,16 @@ class ThinFences:
     def __init__(self, fences: Sequence[Fence], slots: I32) -> None:
         self._fences = fences
         self._slots = slots.astype(np.int64)
-        boxes = np.array([fences[s].bounds for s in slots.tolist()]).reshape(-1, 4)
-        self._tree = box_tree(self._slots, boxes)
+        thin = [fences[s] for s in slots.tolist()]
+        self._boxes = np.array([f.bounds for f in thin]).reshape(-1, 4)
+        self._tree = box_tree(np.arange(len(thin)), self._boxes)
+        self._areas = np.array([f.geometry for f in thin], dtype=object)
+        self._round = np.array([f.metric is not None for f in thin], dtype=bool)
+        self._constants = np.array([_constants(f) for f in thin]).reshape(-1, 9)
+        self._near: _Reach | None = None
+        self._far: _Reach | None = None
+        if thin:
+            self._near, self._far = _Reach(self._boxes, _NEAR_DEG), _Reach(self._boxes, _FAR_DEG)
 
     def patched(self, old: int | None, new: int | None) -> ThinFences:
         """The same with one slot gone and one come; itself when neither is thin."""
@@ -49,26 +116,80 @@ class ThinFences:
 
     def hits(self, ax: F64, ay: F64, bx: F64, by: F64) -> tuple[I64, I64]:
         """(rows, slots) of all pairs that touch, in no particular order."""
-        west, east = np.minimum(ax, bx), np.maximum(ax, bx)
-        south, north = np.minimum(ay, by), np.maximum(ay, by)
-        row, slot = self._candidates(west, south, east, north)
-        hit = np.zeros(len(row), dtype=bool)
-        for which in np.unique(slot).tolist():
-            own = np.flatnonzero(slot == which)
-            rows = row[own]
-            f = self._fences[which]
-            ends = ax[rows], ay[rows], bx[rows], by[rows]
-            if f.metric is not None and f.radius_m is not None:
-                hit[own] = circle_touches(f.metric, f.radius_m, *ends)
-            else:
-                lines = shapely.linestrings(np.stack([np.stack(ends[:2], 1), np.stack(ends[2:], 1)], axis=1))
-                hit[own] = shapely.intersects(f.geometry, lines)
-        return row[hit], slot[hit]
+        none = np.zeros(0, np.int64)
+        if not len(self._slots):
+            return none, none
+        found = []
+        for a in range(0, len(ax), _CHUNK):
+            ends = ax[a : a + _CHUNK], ay[a : a + _CHUNK], bx[a : a + _CHUNK], by[a : a + _CHUNK]
+            row, fence = self._candidates(*ends)
+            if len(row):
+                hit = self._decide(fence, *(v[row] for v in ends))
+                found.append((row[hit] + a, self._slots[fence[hit]]))
+        return (
+            np.concatenate([none, *(row for row, _ in found)]),
+            np.concatenate([none, *(slot for _, slot in found)]),
+        )
 
-    def _candidates(self, west: F64, south: F64, east: F64, north: F64) -> tuple[I64, I64]:
-        """Pairs (row, slot) whose boxes meet, from the R-tree's bulk query."""
-        if not len(self._slots) or not len(west):
-            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+    def _candidates(self, ax: F64, ay: F64, bx: F64, by: F64) -> tuple[I64, I64]:
+        """Pairs (row, thin fence) that might touch: their boxes meet."""
+        near, far = self._near, self._far
+        assert near is not None
+        assert far is not None
+        code = near.code(ax, ay)
+        maybe = near.busy(code)
+        length = bx - ax
+        np.abs(length, out=length)
+        long = length > near.reach
+        np.subtract(by, ay, out=length)
+        np.abs(length, out=length)
+        long |= length > near.reach
+        maybe |= long
+        rows = np.flatnonzero(maybe)
+        is_long = long[rows]
+        short, rest = rows[~is_long], rows[is_long]
+        found = [near.pairs(short, code[short])]
+        if len(rest):
+            length = np.maximum(np.abs(bx[rest] - ax[rest]), np.abs(by[rest] - ay[rest]))
+            fits = (length <= far.reach) & (not far.thick)
+            some, rest = rest[fits], rest[~fits]
+            found.append(far.pairs(some, far.code(ax[some], ay[some])))
+        if len(rest):
+            found.append(self._from_tree(rest, ax[rest], ay[rest], bx[rest], by[rest]))
+        row, fence = (np.concatenate([pair[i] for pair in found]) for i in (0, 1))
+        if not len(row):
+            return row, fence
+        box = self._boxes[fence]
+        ax, ay, bx, by = ax[row], ay[row], bx[row], by[row]
+        meets = (np.minimum(ax, bx) <= box[:, 2]) & (np.maximum(ax, bx) >= box[:, 0])
+        meets &= (np.minimum(ay, by) <= box[:, 3]) & (np.maximum(ay, by) >= box[:, 1])
+        return row[meets], fence[meets]
+
+    def _from_tree(self, rows: I64, ax: F64, ay: F64, bx: F64, by: F64) -> tuple[I64, I64]:
+        """Pairs (row, thin fence) whose boxes meet, from the R-tree's bulk query."""
+        low = np.stack([np.minimum(ax, bx), np.minimum(ay, by)], axis=1)
+        high = np.stack([np.maximum(ax, bx), np.maximum(ay, by)], axis=1)
         bulk: Any = self._tree.intersection_v
-        found, counts = bulk(np.stack([west, south], 1), np.stack([east, north], 1))
-        return np.repeat(np.arange(len(west)), counts.astype(np.int64)), np.asarray(found, dtype=np.int64)
+        found, counts = bulk(low, high)
+        return np.repeat(rows, counts.astype(np.int64)), np.asarray(found, dtype=np.int64)
+
+    def _decide(self, fence: I64, ax: F64, ay: F64, bx: F64, by: F64) -> NDArray[np.bool_]:
+        """Which pairs of a thin fence and a segment touch."""
+        hit = self._round[fence]
+        disc, area = np.flatnonzero(hit), np.flatnonzero(~hit)
+        if len(disc):
+            lon, lat, kx0, kx1, ky0, ky1, r2, half_w, half_h = self._constants[fence[disc]].T
+            metric: Any = Metric(lon, lat, kx0, kx1, ky0, ky1)
+            hit[disc] = circle_touches(metric, r2, half_w, half_h, ax[disc], ay[disc], bx[disc], by[disc])
+        if len(area):
+            ends = np.stack([np.stack([ax[area], ay[area]], 1), np.stack([bx[area], by[area]], 1)], axis=1)
+            hit[area] = shapely.intersects(self._areas[fence[area]], shapely.linestrings(ends))
+        return hit
+
+
+def _constants(fence: Fence) -> tuple[float, ...]:
+    """A circle's metric, squared radius and half box; zeros for a polygon."""
+    m, radius_m = fence.metric, fence.radius_m
+    if m is None or radius_m is None:
+        return (0.0,) * 9
+    return (m.lon, m.lat, m.kx0, m.kx1, m.ky0, m.ky1, radius_m * radius_m, *m.half_box_deg(radius_m))

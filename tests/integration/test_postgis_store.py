@@ -725,3 +725,32 @@ def test_a_full_house_is_away_not_broken():
                 await patiently(lambda: store.claim(T, P))
 
         run(test)
+
+
+def test_recent_fixes_come_back_as_they_were_with_the_one_before(postgres_url: str) -> None:
+    batch = fixes(0, 40, vehicles=4)  # each vehicle every 4 s, 100 times, from offset 0 on
+    last = batch.take(slice(-4, None))
+
+    async def test() -> None:
+        memory = MemoryStore()
+        async with opened(postgres_url) as store:
+            found = []
+            for one in (store, memory):
+                claim, _ = await one.claim(T, P)
+                other, _ = await one.claim(T, P + 1)
+                assert len(await one.recent_fixes(T, P, last, 60)) == 0
+                await one.checkpoint(claim, Checkpoint(40, b""), batch)
+                # The same vehicles' fixes of another partition are none of this one's.
+                await one.checkpoint(other, Checkpoint(40, b""), batch)
+                found.append(await one.recent_fixes(T, P, last, 60))
+                assert len(await one.recent_fixes(T, P, last.take(slice(0, 0)), 60)) == 0
+        for recent in found:
+            assert len(recent) == 4 * 16  # 15 within the minute, and the one before
+            order = np.lexsort((recent.vehicle, recent.time_us))
+            recent = recent.take(order)
+            wanted = batch.take(slice(-64, None))
+            for name in ("time_us", "lon", "lat", "speed_kmh", "heading_deg"):
+                assert np.array_equal(getattr(recent, name), getattr(wanted, name), equal_nan=True), name
+            assert recent.names() == wanted.names()
+
+    run(test)

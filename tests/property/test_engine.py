@@ -14,7 +14,7 @@ from hazfence_fences import FenceSet
 from .reference import Fact, facts
 from .world import START_US, TIMED_WORLD, WORLD, Track, batch_of, tracks
 
-SETTINGS = EngineSettings(gate_tolerance_m=100.0)
+SETTINGS = EngineSettings(gate_tolerance_m=100.0, recent_s=1e6)
 
 
 worlds = pytest.mark.parametrize("world", [WORLD, TIMED_WORLD], ids=["plain", "timed"])

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hazfence import Engine, Event, Reason
+from hazfence import Engine, EngineSettings, Event, Reason
 from hazfence_fences import FenceSet
 
-from .test_engine import SETTINGS, fold, run, same, worlds
-from .world import Track, batch_of, tracks
+from .test_engine import SETTINGS, by_vehicle, fold, run, same, worlds
+from .world import START_US, WORLD, Track, at, batch_of, tracks
 
 
 def cut(data: st.DataObject, track: Track) -> list[Track]:
@@ -62,33 +64,67 @@ def test_fixes_of_one_moment_are_settled_alike_in_any_order(
     assert same(told(everything), told(data.draw(st.permutations(everything))))
 
 
+def revived(engine: Engine, world: FenceSet, settings: EngineSettings, accepted: Track, how: str) -> Engine:
+    """The engine after a restart: from a whole snapshot, or from one and a store of recent fixes."""
+    if how == "whole":
+        return Engine.restore(engine.snapshot(), world, settings)
+    again = Engine.restore(engine.snapshot(with_recent=False), world, settings)
+    again.remember(batch_of(accepted))
+    return again
+
+
+@worlds
+@given(track=tracks(max_size=20), data=st.data())
+def test_disorder_cut_in_any_way_gives_the_same_revisions(
+    world: FenceSet, track: Track, data: st.DataObject
+) -> None:
+    # A second run after a crash cuts the log elsewhere: every revision must be the same, not only the last.
+    settings = replace(SETTINGS, recent_s=data.draw(st.sampled_from([100.0, 600.0, 1e6])))
+    order = data.draw(st.permutations(track)) + data.draw(st.lists(st.sampled_from(track), max_size=3))
+    whole_engine = Engine(world, settings)
+    outcome = whole_engine.process(batch_of(order))
+    whole, reasons = list(outcome), outcome.reason.tolist()
+
+    engine, parts, part_reasons, accepted = Engine(world, settings), [], [], []
+    for part in cut(data, order):
+        outcome = engine.process(batch_of(part))
+        parts += outcome
+        part_reasons += outcome.reason.tolist()
+        accepted += [row for row, ok in zip(part, outcome.accepted.tolist(), strict=True) if ok]
+        how = data.draw(st.sampled_from(["none", "whole", "store"]))
+        if how != "none":
+            engine = revived(engine, world, settings, accepted, how)
+    assert by_vehicle(parts) == by_vehicle(whole)
+    assert part_reasons == reasons
+    assert engine.open_events() == whole_engine.open_events()
+    assert engine.snapshot() == whole_engine.snapshot()
+
+
 @given(track=tracks(max_size=25), data=st.data())
 def test_what_memory_cannot_judge_is_set_aside_and_harms_nothing(track: Track, data: st.DataObject) -> None:
-    from dataclasses import replace
-
-    from .world import WORLD
-
-    small = replace(SETTINGS, recent_fixes=data.draw(st.sampled_from([0, 1, 4])))
+    small = replace(SETTINGS, recent_s=data.draw(st.sampled_from([0.0, 60.0, 600.0])))
     engine, events, kept = Engine(WORLD, small), [], []
+    newest_us: dict[str, int] = {}
     for row in data.draw(st.permutations(track)):
         outcome = engine.process(batch_of([row]))
         events += outcome
+        late_us = newest_us.get(row[0], row[1]) - row[1]
         if outcome.accepted.all():
             kept.append(row)
         else:
             assert outcome.reason.tolist() == [Reason.LATE]
+        assert outcome.accepted.all() == (late_us == 0 or late_us < small.recent_s * 1e6)
+        newest_us[row[0]] = max(row[1], newest_us.get(row[0], 0))
     kept.sort(key=lambda row: row[1])
     _, wanted = run(kept, WORLD)
     assert same(fold(events), fold(wanted))
 
 
 @pytest.mark.parametrize("fixes", [0, 3])
-def test_late_fixes_of_a_restored_engine(fixes: int) -> None:
-    from .world import START_US, WORLD, at
-
+def test_a_restored_engine_without_recent_fixes_sets_late_ones_aside(fixes: int) -> None:
     track: Track = [("A", START_US + s * 1_000_000, *at(5, 8), 30.0) for s in (100, 200, 300)]
     engine = Engine(WORLD, SETTINGS)
     engine.process(batch_of(track[:fixes]))
-    engine = Engine.restore(engine.snapshot(), WORLD, SETTINGS)
+    engine = Engine.restore(engine.snapshot(with_recent=False), WORLD, SETTINGS)
     late: Track = [("A", START_US + 150_000_000, *at(0, 0), 30.0)]
     assert engine.process(batch_of(late)).reason.tolist() == [Reason.LATE if fixes else Reason.OK]

@@ -83,6 +83,8 @@ PLANS = st.builds(
 def logs(draw: st.DrawFn) -> list[Message]:
     """A track as messages of both kinds, with rubbish and repetitions between them."""
     rows: Track = draw(tracks())
+    if draw(st.booleans()):
+        rows = draw(st.permutations(rows))  # stored and sent later, all mixed up
     log: list[Message] = []
     start = 0
     while start < len(rows):
@@ -137,7 +139,12 @@ async def life(
     )  # fmt: skip
     await processor.load()
     showcase = Showcase(
-        processor, store=world.store, board=world.board, metrics=processor._metrics, tail=10**6, monotonic_s=clock
+        processor,
+        store=world.store,
+        board=world.board,
+        metrics=processor._metrics,
+        tail=10**6,
+        monotonic_s=clock,
     )
     # The consumer stands where Kafka's hint left it, before or behind the checkpoint.
     position = data.draw(st.integers(0, len(log)), label="consumer starts at")

@@ -183,6 +183,34 @@ class PostgisStore:
 
     # -- reading -----------------------------------------------------------------------------------
 
+    async def recent_fixes(self, topic: str, partition: int, last: FixBatch, recent_s: float) -> FixBatch:
+        """Stored fixes of the last ``recent_s`` before each vehicle's last one, and the one before."""
+        if not len(last):
+            return FixBatch.empty()
+        codes = await self._vehicle_codes(last.vehicles)
+        until = [_EPOCH + _MICROSECOND * us for us in last.time_us.tolist()]
+        async with self._link.transaction() as connection:
+            row = await _row(connection, "read_claim", {"topic": topic, "partition": partition})
+            parameters = {
+                "stream": None if row is None else row[2],
+                "codes": codes[last.vehicle].tolist(),
+                "since": [moment - timedelta(seconds=recent_s) for moment in until],
+                "until": until,
+            }
+            rows = await (await connection.execute(queries.load("recent_fixes"), parameters)).fetchall()
+        if not rows:
+            return FixBatch.empty()
+        place, time_us, lon, lat, speed_kmh, heading_deg = zip(*rows, strict=True)
+        return FixBatch.of(
+            np.array(place, np.int32) - 1,
+            vehicles=tuple(last.names()),
+            time_us=np.array(time_us, np.int64),
+            lon=np.array(lon, np.float64),
+            lat=np.array(lat, np.float64),
+            speed_kmh=np.array(speed_kmh, np.float32),
+            heading_deg=np.array(heading_deg, np.float32),
+        )
+
     async def outbox(self, topic: str, partition: int, after_seq: int, limit: int) -> Sequence[Published]:
         """Revisions of the partition with ``seq`` above ``after_seq``, in order, at most ``limit``."""
         parameters = {"topic": topic, "partition": partition, "after_seq": after_seq, "limit": limit}

@@ -16,6 +16,9 @@ driving    overpark, overdrive
 segments   segment_overtime
 health     silent, coverage_gap
 trust      gnss_suspect
+plates     plate_without_gps, gps_without_plate: a watch beside the engine, fed with reads and visits
+capacity   zone_capacity: a watch over the visits of all vehicles
+joint      how these two say, amend and retract
 terminal   emergency, collision, rollover
 ========== ==================================================================================
 

@@ -84,6 +84,11 @@ class Rule:
 
 _SCOPE = "in the district"
 
+_JOIN = (
+    Parameter("tolerance_s", "s", 120.0, "how far apart read and passage may be"),
+    Parameter("wait_s", "s", 300.0, "how long to wait for the other"),
+)
+
 RULES: tuple[Rule, ...] = (
     Rule(
         Kind.GATE_BYPASS,
@@ -374,6 +379,48 @@ RULES: tuple[Rule, ...] = (
             Parameter("frozen_s", "s", 60.0, "frozen for longer than this is said"),
             Parameter("confirm", "fixes", 3.0, "this many agreeing suspect fixes are believed", low=2.0),
         ),
+    ),
+    Rule(
+        Kind.PLATE_WITHOUT_GPS,
+        "有牌无位",
+        "Read by a checkpoint's camera, but no passage of it by GPS about then",
+        Severity.WARNING,
+        "the read",
+        "at once; retracted when a late passage turns up",
+        True,
+        f"{_PLATFORM}: automatic plate recognition at each checkpoint",
+        "plates",
+        "read at cp-1 at 08:00:00, no passage 07:58-08:02 known by 08:05: plate_without_gps 08:00:00",
+        False,
+        _JOIN,
+    ),
+    Rule(
+        Kind.GPS_WITHOUT_PLATE,
+        "有位无牌",
+        "Passed a checkpoint by GPS, but its camera read no such plate about then",
+        Severity.WARNING,
+        "entry into the checkpoint",
+        "exit from it; retracted when a late read turns up",
+        True,
+        f"{_PLATFORM}: automatic plate recognition at each checkpoint",
+        "plates",
+        "passes cp-1 08:00:00-08:00:20, no read 07:58:00-08:02:20 known by 08:05:20: gps_without_plate",
+        False,
+        _JOIN,
+    ),
+    Rule(
+        Kind.ZONE_CAPACITY,
+        "超量停放",
+        "More hazmat vehicles in a zone at once than it holds; an event of the fence, without vehicle",
+        Severity.WARNING,
+        "entry of the first too many",
+        "exit that makes it hold again",
+        False,
+        f"{_PLATFORM}; the number is the zone's own",
+        "capacity",
+        "holds 2; a third comes at 08:00 and one leaves at 08:20: zone_capacity 08:00-08:20",
+        False,
+        (Parameter("most", "vehicles", None, "as many are allowed", low=1.0, only_fence=True),),
     ),
     Rule(
         Kind.EMERGENCY,

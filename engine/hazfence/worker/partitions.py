@@ -250,7 +250,7 @@ class Partitions:
                     await slot.processor.checkpoint()
                 if slot.showcase is not None:
                     async with asyncio.timeout(_BOARD_LAST_S):
-                        await slot.showcase.update()
+                        await slot.showcase.update(at_once=True)
             except (Dropped, TimeoutError) as error:
                 _log.warning(
                     "left without a last checkpoint or board update: the next owner does it again",

@@ -178,6 +178,15 @@ class PartitionProcessor:
                 engine = Engine.restore(checkpoint.snapshot, self._fences, self._engine_settings)
                 self._order.next_offset = self.checkpoint_offset = checkpoint.next_offset
             positions = engine.positions()
+            if len(positions) and self._settings.keep_fixes:
+                # Recent fixes are not in the snapshot: they lie in the store already, row by row.
+                recent = await self._patience.until_done(
+                    "read recent fixes",
+                    lambda: self._store.recent_fixes(
+                        self.topic, self.partition, positions, engine.settings.recent_s
+                    ),
+                )
+                engine.remember(recent)
             if len(positions):
                 self.watermark_us = int(positions.time_us.max())
             self._claim, self._engine = claim, engine
@@ -371,7 +380,9 @@ class PartitionProcessor:
         """Make a checkpoint, with events that may not be stored without it."""
         self._count(events, ())
         await self._dead.flush()
-        checkpoint = Checkpoint(self.next_offset, self.engine.snapshot())
+        checkpoint = Checkpoint(
+            self.next_offset, self.engine.snapshot(with_recent=not self._settings.keep_fixes)
+        )
         fixes = FixBatch.concat(self._buffer)
         with self._metrics.checkpoint_seconds.time():
             await self._patience.until_done(

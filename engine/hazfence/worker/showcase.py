@@ -68,8 +68,11 @@ class Showcase:
         self._not_before_s = float("-inf")
         self._said_s = float("-inf")
 
-    async def update(self) -> bool:
+    async def update(self, *, at_once: bool = False) -> bool:
         """Publish what was stored and show positions that changed, if the board can be reached.
+
+        Args:
+            at_once: show positions however lately they were shown, as before leaving.
 
         Returns:
             True when the board is up to date but for positions younger than ``every_s``.
@@ -81,10 +84,10 @@ class Showcase:
             return False
         try:
             try:
-                await self._update()
+                await self._update(at_once)
             except BoardForgot:
                 self._seq = None
-                await self._update()
+                await self._update(at_once)
         except (BoardAway, BoardForgot) as error:
             self._away(error)
             return False
@@ -96,12 +99,12 @@ class Showcase:
         self._metrics.board_up.set(1)
         return True
 
-    async def _update(self) -> None:
+    async def _update(self, at_once: bool) -> None:
         if self._seq is None:
             await self._meet()
         await self._publish()
         now_s = self._monotonic_s()
-        if now_s - self._shown_s >= self._every_s:
+        if at_once or now_s - self._shown_s >= self._every_s:
             await self._show_positions()
         if now_s - self._looked_s >= _LOOK_EVERY_S:
             self._looked_s = now_s

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hazfence_fences.index.raster import TOUCH, Frames, disc_cells, rasterise, spread
+from hazfence_fences.index.raster import TOUCH, Frames, disc_cells, distinct, rasterise, spread
 from hazfence_fences.index.shapes import Shapes
 from hazfence_fences.index.table import Grid
 from hazfence_fences.model import Fence
@@ -76,21 +76,20 @@ class StandIns:
     """Rows for stand-in edges, made when first asked for and shared by all cells that need them."""
 
     def __init__(self, shapes: Shapes) -> None:
-        self._shapes = shapes
-        self._row = np.full((2, len(shapes.vx)), -1, dtype=np.int64)
+        self._row = np.full(2 * len(shapes.vx), -1, dtype=np.int64)  # by vertex, sign -1 before +1
         self.vertex: list[I64] = []
         self.sign: list[I64] = []
         self.used = len(shapes.rows)
 
     def rows(self, vertex: I64, sign: I64) -> I64:
         """Row numbers for stand-ins of sign +1 or -1 at vertices; new ones are numbered on from the edges."""
-        side = (sign > 0).astype(np.int64)
-        new = np.unique(np.stack([vertex, side])[:, self._row[side, vertex] < 0], axis=1)
-        self._row[new[1], new[0]] = self.used + np.arange(new.shape[1])
-        self.used += new.shape[1]
-        self.vertex.append(new[0])
-        self.sign.append(new[1] * 2 - 1)
-        return self._row[side, vertex]
+        side = vertex * 2 + (sign > 0)
+        new, _ = distinct(side[self._row[side] < 0])
+        self._row[new] = self.used + np.arange(len(new))
+        self.used += len(new)
+        self.vertex.append(new // 2)
+        self.sign.append(new % 2 * 2 - 1)
+        return self._row[side]
 
 
 def coarse_pass(grid: Grid, shapes: Shapes, stand_ins: StandIns) -> Coarse:
@@ -105,8 +104,9 @@ def coarse_pass(grid: Grid, shapes: Shapes, stand_ins: StandIns) -> Coarse:
         np.concatenate([none, *(part[i] + (sizes[n] if i == 5 else 0) for n, part in enumerate(parts))])
         for i in range(7)
     )
-    disc_cell, disc, held_cell, held_disc = _coarse_discs(grid, shapes)
-    cell = np.unique(np.concatenate([poly_cell, disc_cell]))
+    none4 = (none, none, none, none)
+    disc_cell, disc, held_cell, held_disc = _coarse_discs(grid, shapes) if len(shapes.circles) else none4
+    cell, _ = distinct(np.concatenate([poly_cell, disc_cell]))
     # Groups in order of block; the entries follow their groups.
     order = np.argsort(poly_cell, kind="stable")
     rank = np.empty(len(order), np.int64)
@@ -135,11 +135,11 @@ def _coarse_edges(grid: Grid, shapes: Shapes, stand_ins: StandIns, a: int, b: in
         (cell inside, its slot; touched cell, its slot, its base; entries: index of the touched cell, row).
     """
     rows = shapes.rows[a:b]
-    slots, group = np.unique(shapes.slot[a:b].astype(np.int64), return_inverse=True)
+    slots, group = distinct(shapes.slot[a:b].astype(np.int64))
     n = len(slots)
     raster = rasterise(
         Frames(
-            group=group.astype(np.int64),
+            group=group,
             ua=(rows["ax"] - grid.x0) * grid.sx,
             va=(rows["ay"] - grid.y0) * grid.sy,
             ub=(rows["bx"] - grid.x0) * grid.sx,

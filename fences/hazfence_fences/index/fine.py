@@ -44,41 +44,62 @@ class Fine:
     disc: I64
 
 
-def fine_pass(
-    grid: Grid,
-    shapes: Shapes,
-    stand_ins: StandIns,
-    coarse: Coarse,
-    k: I64,
-    blocks: slice,
-) -> Fine:
+def fine_pass(grid: Grid, shapes: Shapes, stand_ins: StandIns, coarse: Coarse, k: I64, blocks: slice) -> Fine:
     """Rasterise the shapes of some blocks on their fine cells.
 
     Args:
         k: int64, cells along a side, for every block of `coarse`.
         blocks: which blocks of `coarse`.
     """
-    first, last = blocks.start, blocks.stop
-    k_here = k[first:last]
-    start = np.concatenate([[0], np.cumsum(k_here * k_here)])
-    cell_col, cell_row = coarse.cell[first:last] % grid.nx, coarse.cell[first:last] // grid.nx
-    g0, g1 = np.searchsorted(coarse.group_block, [first, last])
-    e0, e1 = np.searchsorted(coarse.entry_group, [g0, g1])
-    group, entry_row = coarse.entry_group[e0:e1] - g0, coarse.entry_row[e0:e1]
-    group_block, slot, group_base = (
-        coarse.group_block[g0:g1] - first,
-        coarse.group_slot[g0:g1],
-        coarse.group_base[g0:g1],
+    start = np.concatenate([[0], np.cumsum(k[blocks] * k[blocks])])
+    none = np.zeros(0, np.int64)
+    held_cell, held_slot, held_count, edge_cell, edge_row = none, none, none, none, none
+    disc_cell, disc, inside_cell, inside_disc = none, none, none, none
+    g0, g1 = np.searchsorted(coarse.group_block, [blocks.start, blocks.stop])
+    if g0 < g1:
+        groups = slice(int(g0), int(g1))
+        held_cell, held_slot, held_count, edge_cell, edge_row = _fine_edges(
+            grid, shapes, stand_ins, coarse, k, start, blocks, groups
+        )
+    d0, d1 = np.searchsorted(coarse.disc_block, [blocks.start, blocks.stop])
+    if d0 < d1:
+        discs = slice(int(d0), int(d1))
+        disc_cell, disc, inside_cell, inside_disc = _fine_discs(grid, shapes, coarse, k, start, blocks, discs)
+    return Fine(
+        size=int(start[-1]),
+        held_cell=np.concatenate([held_cell, inside_cell]),
+        held_slot=np.concatenate([held_slot, shapes.circle_slot[inside_disc]]),
+        held_count=np.concatenate([held_count, np.ones(len(inside_cell), np.int64)]),
+        edge_cell=edge_cell,
+        edge_row=edge_row,
+        disc_cell=disc_cell,
+        disc=disc,
     )
+
+
+def _fine_edges(
+    grid: Grid,
+    shapes: Shapes,
+    stand_ins: StandIns,
+    coarse: Coarse,
+    k: I64,
+    start: I64,
+    blocks: slice,
+    groups: slice,
+) -> tuple[I64, I64, I64, I64, I64]:
+    """Edges in fine cells: (held cell, its slot, how often; touched cell, row)."""
+    e0, e1 = np.searchsorted(coarse.entry_group, [groups.start, groups.stop])
+    group, entry_row = coarse.entry_group[e0:e1] - groups.start, coarse.entry_row[e0:e1]
+    group_block, slot = coarse.group_block[groups] - blocks.start, coarse.group_slot[groups]
+    base, k_here, cells = coarse.group_base[groups], k[blocks], coarse.cell[blocks]
     # A block of the rim is one endless cell: it holds what the coarse cell holds.
-    rim_group = is_rim(grid, coarse.cell[first:last])[group_block]
-    rim_entry = rim_group[group]
-    rim_based = np.flatnonzero(rim_group & (group_base != 0))
+    rim = is_rim(grid, cells)[group_block]
+    rim_entry, rim_based = rim[group], np.flatnonzero(rim & (base != 0))
     rim_cell, rim_row = start[group_block[group[rim_entry]]], entry_row[rim_entry]
     group, entry_row = group[~rim_entry], entry_row[~rim_entry]
     block = group_block[group]
     ax, ay, bx, by, sign, left, right = _entry_geometry(shapes, stand_ins, entry_row)
-    kb, cc, cr = k_here[block], cell_col[block], cell_row[block]
+    kb, cc, cr = k_here[block], cells[block] % grid.nx, cells[block] // grid.nx
     raster = rasterise(
         Frames(
             group=group,
@@ -91,41 +112,25 @@ def fine_pass(
             right=right,
             cols=k_here[group_block],
             rows=k_here[group_block],
-            base=np.where(rim_group, 0, group_base),
+            base=np.where(rim, 0, base),
         )
     )
     touched_block = group_block[raster.cell_group]
     touched = start[touched_block] + raster.cell_row * k_here[touched_block] + raster.cell_col
     run, row = spread(raster.run_first, raster.run_end - raster.run_first)
-    run_block = group_block[raster.run_group[run]]
+    run_group = raster.run_group[run]
+    run_block = group_block[run_group]
     run_cell = start[run_block] + row * k_here[run_block] + raster.run_col[run]
     based = raster.cell_base != 0
     stand, stand_sign = units(raster.stand_sign)
     stand_row = stand_ins.rows(raster.stand_vertex[stand], stand_sign)
-    disc_cell, disc, held_cell, held_disc = _fine_discs(grid, shapes, coarse, k_here, start, blocks)
-    return Fine(
-        size=int(start[-1]),
-        held_cell=np.concatenate([run_cell, touched[based], held_cell, start[group_block[rim_based]]]),
-        held_slot=np.concatenate(
-            [
-                slot[raster.run_group[run]],
-                slot[raster.cell_group[based]],
-                shapes.circle_slot[held_disc],
-                slot[rim_based],
-            ]
-        ),
-        held_count=np.concatenate(
-            [
-                np.ones(len(run_cell), np.int64),
-                raster.cell_base[based],
-                np.ones(len(held_cell), np.int64),
-                group_base[rim_based],
-            ]
-        ),
-        edge_cell=np.concatenate([touched[raster.near_cell], touched[raster.stand_cell[stand]], rim_cell]),
-        edge_row=np.concatenate([entry_row[raster.near_edge], stand_row, rim_row]),
-        disc_cell=disc_cell,
-        disc=disc,
+    ones = np.ones(len(run_cell), np.int64)
+    return (
+        np.concatenate([run_cell, touched[based], start[group_block[rim_based]]]),
+        np.concatenate([slot[run_group], slot[raster.cell_group[based]], slot[rim_based]]),
+        np.concatenate([ones, raster.cell_base[based], base[rim_based]]),
+        np.concatenate([touched[raster.near_cell], touched[raster.stand_cell[stand]], rim_cell]),
+        np.concatenate([entry_row[raster.near_edge], stand_row, rim_row]),
     )
 
 
@@ -157,15 +162,14 @@ def _entry_geometry(
 
 
 def _fine_discs(
-    grid: Grid, shapes: Shapes, coarse: Coarse, k: I64, start: I64, blocks: slice
+    grid: Grid, shapes: Shapes, coarse: Coarse, k: I64, start: I64, blocks: slice, discs: slice
 ) -> tuple[I64, I64, I64, I64]:
-    """Fine cells and circles: (touched cell, circle, cell inside, circle)."""
-    d0, d1 = np.searchsorted(coarse.disc_block, [blocks.start, blocks.stop])
-    disc, block = coarse.disc[d0:d1], coarse.disc_block[d0:d1] - blocks.start
+    """Circles in fine cells: (touched cell, circle; cell inside, circle)."""
+    disc, block = coarse.disc[discs], coarse.disc_block[discs] - blocks.start
     rim = is_rim(grid, coarse.cell[blocks])[block]
     rim_cell, rim_disc = start[block[rim]], disc[rim]
     disc, block = disc[~rim], block[~rim]
-    kb = k[block]
+    kb = k[blocks][block]
     cell = np.stack([coarse.cell[blocks][block] % grid.nx, coarse.cell[blocks][block] // grid.nx], axis=1)
     c = shapes.circles[disc]
     pair, col, row, held, held_col, held_row = disc_cells(

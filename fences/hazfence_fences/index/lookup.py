@@ -54,6 +54,11 @@ def locate_keys(t: CellTable, x: F64, y: F64) -> tuple[U64, I64]:
     Returns:
         (uint64[n] keys, int64 rows too close to an edge to be settled here: their keys are not valid).
     """
+    with np.errstate(over="ignore"):  # places far beyond the world: infinite cells are clipped like others
+        return _locate_keys(t, x, y)
+
+
+def _locate_keys(t: CellTable, x: F64, y: F64) -> tuple[U64, I64]:
     n = len(x)
     out = np.empty(n, np.uint64)
     scratch = _scratch.get()

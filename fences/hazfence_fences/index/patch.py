@@ -13,121 +13,118 @@ from numpy.typing import NDArray
 from hazfence_fences.index.build import append_shapes, choose_k, put_records
 from hazfence_fences.index.coarse import StandIns, coarse_pass
 from hazfence_fences.index.fine import Fine, fine_pass
-from hazfence_fences.index.raster import spread
+from hazfence_fences.index.raster import distinct, spread
 from hazfence_fences.index.shapes import shapes_of
 from hazfence_fences.index.table import CellTable, Pools
 from hazfence_fences.model import Fence
 
-__all__ = ["add_fence", "remove_fence"]
+__all__ = ["patch_table"]
+
+_MOST = 1 << 20  # more than any base winding number
 
 I64 = NDArray[np.int64]
 I32 = NDArray[np.int32]
 U64 = NDArray[np.uint64]
 
 
-def add_fence(t: CellTable, fence: Fence, slot: int, key_of: U64) -> CellTable:
-    """A table that holds one fence more.
+def patch_table(
+    t: CellTable, gone: tuple[Fence, int] | None, come: tuple[Fence, int] | None, key_of: U64
+) -> CellTable:
+    """A table without one fence and with another.
 
     Args:
-        t: the newest table over its pools.
-        fence: the fence.
-        slot: its slot, not in use.
+        t: a table; it stays as it is.
+        gone: a fence of the table and its slot, or None.
+        come: a fence and its slot, not in use, or None.
         key_of: uint64, key by slot.
     """
+    new = CellTable(t.grid, t.coarse_key.copy(), t.coarse_set.copy(), t.coarse_block.copy(), t.pools)
+    if gone is not None:
+        _remove(new, *gone)
+        new = CellTable(new.grid, new.coarse_key, new.coarse_set, new.coarse_block, new.pools)
+    if come is not None:
+        _add(new, *come, key_of)
+    return CellTable(new.grid, new.coarse_key, new.coarse_set, new.coarse_block, new.pools)
+
+
+def _add(t: CellTable, fence: Fence, slot: int, key_of: U64) -> None:
+    """Write a fence into a table nobody reads yet."""
     grid, pools = t.grid, t.pools
     shapes = shapes_of([fence], np.array([slot], np.int32), grid.cell_w, grid.cell_h)
     stand_ins = StandIns(shapes)
     coarse = coarse_pass(grid, shapes, stand_ins)
-    coarse_key, coarse_set, coarse_block = t.coarse_key.copy(), t.coarse_set.copy(), t.coarse_block.copy()
     inside = coarse.inside_cell
     if len(inside):
-        ids, back = np.unique(coarse_set[inside].astype(np.int64), return_inverse=True)
-        new = _extended(pools, ids, np.ones(len(ids), np.int64), slot, fence.key)
-        coarse_set[inside] = new[back]
-        coarse_key[inside] += np.uint64(fence.key)
-    if len(coarse.cell):
-        old = coarse_block[coarse.cell]
-        k = np.where(old > 0, t.block_k[old], choose_k(grid, shapes, coarse)).astype(np.int64)
-        fine = fine_pass(grid, shapes, stand_ins, coarse, k, slice(0, len(k)))
-        fine.edge_row += pools.rows.used
-        fine.disc += pools.circles.used
-        append_shapes(pools, shapes, stand_ins, key_of)
-        cells = _cells_of(t, old, k)
-        held = np.bincount(fine.held_cell, fine.held_count, fine.size).astype(np.int64)
-        changed = held != 0
-        changed[fine.edge_cell] = True
-        changed[fine.disc_cell] = True
-        at = np.flatnonzero(changed)
-        base = _base_of(t, cells[at])
-        pair, back = np.unique(np.stack([base, held[at]]), axis=1, return_inverse=True)
-        base = _extended(pools, pair[0], pair[1], slot, fence.key)[back.reshape(-1)]
-        coarse_block[coarse.cell] = _rewrite(t, cells, at, base, fine, k)
-        pools.wasted += int((k * k)[old > 0].sum())
-    return CellTable(grid, coarse_key, coarse_set, coarse_block, pools)
+        ids, back = distinct(t.coarse_set[inside].astype(np.int64))
+        t.coarse_set[inside] = _extended(pools, ids, np.ones(len(ids), np.int64), slot, fence.key)[back]
+        t.coarse_key[inside] += np.uint64(fence.key)
+    if not len(coarse.cell):
+        return
+    old = t.coarse_block[coarse.cell]
+    k = np.where(old > 0, t.block_k[old], choose_k(grid, shapes, coarse)).astype(np.int64)
+    fine = fine_pass(grid, shapes, stand_ins, coarse, k, slice(0, len(k)))
+    fine.edge_row += pools.rows.used
+    fine.disc += pools.circles.used
+    append_shapes(pools, shapes, stand_ins, key_of)
+    cells = _cells_of(t, old, k)
+    held = np.bincount(fine.held_cell, fine.held_count, fine.size).astype(np.int64)
+    changed = held != 0
+    changed[fine.edge_cell] = True
+    changed[fine.disc_cell] = True
+    at = np.flatnonzero(changed)
+    # Cells with the same set and the same count get the same new set.
+    pair, back = distinct(_base_of(t, cells[at]) * (2 * _MOST) + held[at] + _MOST)
+    base = _extended(pools, pair // (2 * _MOST), pair % (2 * _MOST) - _MOST, slot, fence.key)[back]
+    edge_cell, edge_row, disc_cell, disc = _entries_of(t, cells, at[cells[at] < 0])
+    fine.edge_cell = np.concatenate([edge_cell, fine.edge_cell])
+    fine.edge_row = np.concatenate([edge_row, fine.edge_row])
+    fine.disc_cell, fine.disc = np.concatenate([disc_cell, fine.disc_cell]), np.concatenate([disc, fine.disc])
+    t.coarse_block[coarse.cell] = _write(t, cells, at, base, fine, k)
+    pools.wasted += int((k * k)[old > 0].sum())
 
 
-def remove_fence(t: CellTable, fence: Fence, slot: int) -> CellTable:
-    """A table that holds one fence fewer; the arguments are those of `add_fence`."""
+def _remove(t: CellTable, fence: Fence, slot: int) -> None:
+    """Take a fence out of a table nobody reads yet."""
     grid, pools = t.grid, t.pools
-    coarse_key, coarse_set, coarse_block = t.coarse_key.copy(), t.coarse_set.copy(), t.coarse_block.copy()
     west, south, east, north = fence.bounds
-    c0, c1 = (
-        int(np.clip(np.floor((x - grid.x0) * grid.sx) + d, 0, grid.nx - 1))
-        for x, d in ((west, -1), (east, 1))
-    )
+    c0, c1 = (int(min(max((x - grid.x0) * grid.sx + d, 0), grid.nx - 1)) for x, d in ((west, -1), (east, 1)))
     r0, r1 = (
-        int(np.clip(np.floor((y - grid.y0) * grid.sy) + d, 0, grid.ny - 1))
-        for y, d in ((south, -1), (north, 1))
+        int(min(max((y - grid.y0) * grid.sy + d, 0), grid.ny - 1)) for y, d in ((south, -1), (north, 1))
     )
     window = (np.arange(r0, r1 + 1)[:, None] * grid.nx + np.arange(c0, c1 + 1)).reshape(-1)
-    ids, back = np.unique(coarse_set[window], return_inverse=True)
+    ids, back = distinct(t.coarse_set[window].astype(np.int64))
     lost = _count_in(t, ids, slot)
-    new = _reduced(pools, ids, lost, slot, fence.key)
-    coarse_set[window] = new[back]
-    coarse_key[window] -= _times(lost, fence.key)[back]
-    window = window[coarse_block[window] > 0]
-    if len(window):
-        old = coarse_block[window]
-        k = t.block_k[old].astype(np.int64)
-        cells = _cells_of(t, old, k)
-        base = _base_of(t, cells)
-        ids, back = np.unique(base, return_inverse=True)
-        lost = _count_in(t, ids, slot)
-        busy = np.flatnonzero(cells < 0)
-        edge_cell, edge_row, disc_cell, disc = _entries_of(t, cells, busy)
-        own_edge, own_disc = t.row_slot[edge_row] == slot, t.circle_slot[disc] == slot
-        changed = (lost != 0)[back]
-        changed[edge_cell[own_edge]] = True
-        changed[disc_cell[own_disc]] = True
-        at = np.flatnonzero(changed)
-        reduced = _reduced(pools, ids, lost, slot, fence.key)[back][at]
-        kept_edge, kept_disc = ~own_edge & changed[edge_cell], ~own_disc & changed[disc_cell]
-        none = np.zeros(0, np.int64)
-        fine = Fine(
-            size=len(cells),
-            held_cell=none,
-            held_slot=none,
-            held_count=none,
-            edge_cell=edge_cell[kept_edge],
-            edge_row=edge_row[kept_edge],
-            disc_cell=disc_cell[kept_disc],
-            disc=disc[kept_disc],
-        )
-        # The entries kept are listed in `fine` already, so nothing is to be taken over from the old cells.
-        coarse_block[window] = _write(t, cells, at, reduced, fine, k)
-        pools.wasted += int((k * k).sum())
-    return CellTable(grid, coarse_key, coarse_set, coarse_block, pools)
-
-
-def _rewrite(t: CellTable, cells: I64, at: I64, base: I64, fine: Fine, k: I64) -> I64:
-    """Write blocks whose cells `at` have new base sets, keep their entries and those of `fine`."""
-    edge_cell, edge_row, disc_cell, disc = _entries_of(t, cells, at[cells[at] < 0])
-    fine.edge_cell, fine.edge_row = (
-        np.concatenate([edge_cell, fine.edge_cell]),
-        np.concatenate([edge_row, fine.edge_row]),
+    t.coarse_set[window] = _reduced(pools, ids, lost, slot, fence.key)[back]
+    t.coarse_key[window] -= _times(lost, fence.key)[back]
+    window = window[t.coarse_block[window] > 0]
+    if not len(window):
+        return
+    old = t.coarse_block[window]
+    k = t.block_k[old].astype(np.int64)
+    cells = _cells_of(t, old, k)
+    ids, back = distinct(_base_of(t, cells))
+    lost = _count_in(t, ids, slot)
+    edge_cell, edge_row, disc_cell, disc = _entries_of(t, cells, np.flatnonzero(cells < 0))
+    own_edge, own_disc = t.row_slot[edge_row] == slot, t.circle_slot[disc] == slot
+    changed = (lost != 0)[back]
+    changed[edge_cell[own_edge]] = True
+    changed[disc_cell[own_disc]] = True
+    at = np.flatnonzero(changed)
+    base = _reduced(pools, ids, lost, slot, fence.key)[back[at]]
+    kept_edge, kept_disc = ~own_edge & changed[edge_cell], ~own_disc & changed[disc_cell]
+    none = np.zeros(0, np.int64)
+    fine = Fine(
+        size=len(cells),
+        held_cell=none,
+        held_slot=none,
+        held_count=none,
+        edge_cell=edge_cell[kept_edge],
+        edge_row=edge_row[kept_edge],
+        disc_cell=disc_cell[kept_disc],
+        disc=disc[kept_disc],
     )
-    fine.disc_cell, fine.disc = np.concatenate([disc_cell, fine.disc_cell]), np.concatenate([disc, fine.disc])
-    return _write(t, cells, at, base, fine, k)
+    t.coarse_block[window] = _write(t, cells, at, base, fine, k)
+    pools.wasted += int((k * k).sum())
 
 
 def _write(t: CellTable, cells: I64, at: I64, base: I64, fine: Fine, k: I64) -> I64:

@@ -20,11 +20,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["HAIR", "TOUCH", "Frames", "Raster", "disc_cells", "rasterise", "spread"]
+__all__ = ["HAIR", "TOUCH", "Frames", "Raster", "disc_cells", "distinct", "rasterise", "spread"]
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
@@ -43,6 +44,17 @@ def spread(first: I64, count: I64) -> tuple[I64, I64]:
     ends = np.cumsum(count)
     within = np.arange(len(owner), dtype=np.int64) - (ends - count)[owner]
     return owner, first[owner] + within
+
+
+def distinct(values: NDArray[Any]) -> tuple[NDArray[Any], I64]:
+    """The distinct values, ascending, and which of them each value is: `np.unique`, but faster here."""
+    order = np.argsort(values)
+    ordered = values[order]
+    new = np.ones(len(values), dtype=bool)
+    np.not_equal(ordered[1:], ordered[:-1], out=new[1:])
+    back = np.empty(len(values), dtype=np.int64)
+    back[order] = np.cumsum(new) - 1
+    return ordered[new], back
 
 
 @dataclass(slots=True)

@@ -95,6 +95,14 @@ class Trip:
         """Write down what is wrong."""
         self.truth.append(Truth(kind, fence_id, at_s, at_s if until_s is None else until_s))
 
+    def near_place(self, place: Place, km: float) -> list[tuple[float, float]]:
+        """(from, to) of every time it is within some kilometres of a place, to a fifth of a second."""
+        t = np.arange(self.t_s[0], self.t_s[-1], 0.2)
+        x, y = (np.interp(t, self.t_s, [p[k] for p in self.xy]) - place[k] for k in (0, 1))
+        edge = np.diff(np.concatenate([[False], np.hypot(x, y) <= km, [False]]).astype(np.int8))
+        firsts, ends = np.flatnonzero(edge == 1), np.flatnonzero(edge == -1) - 1
+        return list(zip(t[firsts].tolist(), t[ends].tolist(), strict=True))
+
     def stay(self) -> tuple[float, float]:
         """When it first comes into the district and when it last leaves, to half a second."""
         t = np.arange(self.t_s[0], self.t_s[-1])

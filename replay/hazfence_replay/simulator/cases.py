@@ -21,6 +21,7 @@ import numpy.typing as npt
 from hazfence.fixes import FixBatch
 from hazfence.reference import Filed, ReferenceData, Waybill
 from hazfence.rules import Rulebook
+from hazfence.rules.plates import PlateRead
 from hazfence_fences import FenceSet, parse_fences
 from hazfence_replay.simulator.case_trips import CASES, Trip, trip_of
 from hazfence_replay.simulator.day import Planted
@@ -30,6 +31,12 @@ __all__ = ["SimulatedWeek", "simulate_week", "week_fences", "week_rules"]
 
 F64 = npt.NDArray[np.float64]
 
+GATES = {
+    "gate-west": (-10.0, 0.0),
+    "gate-east": (10.0, 0.0),
+    "gate-north": (0.0, 10.0),
+    "gate-south": (0.0, -10.0),
+}
 _PLANE = Plane(121.6, 30.0)
 _TZ = "Asia/Shanghai"
 _DAY_US = 86_400_000_000
@@ -45,6 +52,7 @@ class SimulatedWeek:
         fixes: by time.
         truth: what must be found, by time.
         reference: the file of vehicles and waybills.
+        reads: what the cameras at the gates read, by time.
         near: (case, vehicle, day) of every trip that nearly breaks a rule.
         start_us, end_us: microseconds UTC.
     """
@@ -52,6 +60,7 @@ class SimulatedWeek:
     fixes: FixBatch
     truth: tuple[Planted, ...]
     reference: ReferenceData
+    reads: tuple[PlateRead, ...]
     near: tuple[tuple[str, str, int], ...]
     start_us: int
     end_us: int
@@ -59,13 +68,10 @@ class SimulatedWeek:
 
 def week_fences() -> FenceSet:
     """The invented district: 20 km square, four gates, corridors, a park, a plant, a town."""
-    east_gate = {"segment_overtime": {"to": {"*": {"max_min": 90}}}}
+    segment = {"segment_overtime": {"to": {"*": {"max_min": 90}}}}
     features = [
         _box("district", (-10, -10, 10, 10), kind="district"),
-        _disc("gate-west", (-10, 0), kind="checkpoint", rules=east_gate),
-        _disc("gate-east", (10, 0), kind="checkpoint", rules=east_gate),
-        _disc("gate-north", (0, 10), kind="checkpoint", rules=east_gate),
-        _disc("gate-south", (0, -10), kind="checkpoint", rules=east_gate),
+        *(_disc(gate, at, kind="checkpoint", rules=segment) for gate, at in GATES.items()),
         _line("main", [(-11, 0), (11, 0)]),
         _line("cross", [(0, -11), (0, 11)]),
         _line("plant-lane", [(-3, 0), (-3, 3)]),
@@ -97,6 +103,7 @@ class _Growing:
     truth: list[Planted] = field(default_factory=list)
     filed: list[Filed] = field(default_factory=list)
     bills: list[Waybill] = field(default_factory=list)
+    reads: list[PlateRead] = field(default_factory=list)
     near: list[tuple[str, str, int]] = field(default_factory=list)
 
 
@@ -132,6 +139,7 @@ def simulate_week(
                 case = "ordinary"  # two long days within 24 hours are a breach of their own
             trip = trip_of(case, rng)
             _add(made, trip, v, name, start_us + day * _DAY_US, rng)
+            _read(made, trip, name, start_us + day * _DAY_US, rng)
             if not kept:
                 inside = next(t for t in trip.truth if t.kind == "stay")
                 _plant(
@@ -154,6 +162,7 @@ def simulate_week(
         fixes,
         tuple(sorted(made.truth, key=lambda p: (p.at_us, p.vehicle, p.kind))),
         ReferenceData(made.filed, made.bills),
+        tuple(sorted(made.reads, key=lambda read: (read.time_us, read.plate))),
         tuple(made.near),
         start_us,
         start_us + days * _DAY_US,
@@ -169,7 +178,7 @@ def _add(made: _Growing, trip: Trip, v: int, name: str, day_us: int, rng: np.ran
     for first, last in trip.frozen(t):
         lonlat[first : last + 1] = lonlat[first]
     n = len(t)
-    for key, column in {
+    columns: dict[str, npt.NDArray[Any]] = {
         "vehicle": np.full(n, v, np.int32),
         "time_us": day_us + t * 1_000_000,
         "lon": lonlat[:, 0],
@@ -177,7 +186,8 @@ def _add(made: _Growing, trip: Trip, v: int, name: str, day_us: int, rng: np.ran
         "speed_kmh": kmh,
         "status": np.full(n, 3, np.uint32),
         "alarm": alarm.astype(np.uint32),
-    }.items():
+    }
+    for key, column in columns.items():
         made.columns.setdefault(key, []).append(column)
     for breach in trip.truth:
         if breach.kind != "stay":
@@ -194,6 +204,23 @@ def _add(made: _Growing, trip: Trip, v: int, name: str, day_us: int, rng: np.ran
                 approved_us=day_us,
             )
         )
+
+
+def _read(made: _Growing, trip: Trip, name: str, day_us: int, rng: np.random.Generator) -> None:
+    """What the gates' cameras read of a trip; a few miss it, and a few read it when it is not there."""
+    for gate, place in GATES.items():
+        for entered, left in trip.near_place(place, 0.15):
+            if rng.random() < 0.02:
+                _plant(made, "gps_without_plate", name, gate, day_us, entered, left)
+            else:
+                seen_s = rng.uniform(entered, left) + rng.uniform(-20.0, 20.0)
+                made.reads.append(PlateRead(name, gate, day_us + round(seen_s * 1e6)))
+    if rng.random() < 0.02:
+        # Somebody else with the same plate, at an hour at which the truck is at home.
+        at_s = round(float(rng.uniform(1.0, 4.0)) * 3600.0)
+        gate = list(GATES)[int(rng.integers(len(GATES)))]
+        made.reads.append(PlateRead(f"{name[:2]}·{name[2:]}", gate, day_us + at_s * 1_000_000))
+        _plant(made, "plate_without_gps", name, gate, day_us, at_s, at_s)
 
 
 def _plant(

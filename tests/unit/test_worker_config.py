@@ -1,0 +1,112 @@
+"""Settings: read from the environment, checked, and their secrets kept."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+
+from hazfence.worker.config import SettingsError, WorkerSettings
+from hazfence.worker.processor import Clock
+
+GOOD = {"database_url": "postgresql://u:geheim@db/x", "kafka": "a:9092, b:9093", "fences": "db"}
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    for name in list(os.environ):
+        if name.startswith("HAZFENCE_"):
+            monkeypatch.delenv(name)
+
+
+def refused(**given: object) -> str:
+    with pytest.raises(SettingsError) as caught:
+        WorkerSettings.load(**{**GOOD, **given})
+    return str(caught.value)
+
+
+def test_environment_and_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        **GOOD,
+        "clock": "event",
+        "engine": '{"overspeed_for_s": 7}',
+        "keep_fixes": "0",
+    }.items():
+        monkeypatch.setenv(f"HAZFENCE_{name.upper()}", value)
+    settings = WorkerSettings.load()
+    assert settings.kafka == "a:9092,b:9093"
+    assert settings.clock is Clock.EVENT
+    assert settings.engine_settings().overspeed_for_s == 7
+    assert settings.processor().keep_fixes is False
+    assert settings.redis_url is None
+    assert (settings.topic, settings.dead_topic, settings.board_prefix) == (
+        "hazfence.fixes", "hazfence.dead", "hazfence:",
+    )  # fmt: skip
+
+
+def test_missing_ones_are_all_named_with_their_mend() -> None:
+    with pytest.raises(SettingsError) as caught:
+        WorkerSettings.load()
+    lines = str(caught.value).splitlines()
+    assert [line.split(":")[0] for line in lines] == [
+        "HAZFENCE_DATABASE_URL",
+        "HAZFENCE_KAFKA",
+        "HAZFENCE_FENCES",
+    ]
+    assert "is not set; set it to e.g. postgresql://" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (
+            {"kafka": "localhost"},
+            "HAZFENCE_KAFKA: 'localhost' is no host:port; set it to e.g.",
+        ),
+        ({"kafka": "http://a:1"}, "HAZFENCE_KAFKA"),
+        ({"kafka": "a:99999"}, "HAZFENCE_KAFKA"),
+        ({"fences": "/nowhere"}, "HAZFENCE_FENCES: '/nowhere' does not exist; set it to a folder"),
+        ({"database_url": "geheim"}, "HAZFENCE_DATABASE_URL: no URL"),
+        ({"topic": "a b"}, "HAZFENCE_TOPIC"),
+        ({"clock": "sun"}, "HAZFENCE_CLOCK"),
+        ({"lateness_s": -1}, "HAZFENCE_LATENESS_S"),
+        ({"web_port": 70000}, "HAZFENCE_WEB_PORT"),
+        ({"engine": {"speed": 1}}, "HAZFENCE_ENGINE: unknown engine setting 'speed'"),
+        (
+            {"heartbeat_s": 20},
+            "HAZFENCE_HEARTBEAT_S 20.0 must be at most a third",
+        ),
+    ],
+)
+def test_what_cannot_be_used(given: dict[str, object], says: str) -> None:
+    message = refused(**given)
+    assert says in message
+    assert "geheim" not in message
+
+
+def test_json_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HAZFENCE_ENGINE", "{")
+    with pytest.raises(SettingsError, match="HAZFENCE_ENGINE: no JSON; set it to JSON, e.g."):
+        WorkerSettings.load(**GOOD)
+
+
+def test_secrets_are_kept() -> None:
+    settings = WorkerSettings.load(**GOOD, redis_url="redis://:geheim@r/0")
+    assert "geheim" not in repr(settings) + str(settings) + settings.model_dump_json()
+    assert pickle.loads(pickle.dumps(settings)) == settings
+
+
+def test_a_child_gets_the_same_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    settings = WorkerSettings.for_embedded_broker(
+        **{**GOOD, "fences": str(tmp_path)},
+        redis_url="redis://:geheim@r/0",
+        engine={"max_gap_s": 60},
+        clock="event",
+    )
+    for name, value in settings.to_env().items():
+        monkeypatch.setenv(name, value)
+    assert WorkerSettings.load() == settings
+    assert settings.session_timeout_s == 6

@@ -1,0 +1,310 @@
+"""All partitions of a worker: taken over and let go at the right moments, and never stolen back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from hazfence import SnapshotError
+from hazfence.memory import MemoryBoard, MemoryStore
+from hazfence.ports import Checkpoint
+from hazfence.wire import Message, encode_fix
+from hazfence.worker import partitions as module
+from hazfence.worker.metrics import WorkerMetrics
+from hazfence.worker.partitions import LogEnd, Partitions, Place
+from hazfence.worker.processor import PartitionProcessor, ProcessorSettings
+from hazfence.worker.showcase import Showcase
+
+from .test_worker_processor import MINUTE_US, PARK, START_US
+
+A, B = Place("t", 0), Place("t", 1)
+
+
+def fix(offset: int, vehicle: str = "V") -> Message:
+    return Message(offset, START_US, encode_fix(vehicle, START_US + offset, 121.5, 29.9))
+
+
+class Worker:
+    """A worker's partitions over a store and a board that others may share."""
+
+    def __init__(self, store: MemoryStore | None = None, *, board: bool = True, **options: Any) -> None:
+        self.store = store or MemoryStore()
+        self.board = MemoryBoard() if board else None
+        self.metrics = WorkerMetrics()
+        self.seeks: list[tuple[Place, int]] = []
+        self.all = Partitions(
+            self._make, seek=self._seek, metrics=self.metrics, board_every_s=0.02, **options
+        )
+
+    def _make(self, place: Place) -> tuple[PartitionProcessor, Showcase | None]:
+        processor = PartitionProcessor(
+            *place, fences=PARK, store=self.store, metrics=self.metrics,
+            settings=ProcessorSettings(lateness_s=0, checkpoint_every_s=1000),
+        )  # fmt: skip
+        if self.board is None:
+            return processor, None
+        return processor, Showcase(
+            processor, store=self.store, board=self.board, metrics=self.metrics, every_s=0.02
+        )
+
+    async def _seek(self, place: Place, offset: int) -> None:
+        self.seeks.append((place, offset))
+
+
+def run(go: Callable[[], Awaitable[None]]) -> None:
+    asyncio.run(go())  # type: ignore[arg-type]
+
+
+def no_end(_: Place) -> LogEnd | None:
+    return None
+
+
+def test_loaded_when_fed_and_when_ticked() -> None:
+    async def go() -> None:
+        worker = Worker()
+        assert worker.all.unready() == ["no partition is assigned to this worker"]
+        worker.all.assign({A, B})
+        assert worker.all.unready() == ["t/0: not loaded yet", "t/1: not loaded yet"]
+        await worker.all.feed({A: [fix(0)]})
+        assert worker.all.unready() == ["t/1: not loaded yet"]
+        await worker.all.tick(START_US, no_end)
+        assert worker.all.unready() == []
+        # Each is read from where its checkpoint stands, whatever the consumer thinks.
+        assert sorted(worker.seeks) == [(A, 0), (B, 0)]
+        assert worker.metrics.registry.get_sample_value("hazfence_partitions") == 2
+        await worker.all.close()
+        assert worker.all.checkpoints() == {}
+        assert worker.metrics.registry.get_sample_value("hazfence_partitions") == 0
+
+    run(go)
+
+
+def test_first_message_and_tick_load_once() -> None:
+    async def go() -> None:
+        worker = Worker()
+        worker.all.assign({A})
+        await asyncio.gather(worker.all.feed({A: [fix(0)]}), worker.all.tick(START_US, no_end))
+        (claim, _) = await worker.store.claim(*A)
+        assert claim.epoch == 2  # ours was 1
+        await worker.all.close()
+
+    run(go)
+
+
+def test_before_assignment_and_after_revocation_nothing_is_taken() -> None:
+    async def go() -> None:
+        worker = Worker()
+        await worker.all.feed({A: [fix(0)]})
+        assert worker.store.events == {}
+        worker.all.assign({A})
+        await worker.all.feed({A: [fix(0)]})
+        await worker.all.revoke({A})
+        (claim, checkpoint) = await worker.store.claim(*A)
+        assert checkpoint is not None
+        assert checkpoint.next_offset == 1  # the last checkpoint was made
+        await worker.all.feed({A: [fix(1)]})
+        await worker.all.tick(START_US, no_end)
+        assert (await worker.store.claim(*A))[0].epoch == claim.epoch + 1
+
+    run(go)
+
+
+def test_a_partition_claimed_by_another_is_not_stolen_back() -> None:
+    async def go() -> None:
+        one = Worker()
+        two = Worker(one.store)
+        for worker in (one, two):
+            worker.all.assign({A})
+        await one.all.feed({A: [fix(0)]})
+        await two.all.feed({A: [fix(0), fix(1)]})
+        await one.all.feed({A: [fix(1, "W")]})
+        for _ in range(3):
+            await one.all.tick(START_US, no_end)
+            await one.all.feed({A: [fix(2)]})
+            await two.all.tick(START_US, no_end)
+        assert one.all.unready() == ["t/0: another worker has claimed it"]
+        assert two.all.unready() == []
+        one.all.assign({A})  # the group says so: now it may
+        await one.all.tick(START_US, no_end)
+        assert one.all.unready() == []
+        await one.all.close()
+        await two.all.close()
+
+    run(go)
+
+
+def test_silence_counts_only_at_the_end_of_the_log() -> None:
+    async def go() -> None:
+        worker = Worker()
+        worker.all.assign({A})
+        await worker.all.feed({A: [fix(0)]})
+        late_us = START_US + 60 * MINUTE_US
+        for end in (None, LogEnd(5, True), LogEnd(1, False)):
+            await worker.all.tick(late_us, lambda _, end=end: end)  # type: ignore[misc]
+            assert {e.kind for e in worker.store.events.values()} == {"visit"}
+        await worker.all.tick(late_us, lambda _: LogEnd(1, True))
+        assert {e.kind for e in worker.store.events.values()} == {"visit", "overstay"}
+        labels = {"topic": "t", "partition": "0"}
+        assert worker.metrics.registry.get_sample_value("hazfence_lag_messages", labels) == 0
+        await worker.all.close()
+
+    run(go)
+
+
+def test_a_log_that_ends_before_the_checkpoint_is_said() -> None:
+    async def go() -> None:
+        worker = Worker()
+        worker.all.assign({A})
+        await worker.all.feed({A: [fix(0), fix(1)]})
+        with capture_logs() as logs:
+            for _ in range(3):
+                await worker.all.tick(START_US, lambda _: LogEnd(1, True))
+        said = [entry for entry in logs if entry["log_level"] == "error"]
+        assert len(said) == 1
+        assert "mend" in said[0]
+        assert worker.all.unready() == ["t/0: the log ends before the checkpoint"]
+        await worker.all.tick(START_US, lambda _: LogEnd(2, True))
+        assert worker.all.unready() == []
+        await worker.all.close()
+
+    run(go)
+
+
+def test_a_rebalance_does_not_wait_for_a_store_that_is_away() -> None:
+    async def go() -> None:
+        worker = Worker(flush_timeout_s=30)
+        worker.all.assign({A, B})
+        await worker.all.tick(START_US, no_end)
+        worker.store.away = True
+        feeding = asyncio.create_task(worker.all.feed({A: [fix(0)]}))
+        await asyncio.sleep(0.05)
+        assert worker.all.unready() == ["t/0: the store is away"]
+        worker.all.free_waiting()
+        async with asyncio.timeout(1):
+            await feeding
+            await worker.all.revoke({A})
+        worker.store.away = False
+        worker.all.assign({A, B})
+        await worker.all.feed({A: [fix(0)]})
+        assert len(worker.store.events) == 1
+        await worker.all.close()
+
+    run(go)
+
+
+def test_leaving_takes_no_longer_than_allowed() -> None:
+    async def go() -> None:
+        worker = Worker(flush_timeout_s=0.1)
+        worker.all.assign({A})
+        await worker.all.feed({A: [fix(0)]})
+        worker.store.away = True
+        async with asyncio.timeout(2):
+            await worker.all.close()
+        worker.store.away = False
+        assert (await worker.store.claim(*A))[1] is None
+
+    run(go)
+
+
+def test_let_go_while_loading() -> None:
+    async def go() -> None:
+        worker = Worker()
+        worker.store.away = True
+        worker.all.assign({A})
+        ticking = asyncio.create_task(worker.all.tick(START_US, no_end))
+        await asyncio.sleep(0.02)
+        async with asyncio.timeout(1):
+            await worker.all.revoke({A})
+            await ticking
+        worker.store.away = False
+        worker.all.assign({A})
+        await worker.all.tick(START_US, no_end)
+        assert worker.all.unready() == []
+        await worker.all.close()
+
+    run(go)
+
+
+def test_a_snapshot_that_cannot_be_read_is_an_error() -> None:
+    async def go() -> None:
+        worker = Worker()
+        claim, _ = await worker.store.claim(*A)
+        from hazfence import FixBatch
+
+        await worker.store.checkpoint(claim, Checkpoint(5, b"rubbish"), FixBatch.empty())
+        worker.all.assign({A})
+        with pytest.raises(SnapshotError):
+            await worker.all.tick(START_US, no_end)
+        await worker.all.close()
+
+    run(go)
+
+
+def test_the_board_follows_by_itself_and_survives_anything() -> None:
+    async def go() -> None:
+        worker = Worker()
+        assert worker.board is not None
+        worker.all.assign({A})
+        await worker.all.feed({A: [fix(0)]})
+
+        async def shown(offset: int) -> None:
+            async with asyncio.timeout(3):
+                while worker.board.vehicles["V"].fix.time_us[0] != START_US + offset:  # type: ignore[union-attr]
+                    await asyncio.sleep(0.01)
+
+        await asyncio.sleep(0.1)
+        await shown(0)
+        assert len(worker.board.stream) == 1
+
+        def odd(method: str, moment: str) -> None:
+            raise ZeroDivisionError(method)
+
+        worker.board.fault = odd
+        with capture_logs() as logs:
+            await worker.all.feed({A: [fix(1)]})
+            await asyncio.sleep(0.1)
+        assert any(entry["event"] == "board update failed" for entry in logs)
+        worker.board.fault = None
+        await shown(1)
+        await worker.all.close()
+
+    run(go)
+
+
+def test_big_batches_are_fed_in_portions(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def go() -> None:
+        monkeypatch.setattr(module, "_FEED_BYTES", 250)
+        worker = Worker(board=False)
+        worker.all.assign({A})
+        fed: list[int] = []
+        original = PartitionProcessor.feed
+
+        async def feed(self: PartitionProcessor, messages: Any) -> int | None:
+            fed.append(len(messages))
+            return await original(self, messages)
+
+        monkeypatch.setattr(PartitionProcessor, "feed", feed)
+        await worker.all.feed({A: [fix(i) for i in range(7)]})
+        assert sum(fed) == 7
+        assert len(fed) >= 3
+        assert worker.all.wanted() == {A: 7}
+        await worker.all.close()
+
+    run(go)
+
+
+def test_a_hole_leads_to_a_seek() -> None:
+    async def go() -> None:
+        worker = Worker()
+        worker.all.assign({A})
+        await worker.all.tick(START_US, no_end)
+        worker.seeks.clear()
+        await worker.all.feed({A: [fix(3)]})
+        assert worker.seeks == [(A, 0)]
+        await worker.all.close()
+
+    run(go)
