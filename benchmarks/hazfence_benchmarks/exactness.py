@@ -151,8 +151,8 @@ def _world() -> F64:
 def _nudged(at: F64, rng: np.random.Generator, ulps: int) -> F64:
     """The points, each coordinate moved by -ulps, 0 or +ulps.
 
-    Zero moves by 1e-200, not to a denormal number: with those GEOS' own products underflow, and it takes points
-    for boundary points that are not.
+    Zero moves by 1e-200, not to a denormal number: with those GEOS' own products underflow, and it takes
+    points for boundary points that are not.
     """
     out = at.copy()
     for column in (0, 1):

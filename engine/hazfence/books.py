@@ -60,6 +60,12 @@ class Books:
         last_us = int(fleet.time_us[code])
         story.trim(last_us, last_us - self.recent_us)
 
+    def tidy(self) -> None:
+        """Give up what is too old of every story, so that the books depend on the fixes alone."""
+        for code, story in self.stories.items():
+            last_us = int(self.fleet.time_us[code])
+            story.trim(last_us, last_us - self.recent_us)
+
     def begin_memory(self) -> None:
         """Forget recent fixes and marks; each vehicle's last fix is where its memory begins."""
         fleet = self.fleet

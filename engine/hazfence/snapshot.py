@@ -46,6 +46,7 @@ class SnapshotError(ValueError):
 
 def dump(books: Books, sets: Mapping[int, tuple[str, ...]], *, with_recent: bool) -> bytes:
     """The books and the sets in use, as bytes; recent fixes only when asked for."""
+    books.tidy()
     fleet = books.fleet.columns()
     recent: _Columns = {}
     if with_recent:

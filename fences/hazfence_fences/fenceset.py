@@ -9,7 +9,7 @@ cell table compiled at the first question (`index`), and segments by `thin`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from typing import Any
 
@@ -37,6 +37,8 @@ _ALL_BITS = (1 << 64) - 1
 _DIGEST = 1 << 128
 # A set this small is compiled anew in less time than it takes to say why not.
 _PATCH_FROM = 32
+# So few points are answered faster one by one than as arrays.
+_ONE_BY_ONE = 24
 
 
 class FenceSet:
@@ -139,10 +141,6 @@ class FenceSet:
                 table = self._table
         return table
 
-    @cached_property
-    def _reader(self) -> ScalarReader:
-        return ScalarReader(self.table, self._registry.fences.__getitem__, self._place)
-
     def with_fence(self, fence: Fence) -> FenceSet:
         """A new set with this fence added at the end, or put in the place of the one with its id.
 
@@ -218,14 +216,22 @@ class FenceSet:
                 message names the first such row).
         """
         x, y = _points(lon, lat)
-        keys, close = locate_keys(self.table, x, y)
-        for row in close.tolist():
+        if len(x) <= _ONE_BY_ONE:
+            keys, rows = np.empty(len(x), np.uint64), list(range(len(x)))
+        else:
+            keys, close = locate_keys(self.table, x, y)
+            rows = close.tolist()
+        for row in rows:
             keys[row] = self.key_of(self.locate_one(x.item(row), y.item(row)))
         return Located(self, x, y, keys)
 
-    def locate_one(self, lon: float, lat: float) -> tuple[int, ...]:
-        """Indexes, ascending, of the fences covering one finite point (degrees): `locate` for one fix."""
-        return self._reader.indexes(lon, lat)
+    @cached_property
+    def locate_one(self) -> Callable[[float, float], tuple[int, ...]]:
+        """``locate_one(lon, lat)``: indexes, ascending, of the fences covering one finite point: for one fix.
+
+        Same verdicts as `locate`, at about a microsecond a call.
+        """
+        return ScalarReader(self.table, self._registry.fences.__getitem__, self._place).indexes
 
     def key_of(self, indexes: Iterable[int]) -> int:
         """The key of the set of these fences (indexes into `fences`)."""

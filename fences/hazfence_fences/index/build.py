@@ -15,10 +15,10 @@ from hazfence_fences.index.coarse import Coarse, StandIns, choose_grid, coarse_p
 from hazfence_fences.index.fine import Fine, fine_pass
 from hazfence_fences.index.raster import spread
 from hazfence_fences.index.shapes import PSEUDO_SPAN_DEG, ROW, Shapes, shapes_of
-from hazfence_fences.index.table import RECORD, CellTable, Grid, Pools
+from hazfence_fences.index.table import BLOCK, RECORD, CellTable, Grid, Pools
 from hazfence_fences.model import Fence
 
-__all__ = ["append_shapes", "build_table", "choose_k", "group_sets", "intern", "put_records"]
+__all__ = ["append_shapes", "build_table", "choose_k", "group_sets", "put_blocks", "put_records"]
 
 I64 = NDArray[np.int64]
 I32 = NDArray[np.int32]
@@ -64,13 +64,14 @@ def intern(pools: Pools, key: U64, first: I64, length: I64, members: I32) -> I64
     return base + back.reshape(-1)
 
 
-def store(pools: Pools, fine: Fine, k: I64, key_of: U64) -> I64:
+def store(pools: Pools, fine: Fine, k: I64, whole: I64, key_of: U64) -> I64:
     """Append blocks to the pools.
 
     Args:
         pools: where to.
         fine: the fine pass over the blocks.
         k: int64[b], their sides.
+        whole: int64[b], the sets that cover all of them.
         key_of: uint64, key by slot.
 
     Returns:
@@ -80,12 +81,17 @@ def store(pools: Pools, fine: Fine, k: I64, key_of: U64) -> I64:
     number = intern(pools, key, first, length, members) if len(cell) else np.zeros(0, np.int64)
     cells = np.zeros(fine.size, np.int64)
     cells[cell] = number
-    cells = put_records(pools, fine, cells)
+    return put_blocks(pools, put_records(pools, fine, cells), k, whole)
+
+
+def put_blocks(pools: Pools, cells: I64, k: I64, whole: I64) -> I64:
+    """Append blocks with their fine cells: their numbers."""
     start = pools.fine.append(cells.astype(np.int32))
-    starts = start + np.concatenate([[0], np.cumsum(k * k)[:-1]])
-    block = pools.block_start.append(starts)
-    pools.block_k.append(k)
-    return block + np.arange(len(k))
+    block = np.zeros(len(k), BLOCK)
+    block["key"], block["k"] = pools.set_key.array[whole], k
+    block["start"] = start + np.concatenate([[0], np.cumsum(k * k)[:-1]])
+    pools.block_set.append(whole.astype(np.int32))
+    return pools.block.append(block) + np.arange(len(k))
 
 
 def put_records(pools: Pools, fine: Fine, cells: I64) -> I64:
@@ -117,15 +123,14 @@ def put_records(pools: Pools, fine: Fine, cells: I64) -> I64:
 def choose_k(grid: Grid, shapes: Shapes, coarse: Coarse) -> I64:
     """How finely to cut each block: by the length of the edges through it, within the memory budget."""
     n = len(coarse.cell)
+    rows, circles = shapes.rows, shapes.circles
+    # An edge's length in its block, in cells, is its length in all but at most what a cell holds.
+    length = np.abs(rows["bx"] - rows["ax"]) * grid.sx + np.abs(rows["by"] - rows["ay"]) * grid.sy
+    length = np.minimum(np.append(length, 0.0), 1.3)  # stand-ins have none
     block = coarse.group_block[coarse.entry_group]
-    edge = coarse.entry_row < len(shapes.rows)
-    rows = shapes.rows[coarse.entry_row[edge]]
-    dx, dy = (rows["bx"] - rows["ax"]) * grid.sx, np.abs(rows["by"] - rows["ay"]) * grid.sy
-    long = np.zeros(n) + np.bincount(block[edge], np.minimum(dx + dy, 1.3), n)
-    high = np.minimum(
-        np.sqrt(shapes.circles["r2"][coarse.disc]) / shapes.circles["ky0"][coarse.disc] * grid.sy * 6, 1.3
-    )
-    long += np.bincount(coarse.disc_block, high, n)
+    long = np.zeros(n) + np.bincount(block, length[np.minimum(coarse.entry_row, len(rows))], n)
+    girth = np.minimum(np.sqrt(circles["r2"]) / circles["ky0"] * grid.sy * 6, 1.3)
+    long += np.bincount(coarse.disc_block, girth[coarse.disc], n)
     share = 1.0
     while True:
         wanted = np.maximum(long / _ENTRIES_PER_CELL * share, 1.0)
@@ -139,21 +144,20 @@ def choose_k(grid: Grid, shapes: Shapes, coarse: Coarse) -> I64:
 
 def append_shapes(pools: Pools, shapes: Shapes, stand_ins: StandIns, key_of: U64) -> None:
     """Append edges, then stand-ins, then circles to the pools."""
-    pools.rows.append(shapes.rows)
-    pools.row_sign.append(shapes.sign)
-    pools.row_slot.append(shapes.slot)
-    pools.circles.append(shapes.circles)
-    pools.circle_slot.append(shapes.circle_slot)
     vertex = np.concatenate([*stand_ins.vertex, np.zeros(0, np.int64)])
     sign = np.concatenate([*stand_ins.sign, np.zeros(0, np.int64)])
-    rows = np.zeros(len(vertex), ROW)
-    rows["ax"], rows["bx"] = shapes.vx[vertex], shapes.vx[vertex] + PSEUDO_SPAN_DEG
-    rows["ay"] = rows["by"] = shapes.vy[vertex]
     slot = shapes.vertex_slot[vertex]
-    rows["s"] = np.where(sign > 0, key_of[slot], -key_of[slot])
+    rows = np.zeros(len(shapes.rows) + len(vertex), ROW)
+    rows[: len(shapes.rows)] = shapes.rows
+    ends = rows[len(shapes.rows) :]
+    ends["ax"], ends["bx"] = shapes.vx[vertex], shapes.vx[vertex] + PSEUDO_SPAN_DEG
+    ends["ay"] = ends["by"] = shapes.vy[vertex]
+    ends["s"] = np.where(sign > 0, key_of[slot], -key_of[slot])
     pools.rows.append(rows)
-    pools.row_sign.append(sign.astype(np.int8))
-    pools.row_slot.append(slot)
+    pools.row_sign.append(np.concatenate([shapes.sign, sign.astype(np.int8)]))
+    pools.row_slot.append(np.concatenate([shapes.slot, slot]))
+    pools.circles.append(shapes.circles)
+    pools.circle_slot.append(shapes.circle_slot)
 
 
 def build_table(fences: Sequence[Fence], slots: I32, key_of: U64) -> CellTable:
@@ -169,22 +173,21 @@ def build_table(fences: Sequence[Fence], slots: I32, key_of: U64) -> CellTable:
     stand_ins = StandIns(shapes)
     coarse = coarse_pass(grid, shapes, stand_ins)
     pools = Pools()
-    cells = grid.nx * grid.ny
-    coarse_set, coarse_block = np.zeros(cells, np.int32), np.zeros(cells, np.int32)
+    table = np.zeros(grid.nx * grid.ny, np.int32)
     ones = np.ones(len(coarse.inside_cell), np.int64)
     cell, key, first, length, members = group_sets(coarse.inside_cell, coarse.inside_slot, ones, key_of)
     if len(cell):
-        coarse_set[cell] = intern(pools, key, first, length, members)
-    coarse_key = pools.set_key.array[coarse_set]
+        table[cell] = intern(pools, key, first, length, members)
     k = choose_k(grid, shapes, coarse)
     for blocks in _batches(coarse, k):
         fine = fine_pass(grid, shapes, stand_ins, coarse, k, blocks)
-        coarse_block[coarse.cell[blocks]] = store(pools, fine, k[blocks], key_of)
+        at = coarse.cell[blocks]
+        table[at] = -store(pools, fine, k[blocks], table[at].astype(np.int64), key_of)
     del coarse
     append_shapes(pools, shapes, stand_ins, key_of)
     del shapes, stand_ins
     pools.trim()
-    return CellTable(grid, coarse_key, coarse_set, coarse_block, pools)
+    return CellTable(grid, table, pools)
 
 
 def _batches(coarse: Coarse, k: I64) -> list[slice]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import cos, radians
 from typing import Any
 
 import numpy as np
@@ -37,11 +38,12 @@ def choose_grid(fences: Sequence[Fence]) -> Grid:
     if not fences:
         return Grid(0.0, 0.0, 1.0, 1.0, 2, 2)
     boxes = np.array([f.bounds for f in fences])
-    (west, south), (east, north) = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
+    west, south = (float(v) for v in boxes[:, :2].min(axis=0))
+    east, north = (float(v) for v in boxes[:, 2:].max(axis=0))
     edges = sum(f.edge_count for f in fences)
     cells = min(max(edges * _COARSE_PER_EDGE, _COARSE_MIN), _COARSE_MAX)
     width, height = max(east - west, 1e-7), max(north - south, 1e-7)
-    squash = np.cos(np.radians(min(abs(south + north) / 2, 80)))  # a degree of longitude is that much shorter
+    squash = cos(radians(min(abs(south + north) / 2, 80)))  # a degree of longitude is that much shorter
     nx = int(np.clip(np.sqrt(cells * width * squash / height), 16, cells / 16))
     ny = int(np.clip(cells / nx, 16, cells / 16))
     sx, sy = nx / (width * (1 + 1e-9)), ny / (height * (1 + 1e-9))

@@ -26,7 +26,7 @@ F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 U64 = NDArray[np.uint64]
 
-# Points handled at a time: the scratch arrays stay in a core's second-level cache.
+# Points handled at a time: enough that numpy's cost a call does not count, little enough for the cache.
 CHUNK = 65_536
 
 
@@ -62,13 +62,13 @@ def _locate_keys(t: CellTable, x: F64, y: F64) -> tuple[U64, I64]:
     n = len(x)
     out = np.empty(n, np.uint64)
     scratch = _scratch.get()
-    tx, ty, ix, iy, code, block = scratch
+    tx, ty, ix, iy, code, held = scratch
     g = t.grid
     close: list[I64] = []
     for a in range(0, n, CHUNK):
         b = min(n, a + CHUNK)
         if b - a < CHUNK:
-            tx, ty, ix, iy, code, block = (v[: b - a] for v in scratch)
+            tx, ty, ix, iy, code, held = (v[: b - a] for v in scratch)
         np.subtract(x[a:b], g.x0, out=tx)
         np.multiply(tx, g.sx, out=tx)
         np.clip(tx, 0.0, g.nx - 1.0, out=tx)
@@ -80,39 +80,40 @@ def _locate_keys(t: CellTable, x: F64, y: F64) -> tuple[U64, I64]:
         np.multiply(iy, g.nx, out=iy)
         np.add(iy, ix, out=iy)
         np.copyto(code, iy)
-        np.take(t.coarse_key, code, out=out[a:b], mode="clip")
-        np.take(t.coarse_block, code, out=block, mode="clip")
-        rows = np.flatnonzero(block)
+        np.take(t.coarse, code, out=held, mode="clip")
+        np.copyto(code, held)
+        np.take(t.set_key, code, out=out[a:b], mode="clip")  # blocks are negative: clipped to set 0, of key 0
+        rows = np.flatnonzero(held < 0)
         if rows.size:
-            unsettled = _fine(t, x[a:b], y[a:b], rows, block, tx, ty, out[a:b])
+            unsettled = _fine(t, x[a:b], y[a:b], rows, -code.take(rows), tx, ty, out[a:b])
             if unsettled.size:
                 close.append(unsettled + a)
     return out, np.concatenate(close) if close else np.zeros(0, np.int64)
 
 
-def _fine(
-    t: CellTable, x: F64, y: F64, rows: I64, block: NDArray[np.int32], tx: F64, ty: F64, out: U64
-) -> I64:
-    """Add what the fine cells of some rows hold; returns the rows too close to call."""
-    block = block.take(rows)
-    k = t.block_k.take(block)
+def _fine(t: CellTable, x: F64, y: F64, rows: I64, number: I64, tx: F64, ty: F64, out: U64) -> I64:
+    """Keys of rows that fall into blocks (`number`); returns the rows too close to call."""
+    block = t.block.take(number)
+    k = block["k"]
     u, v = tx.take(rows), ty.take(rows)
     np.subtract(u, np.floor(u), out=u)
     np.subtract(v, np.floor(v), out=v)
     np.multiply(u, k, out=u)
     np.multiply(v, k, out=v)
-    cell = t.block_start.take(block)
-    cell += v.astype(np.int32) * k
+    cell = v.astype(np.int32)
+    cell *= k
     cell += u.astype(np.int32)
+    cell += block["start"]
     held = t.fine.take(cell)
     busy = np.flatnonzero(held < 0)
-    add = t.set_key.take(held, mode="clip")  # records are negative: clipped to set 0, whose key is 0
+    add = t.set_key.take(held, mode="clip")  # records are negative: clipped to set 0
+    add += block["key"]
     if busy.size == 0:
-        out[rows] += add
+        out[rows] = add
         return busy
     at = rows.take(busy)
     record = t.record.take(-held.take(busy))
-    add[busy] = record["key"]
+    add[busy] += record["key"]
     px, py = x.take(at), y.take(at)
     edges, discs = record["edges"].astype(np.int64), record["discs"].astype(np.int64)
     start = record["start"].astype(np.int64)
@@ -123,7 +124,7 @@ def _fine(
     has = np.flatnonzero(discs)
     if has.size:
         _discs(t, px, py, has, (start + edges).take(has), discs.take(has), busy, add)
-    out[rows] += add
+    out[rows] = add
     return at.take(np.unique(np.concatenate(close))) if close else np.zeros(0, np.int64)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from hazfence_fences.index.build import append_shapes, choose_k, put_records
+from hazfence_fences.index.build import append_shapes, choose_k, put_blocks, put_records
 from hazfence_fences.index.coarse import StandIns, coarse_pass
 from hazfence_fences.index.fine import Fine, fine_pass
 from hazfence_fences.index.raster import distinct, spread
@@ -38,13 +38,13 @@ def patch_table(
         come: a fence and its slot, not in use, or None.
         key_of: uint64, key by slot.
     """
-    new = CellTable(t.grid, t.coarse_key.copy(), t.coarse_set.copy(), t.coarse_block.copy(), t.pools)
+    new = CellTable(t.grid, t.coarse.copy(), t.pools)
     if gone is not None:
         _remove(new, *gone)
-        new = CellTable(new.grid, new.coarse_key, new.coarse_set, new.coarse_block, new.pools)
+        new = CellTable(t.grid, new.coarse, t.pools)
     if come is not None:
         _add(new, *come, key_of)
-    return CellTable(new.grid, new.coarse_key, new.coarse_set, new.coarse_block, new.pools)
+    return CellTable(t.grid, new.coarse, t.pools)
 
 
 def _add(t: CellTable, fence: Fence, slot: int, key_of: U64) -> None:
@@ -55,13 +55,14 @@ def _add(t: CellTable, fence: Fence, slot: int, key_of: U64) -> None:
     coarse = coarse_pass(grid, shapes, stand_ins)
     inside = coarse.inside_cell
     if len(inside):
-        ids, back = distinct(t.coarse_set[inside].astype(np.int64))
-        t.coarse_set[inside] = _extended(pools, ids, np.ones(len(ids), np.int64), slot, fence.key)[back]
-        t.coarse_key[inside] += np.uint64(fence.key)
+        ids, back = distinct(t.coarse_sets(inside))
+        _set_whole(t, inside, _extended(pools, ids, np.ones(len(ids), np.int64), slot, fence.key)[back])
     if not len(coarse.cell):
         return
-    old = t.coarse_block[coarse.cell]
-    k = np.where(old > 0, t.block_k[old], choose_k(grid, shapes, coarse)).astype(np.int64)
+    t = CellTable(grid, t.coarse, pools)
+    whole = t.coarse_sets(coarse.cell)
+    old = np.maximum(-t.coarse[coarse.cell], 0)
+    k = np.where(old > 0, t.block["k"][old], choose_k(grid, shapes, coarse)).astype(np.int64)
     fine = fine_pass(grid, shapes, stand_ins, coarse, k, slice(0, len(k)))
     fine.edge_row += pools.rows.used
     fine.disc += pools.circles.used
@@ -79,7 +80,8 @@ def _add(t: CellTable, fence: Fence, slot: int, key_of: U64) -> None:
     fine.edge_cell = np.concatenate([edge_cell, fine.edge_cell])
     fine.edge_row = np.concatenate([edge_row, fine.edge_row])
     fine.disc_cell, fine.disc = np.concatenate([disc_cell, fine.disc_cell]), np.concatenate([disc, fine.disc])
-    t.coarse_block[coarse.cell] = _write(t, cells, at, base, fine, k)
+    cells[at] = base
+    t.coarse[coarse.cell] = -put_blocks(pools, put_records(pools, fine, cells), k, whole)
     pools.wasted += int((k * k)[old > 0].sum())
 
 
@@ -92,15 +94,18 @@ def _remove(t: CellTable, fence: Fence, slot: int) -> None:
         int(min(max((y - grid.y0) * grid.sy + d, 0), grid.ny - 1)) for y, d in ((south, -1), (north, 1))
     )
     window = (np.arange(r0, r1 + 1)[:, None] * grid.nx + np.arange(c0, c1 + 1)).reshape(-1)
-    ids, back = distinct(t.coarse_set[window].astype(np.int64))
+    ids, back = distinct(t.coarse_sets(window))
     lost = _count_in(t, ids, slot)
-    t.coarse_set[window] = _reduced(pools, ids, lost, slot, fence.key)[back]
-    t.coarse_key[window] -= _times(lost, fence.key)[back]
-    window = window[t.coarse_block[window] > 0]
+    if lost.any():
+        held = (lost != 0)[back]
+        _set_whole(t, window[held], _reduced(pools, ids, lost, slot, fence.key)[back[held]])
+    t = CellTable(grid, t.coarse, pools)
+    window = window[t.coarse[window] < 0]
     if not len(window):
         return
-    old = t.coarse_block[window]
-    k = t.block_k[old].astype(np.int64)
+    whole = t.coarse_sets(window)
+    old = -t.coarse[window]
+    k = t.block["k"][old].astype(np.int64)
     cells = _cells_of(t, old, k)
     ids, back = distinct(_base_of(t, cells))
     lost = _count_in(t, ids, slot)
@@ -123,24 +128,27 @@ def _remove(t: CellTable, fence: Fence, slot: int) -> None:
         disc_cell=disc_cell[kept_disc],
         disc=disc[kept_disc],
     )
-    t.coarse_block[window] = _write(t, cells, at, base, fine, k)
+    cells[at] = base
+    t.coarse[window] = -put_blocks(pools, put_records(pools, fine, cells), k, whole)
     pools.wasted += int((k * k).sum())
 
 
-def _write(t: CellTable, cells: I64, at: I64, base: I64, fine: Fine, k: I64) -> I64:
-    """Append blocks whose cells `at` have new base sets and the entries of `fine`: their numbers."""
+def _set_whole(t: CellTable, cells: I64, sets: I64) -> None:
+    """Give coarse cells other sets that cover all of them; blocks keep their fine cells."""
     pools = t.pools
-    cells[at] = base
-    cells = put_records(pools, fine, cells)
-    starts = pools.fine.append(cells.astype(np.int32)) + np.concatenate([[0], np.cumsum(k * k)[:-1]])
-    block = pools.block_start.append(starts)
-    pools.block_k.append(k)
-    return block + np.arange(len(k))
+    held = t.coarse[cells]
+    plain = held >= 0
+    t.coarse[cells[plain]] = sets[plain]
+    if not plain.all():
+        block = pools.block.array[-held[~plain]]
+        block["key"] = pools.set_key.array[sets[~plain]]
+        pools.block_set.append(sets[~plain].astype(np.int32))
+        t.coarse[cells[~plain]] = -(pools.block.append(block) + np.arange(len(block)))
 
 
 def _cells_of(t: CellTable, block: I32, k: I64) -> I64:
     """The fine cells of blocks one after the other; zeros for block 0."""
-    owner, place = spread(t.block_start[block], k * k)
+    owner, place = spread(t.block["start"][block].astype(np.int64), k * k)
     return np.where(block[owner] > 0, t.fine[np.where(block[owner] > 0, place, 0)], 0).astype(np.int64)
 
 

@@ -35,8 +35,8 @@ class ScalarReader:
         self._x0, self._y0, self._sx, self._sy, self._nx = g.x0, g.y0, g.sx, g.sy, g.nx
         self._max_x, self._max_y = g.nx - 1.0, g.ny - 1.0
         # memoryviews index three times faster than arrays, and give plain Python numbers
-        self._coarse_set, self._coarse_block = table.coarse_set.data, table.coarse_block.data
-        self._block_start, self._block_k = table.block_start.data, table.block_k.data
+        self._coarse, self._block_set = table.coarse.data, table.block_set.data
+        self._block = table.block.view("i4").reshape(-1).data
         self._fine, self._entries = table.fine.data, table.entries.data
         self._record_set = table.record_set.data
         self._record = table.record.view("i4").reshape(-1).data
@@ -51,15 +51,18 @@ class ScalarReader:
 
     def indexes(self, lon: float, lat: float) -> tuple[int, ...]:
         """Indexes of the fences covering a finite point, ascending."""
-        tx = min(max((lon - self._x0) * self._sx, 0.0), self._max_x)
-        ty = min(max((lat - self._y0) * self._sy, 0.0), self._max_y)
+        tx = (lon - self._x0) * self._sx
+        ty = (lat - self._y0) * self._sy
+        if not 0.0 <= tx <= self._max_x:
+            tx = 0.0 if tx < 0.0 else self._max_x
+        if not 0.0 <= ty <= self._max_y:
+            ty = 0.0 if ty < 0.0 else self._max_y
         ix, iy = int(tx), int(ty)
-        code = iy * self._nx + ix
-        number, block = self._coarse_set[code], self._coarse_block[code]
-        held = 0
-        if block:
-            k = self._block_k[block]
-            held = self._fine[self._block_start[block] + int((ty - iy) * k) * k + int((tx - ix) * k)]
+        number, held = self._coarse[iy * self._nx + ix], 0
+        if number < 0:
+            at, number = -4 * number, self._block_set[-number]
+            k = self._block[at + 3]
+            held = self._fine[self._block[at + 2] + int((ty - iy) * k) * k + int((tx - ix) * k)]
             if held < 0:
                 return self._sorted(self._set(number) + self._settle(-held, lon, lat))
         known = self._known.get((number, held))

@@ -1,7 +1,7 @@
 """What is compiled: a coarse grid, fine blocks under its busy cells, and what the cells hold.
 
-    coarse cell -> key and set of the fences that cover it wholly, and maybe a block
-    block       -> k x k fine cells, k a power of two
+    coarse cell -> the set of fences that cover it wholly, or a block
+    block       -> that set, and k x k fine cells, k a power of two
     fine cell   -> the set of fences that cover it wholly besides, or a record
     record      -> a set counted in any case, and the edges and circles that pass through the cell
 
@@ -9,7 +9,7 @@ A *set* is a list of fence slots with the sum of their keys; a slot may stand in
 (stored as ``~slot``), for a record's set carries the base winding numbers of `raster`. A *slot* is a fence's
 number inside the index; it never changes while the fence lives and is not reused.
 
-Arrays are append-only pools. A patched table is new coarse arrays plus whatever was appended; readers of the
+Arrays are append-only pools. A patched table is a new coarse array plus whatever was appended; readers of the
 old table never see the tail. Nothing in a table is ever written once a reader can reach it.
 """
 
@@ -23,13 +23,15 @@ from numpy.typing import NDArray
 
 from hazfence_fences.index.shapes import CIRCLE, ROW
 
-__all__ = ["RECORD", "CellTable", "Grid", "Pool", "Pools"]
+__all__ = ["BLOCK", "RECORD", "CellTable", "Grid", "Pool", "Pools"]
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 I32 = NDArray[np.int32]
 U64 = NDArray[np.uint64]
 
+# A block: key of the set that covers all of it, where its fine cells start, how many there are along a side.
+BLOCK = np.dtype([("key", "u8"), ("start", "i4"), ("k", "i4")])
 # A touched fine cell: key of what is counted in any case, where its entries start, how many are edges, how
 # many circles.
 RECORD = np.dtype([("key", "u8"), ("start", "i4"), ("edges", "u2"), ("discs", "u2")])
@@ -74,13 +76,19 @@ class Pool:
             self.append(np.asarray(first, dtype))
 
     def append(self, values: NDArray[Any]) -> int:
-        """Add values at the end; returns where they start. Earlier holders of `array` keep theirs."""
+        """Add values at the end; returns where they start. Earlier holders of `array` keep theirs.
+
+        The first values may become the pool's own array: do not write to them afterwards.
+        """
         start, end = self.used, self.used + len(values)
+        if not start:
+            self.array = values.astype(self.array.dtype, copy=False)
         if end > len(self.array):
             bigger = np.empty(max(int(end * _GROWTH), 64), self.array.dtype)
             bigger[:start] = self.array[:start]
             self.array = bigger
-        self.array[start:end] = values
+        if start:
+            self.array[start:end] = values
         self.used = end
         return start
 
@@ -105,8 +113,8 @@ _POOLS: dict[str, tuple[Any, Any]] = {
     "row_slot": (np.int32, None),
     "circles": (CIRCLE, None),
     "circle_slot": (np.int32, None),
-    "block_start": (np.int64, [0]),
-    "block_k": (np.int32, [1]),
+    "block": (BLOCK, np.zeros(1, BLOCK)),
+    "block_set": (np.int32, [0]),
     "fine": (np.int32, [0]),
 }
 
@@ -120,7 +128,7 @@ class Pools:
         entries: the records' rows, then circles.
         rows, row_sign, row_slot: edges (ROW), their signs and their fences.
         circles, circle_slot: circles (CIRCLE) and their fences.
-        block_start, block_k: where a block's cells stand in `fine`, and how many along a side.
+        block, block_set: a block (BLOCK), and the set that covers all of it.
         fine: a set's number, or minus a record's.
         wasted: fine cells of replaced blocks: how much a rebuild would free.
     """
@@ -138,8 +146,8 @@ class Pools:
     row_slot: Pool
     circles: Pool
     circle_slot: Pool
-    block_start: Pool
-    block_k: Pool
+    block: Pool
+    block_set: Pool
     fine: Pool
 
     def __init__(self) -> None:
@@ -158,13 +166,11 @@ class CellTable:
 
     Attributes:
         grid: the coarse grid.
-        coarse_key, coarse_set, coarse_block: per coarse cell, row by row: key of the wholly covering fences,
-        their set,
-            and the block (0: none).
+        coarse: int32, per coarse cell, row by row: the number of a set, or minus that of a block.
         pools: see `Pools`; every pool's array is an attribute of the table under the pool's name.
     """
 
-    __slots__ = (*_POOLS, "coarse_block", "coarse_key", "coarse_set", "grid", "pools")
+    __slots__ = (*_POOLS, "coarse", "grid", "pools")
     set_key: U64
     set_start: I32
     set_count: I32
@@ -177,15 +183,13 @@ class CellTable:
     row_slot: I32
     circles: NDArray[np.void]
     circle_slot: I32
-    block_start: I64
-    block_k: I32
+    block: NDArray[np.void]
+    block_set: I32
     fine: I32
 
-    def __init__(self, grid: Grid, coarse_key: U64, coarse_set: I32, coarse_block: I32, pools: Pools) -> None:
+    def __init__(self, grid: Grid, coarse: I32, pools: Pools) -> None:
         self.grid = grid
-        self.coarse_key = coarse_key
-        self.coarse_set = coarse_set
-        self.coarse_block = coarse_block
+        self.coarse = coarse
         self.pools = pools
         for name in _POOLS:
             setattr(self, name, getattr(pools, name).array)
@@ -193,8 +197,12 @@ class CellTable:
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays."""
-        own = self.coarse_key.nbytes + self.coarse_set.nbytes + self.coarse_block.nbytes
-        return int(own + sum(getattr(self, name).nbytes for name in _POOLS))
+        return int(self.coarse.nbytes + sum(getattr(self, name).nbytes for name in _POOLS))
+
+    def coarse_sets(self, cells: I64) -> I64:
+        """The sets that cover all of some coarse cells."""
+        held = self.coarse[cells].astype(np.int64)
+        return np.where(held >= 0, held, self.block_set[np.maximum(-held, 0)])
 
     def set_members(self, number: int) -> list[int]:
         """The slots of a set, as stored (``~slot`` for a negative count)."""
@@ -205,6 +213,6 @@ class CellTable:
         g, p = self.grid, self.pools
         cells, busy = p.fine.used - 1, p.record.used - 1
         return (
-            f"<CellTable {g.nx} x {g.ny} cells, {p.block_start.used - 1} blocks, {cells} fine cells, "
+            f"<CellTable {g.nx} x {g.ny} cells, {p.block.used - 1} blocks, {cells} fine cells, "
             f"{busy} with edges, {self.nbytes / 1e6:.1f} MB>"
         )
