@@ -91,7 +91,7 @@ def _along(axis: npt.NDArray[np.float64], way_m: npt.NDArray[np.float64]) -> npt
     at_m = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(metres, axis=0).T))])
     s = np.abs((way_m + at_m[-1]) % (2 * at_m[-1]) - at_m[-1])
     places: npt.NDArray[np.float64] = np.column_stack([np.interp(s, at_m, metres[:, k]) for k in (0, 1)])
-    return places / a_degree
+    return np.asarray(places / a_degree)
 
 
 def measure(*, vehicles: int = 21_500, minutes: float = 10.0, rounds: int = 3) -> dict[str, Any]:

@@ -97,7 +97,7 @@ QUICK: dict[str, Any] = {
 
 
 def rule_settings(**changes: Any) -> EngineSettings:
-    return EngineSettings(gate_tolerance_m=100.0, rules=Rulebook.all_on({**QUICK, **changes}))
+    return EngineSettings(gate_tolerance_m=100.0, recent_s=1e6, rules=Rulebook.all_on({**QUICK, **changes}))
 
 
 STEPS = st.tuples(

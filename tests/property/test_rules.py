@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from hazfence import Engine, EngineSettings, Event
 from hazfence.screen import Columns, Screen
 
+from . import reference_rules
+from .reference import Fact
 from .rule_world import ON_FILE, RULE_WORLD, rule_batch, rule_settings, walks
 from .test_engine import by_vehicle, fold, same
 from .test_late import cut
@@ -106,3 +108,38 @@ def test_any_order_of_arrival_leaves_the_same(
     events += engine.advance(late_us)
     assert same(fold(events), fold(wanted))
     assert {e.id for e in engine.open_events()} == {e.id for e in fold(events).values() if not e.is_over}
+
+
+#: Without the distance, the waybill's and the other overstays told apart by the part.
+PLAIN = rule_settings(corridor_departure={"for_s": 100, "farther_m": None})
+LIMITS = {"off_s": 100.0, "silent_min": 5.0, "gap_s": 200.0}
+COMPARED = {
+    *("curfew", "corridor_departure", "silent", "coverage_gap", "emergency", "collision", "rollover"),
+    *("unregistered", "no_waybill", "cargo_forbidden"),
+}
+
+
+@given(track=walks(), ahead_s=st.sampled_from([1, 60, 400, 2000]))
+def test_events_are_those_of_the_slow_reference(track: Rows, ahead_s: int) -> None:
+    until_us = max(row[1] for row in track) + ahead_s * 1_000_000
+    engine, events = run(track, PLAIN)
+    events += engine.advance(until_us)
+    found = [
+        Fact(str(e.kind), e.vehicle, e.fence_id or "", e.started_us, e.ended_us)
+        for e in fold(events).values()
+        if e.kind in COMPARED or e.detail.get("part") == "waybill"
+    ]
+    wanted = reference_rules.facts(track, RULE_WORLD, PLAIN, ON_FILE, until_us, LIMITS)
+
+    def key(fact: Fact) -> tuple[str, str, str, float]:
+        return fact.kind, fact.vehicle, fact.fence_id, fact.start_us
+
+    # A border touched by one fix is a stay without duration: what it carries is a matter of taste.
+    found = sorted((f for f in found if f.end_us != f.start_us), key=key)
+    wanted = sorted((f for f in wanted if f.end_us != f.start_us), key=key)
+    assert [f[:3] for f in found] == [w[:3] for w in wanted]
+    for f, w in zip(found, wanted, strict=True):
+        assert abs(f.start_us - w.start_us) < 1000, (f, w)
+        assert (f.end_us is None) == (w.end_us is None), (f, w)
+        if f.end_us is not None and w.end_us is not None:
+            assert abs(f.end_us - w.end_us) < 1000, (f, w)
