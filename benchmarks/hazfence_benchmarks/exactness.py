@@ -13,7 +13,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -258,7 +258,7 @@ def check_patches(edits: int, fences: int = 300, points: int = 200_000, seed: in
     return {"edits": edits, "fences": len(live), "points": len(lon), "differences": differences}
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the checks named on the command line; the exit code says whether all were exact."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("sets", nargs="*", default=[*SETS, "segments", "patches"], metavar="SET")
@@ -266,7 +266,7 @@ def main() -> int:
     parser.add_argument("--adversarial", type=int, default=1_000_000, help="adversarial points a set")
     parser.add_argument("--edits", type=int, default=10_000, help="random edits of the patched set")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     out: dict[str, Any] = {}
     for name in options.sets:
         if name == "segments":

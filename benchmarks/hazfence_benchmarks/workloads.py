@@ -76,7 +76,7 @@ def _wiggle(rng: np.random.Generator, a: F64, b: F64, n: int) -> F64:
     bridge = walk - walk[0] - t * (walk[-1] - walk[0])
     bridge *= 0.12 * np.hypot(*(b - a)) / max(np.abs(bridge).max(), 1.0) * np.sqrt(np.abs(np.sin(np.pi * t)))
     normal = np.array([a[1] - b[1], b[0] - a[0]]) / np.hypot(*(b - a))
-    line = a + t[:, None] * (b - a) + bridge[:, None] * normal
+    line: F64 = a + t[:, None] * (b - a) + bridge[:, None] * normal
     line[0], line[-1] = a, b
     return line
 

@@ -228,8 +228,17 @@ class Engine:
             return ()
         return tuple(fence_id for kind, fence_id in record.open if kind is Kind.VISIT)
 
-    def open_events(self) -> tuple[Event, ...]:
-        """Every visit and breach that goes on, as last said."""
+    def last_fix(self, vehicle: str) -> FixBatch:
+        """The vehicle's last accepted fix, a batch of one; of none when it is unknown."""
+        code = self._books.fleet.code(vehicle)
+        known = code is not None and self._books.fleet.time_us[code] != NEVER_US
+        return self._books.fleet.last_fixes(np.array([code] if known else [], np.intp))
+
+    def open_events(self, vehicle: str | None = None) -> tuple[Event, ...]:
+        """Every visit and breach that goes on, as last said; of one vehicle, or of all."""
+        if vehicle is not None:
+            code = self._books.fleet.code(vehicle)
+            return () if code is None else tuple(self._books.record(code).open.values())
         return tuple(
             e for code in sorted(self._books.records) for e in self._books.records[code].open.values()
         )

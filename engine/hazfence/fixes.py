@@ -112,7 +112,10 @@ class FixBatch:
         if names is None:
             table: dict[str, int] = {}
             codes = np.fromiter(
-                (table.setdefault(v, len(table)) for v in vehicle), dtype=np.int32, count=len(vehicle)
+                # str(): an array of names would leave numpy's strings in the dictionary.
+                (table.setdefault(str(v), len(table)) for v in vehicle),
+                dtype=np.int32,
+                count=len(vehicle),
             )
             names = tuple(table)
         else:

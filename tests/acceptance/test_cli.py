@@ -70,7 +70,7 @@ def test_replay_of_a_recorded_drive_prints_its_visits(fence_file: Path, tmp_path
     assert (vehicle, fence, stay) == ("car", "village", "0:00:16")
     assert (entered[:19], left[:19]) == ("2020-12-18T06:17:52", "2020-12-18T06:18:08")
     assert "104 fixes" in done.stderr
-    assert page.read_text().startswith("<!DOCTYPE html>")
+    assert page.read_text().startswith("<!doctype html>")
 
 
 def test_replay_as_json_is_rows_for_other_programs(fence_file: Path) -> None:

@@ -258,3 +258,17 @@ def test_the_core_loads_no_service_client() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_one_vehicle_can_be_asked_for() -> None:
+    engine = Engine(WORLD)
+    engine.process(fixes(("A", 0, *at(5, 8)), ("B", 1, *at(8, 8)), ("A", 5, *at(5, 9))))
+    assert engine.last_fix("A").time_us.tolist() == [START_US + 5 * S]
+    assert len(engine.last_fix("nobody")) == 0
+    assert [e.fence_id for e in engine.open_events("B")] == ["district", "park"]
+    assert engine.open_events("nobody") == ()
+
+
+def test_names_from_an_array_are_plain_strings() -> None:
+    batch = FixBatch.of(np.array(["A", "B"]), time_us=[0, 0], lon=[1, 1], lat=[1, 1])  # type: ignore[arg-type]
+    assert [type(name) for name in batch.vehicles] == [str, str]
