@@ -80,7 +80,7 @@ class Judge:
         self._book = settings.rules.for_fences(fences.fences, settings.rule_defaults())
         on = {str(rule.kind): self._book.ever(rule.kind) for rule in RULES}
         self._doubts = on[Kind.GNSS_SUSPECT]
-        self._routes = tuple(f for f in fences.fences if on_route(f, self._ask, 0))
+        self._routes = {f.id: f for f in fences.fences if on_route(f, self._ask, 0)}
         self._has_routes = any(f.kind is FenceKind.CORRIDOR for f in fences.fences)
         self._has_routes = self._has_routes and on[Kind.CORRIDOR_DEPARTURE]
         self._parks, self._drives = on[Kind.OVERPARK], on[Kind.OVERDRIVE]

@@ -173,7 +173,8 @@ class PlateWatch:
 
     def _settled(self, time_us: int, params: Params) -> bool:
         """Whether it is so old that what belongs to it may be forgotten: then what was said stands."""
-        return time_us < self._now_us - self._keep_us + round(params["tolerance_s"] * 1e6)
+        slack_us: int = round(params["tolerance_s"] * 1e6)
+        return time_us < self._now_us - self._keep_us + slack_us
 
     def _alone(self, read: PlateRead, vehicle: str, gate: Fence, params: Params) -> Event:
         lon, lat = gate.centre or gate.geometry.representative_point().coords[0]

@@ -7,9 +7,10 @@ depots). Source: platform of Zhenhai district; GB/T 35658 6.1.2 (the platform ra
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from hazfence.events import Kind, iso
+from hazfence.rules.driving import apart2_m2
 from hazfence.rules.step import Ask, Step, minus, runs
 from hazfence.states import OffRoute
 from hazfence.vehicles import Record
@@ -23,7 +24,8 @@ _ROUTES = (FenceKind.CORRIDOR, FenceKind.PARKING, FenceKind.CHECKPOINT)
 def on_route(fence: Fence, ask: Ask, at_us: int) -> bool:
     """Whether being in the fence is being on a route: by its kind, unless it says otherwise.
 
-    A fence that switches the rule off lets everything be on route.
+    A fence that switches the rule off lets everything be on route. This is asked once, of the fence as
+    such: it cannot differ by vehicle class or hours.
     """
     if fence.kind is FenceKind.DISTRICT:
         return False
@@ -34,11 +36,11 @@ def on_route(fence: Fence, ask: Ask, at_us: int) -> bool:
     return fence.kind in _ROUTES if told is None else bool(told)
 
 
-def corridor_departure(step: Step, routes: Sequence[Fence]) -> None:
+def corridor_departure(step: Step, routes: Mapping[str, Fence]) -> None:
     """偏离专线: off every route for longer than ``for_s``, or farther than ``farther_m``.
 
     Args:
-        routes: every fence that counts as one, for the distance.
+        routes: every fence that counts as one, by id.
     """
     state = step.states.get(OffRoute.name)
     assert state is None or isinstance(state, OffRoute)
@@ -46,7 +48,7 @@ def corridor_departure(step: Step, routes: Sequence[Fence]) -> None:
         return  # on or off the routes as before
     step.states.pop(OffRoute.name, None)
     districts = step.met(FenceKind.DISTRICT)
-    allowed = [f for f in step.met() if on_route(f, step.ask, step.t1)]
+    allowed = [f for f in step.met() if f.id in routes]
     off = minus(step.presence(districts), step.presence(allowed))
     goes_on = step.present(districts) and not step.present(allowed)
     since = None if state is None else state.since_us
@@ -74,7 +76,7 @@ def corridor_departure_deadline_us(record: Record, ask: Ask, districts: dict[str
 
 
 def _judged(
-    step: Step, run: OffRoute, end_us: int | None, routes: Sequence[Fence], districts: Sequence[Fence]
+    step: Step, run: OffRoute, end_us: int | None, routes: Mapping[str, Fence], districts: Sequence[Fence]
 ) -> OffRoute:
     """Open the event when the run is too long or too far; a run is judged until it was said."""
     district = next((f for f in districts if f.id == run.fence_id), None)
@@ -93,10 +95,15 @@ def _judged(
         detail["last_fix"] = iso(max(step.t0, run.since_us))
     elif end_us is None and not step.silent and params["farther_m"] is not None:
         lon, lat = step.fix.lon, step.fix.lat
-        if any(f.distance_m(lon, lat) <= params["farther_m"] for f in routes):
+        if (
+            run.since_us > step.t0
+            and apart2_m2(run.lon, run.lat, lon, lat) < (0.9 * params["farther_m"]) ** 2
+        ):
+            return run  # it left a route in this step, and is near the place where it did
+        if any(f.distance_m(lon, lat) <= params["farther_m"] for f in routes.values()):
             return run
         at_us = step.t1
-        detail["away_m"] = round(min(f.distance_m(lon, lat) for f in routes), 1)
+        detail["away_m"] = round(min(f.distance_m(lon, lat) for f in routes.values()), 1)
     else:
         return run
     step.open(Kind.CORRIDOR_DEPARTURE, district, at_us, (run.lon, run.lat), detail)
