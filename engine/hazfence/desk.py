@@ -4,8 +4,8 @@ You are in the core, behind the engine: :class:`Desk` stands between its events 
 them (a screen, a phone), never between them and the store. Two things are held back. A *shelf* (搁置): by
 configuration, certain kinds of certain vehicles in certain fences are known about until some moment.
 *Chatter*: the same kind of the same vehicle in the same fence again, shortly after the last one ended.
-Nothing is lost: each is counted by reason and kind, and an event told once is told to its end. After ISA-18.2,
-which knows both under these names.
+Nothing is lost: each is counted by reason and kind, and an event told once is told to its end. ISA-18.2
+knows both under these names.
 """
 
 from __future__ import annotations

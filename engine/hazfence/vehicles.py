@@ -233,4 +233,5 @@ class Fleet:
             lat=self.lat[codes],
             speed_kmh=self.speed_kmh[codes],
             heading_deg=self.heading_deg[codes],
+            alarm=self.alarm[codes],
         )

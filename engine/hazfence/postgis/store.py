@@ -200,7 +200,7 @@ class PostgisStore:
             rows = await (await connection.execute(queries.load("recent_fixes"), parameters)).fetchall()
         if not rows:
             return FixBatch.empty()
-        place, time_us, lon, lat, speed_kmh, heading_deg = zip(*rows, strict=True)
+        place, time_us, lon, lat, speed_kmh, heading_deg, alarm = zip(*rows, strict=True)
         return FixBatch.of(
             np.array(place, np.int32) - 1,
             vehicles=tuple(last.names()),
@@ -209,6 +209,7 @@ class PostgisStore:
             lat=np.array(lat, np.float64),
             speed_kmh=np.array(speed_kmh, np.float32),
             heading_deg=np.array(heading_deg, np.float32),
+            alarm=np.array(alarm, np.uint32),
         )
 
     async def outbox(self, topic: str, partition: int, after_seq: int, limit: int) -> Sequence[Published]:
