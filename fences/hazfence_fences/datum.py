@@ -69,7 +69,7 @@ def to_wgs84(lon: ArrayLike, lat: ArrayLike, datum: Datum) -> tuple[F64, F64]:
     Example:
         >>> lon, lat = to_wgs84([121.7], [29.95], Datum.GCJ02)
         >>> f"{lon[0]:.5f} {lat[0]:.5f}"
-        '121.69548 29.95219'
+        '121.69577 29.95249'
     """
     x, y = np.asarray(lon, dtype=np.float64), np.asarray(lat, dtype=np.float64)
     if datum is Datum.BD09:

@@ -238,8 +238,11 @@ class FenceSet:
         return sum(self[i].key for i in indexes) & _ALL_BITS
 
     def near(self, lon: float, lat: float, distance_m: float) -> list[tuple[int, float]]:
-        """Fences within a distance of a place (degrees), nearest first: (index, metres), 0 m inside."""
-        half = distance_m / 111_000 / max(np.cos(np.radians(min(abs(lat) + 1, 89.9))), 1e-3)
+        """Fences within a distance of a place (degrees), nearest first: (index, metres), 0 m inside.
+
+        Does not look across the antimeridian.
+        """
+        half = distance_m / 110_500 / max(np.cos(np.radians(min(abs(lat) + 1, 89.9))), 1e-3)
         slots = self._registry.within(lon - half, lat - half, lon + half, lat + half)
         found = []
         for slot in slots:

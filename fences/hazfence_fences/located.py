@@ -25,9 +25,7 @@ class Located:
     is an error, not a wrong answer.
 
     Attributes:
-        keys: uint64[n], the sum of the keys of the covering fences (modulo 2**64): equal keys, equal sets; 0
-        is
-            none.
+        keys: uint64[n], the sum of the covering fences' keys (modulo 2**64). Equal keys, equal sets; 0: none.
     """
 
     __slots__ = ("_fences", "_lat", "_lon", "keys")

@@ -71,8 +71,8 @@ class Fence:
         id: unique in its set; what events name.
         kind: what it is for.
         geometry: Polygon or MultiPolygon, WGS-84 degrees, valid. A circle's is a fine polygon for drawing and
-        for the
-            database (verdicts use centre and radius); a corridor's is the buffered line, and is what counts.
+            for the database (verdicts use centre and radius); a corridor's is the buffered line, and is what
+            counts.
         name: for people.
         shape: what it was declared as.
         centre: (lon, lat) in degrees, circles only.

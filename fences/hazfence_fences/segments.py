@@ -10,6 +10,7 @@ any floating-point quotient.
 from __future__ import annotations
 
 from itertools import pairwise
+from math import sqrt
 from typing import Any
 
 import numpy as np
@@ -272,25 +273,30 @@ def _nearest(m: Metric, u: Any, v: Any, du: Any, dv: Any, t: Any) -> Any:
     for _ in range(_ROUNDS):
         first, second = _slope(m, u + t * du, v + t * dv, du, dv)
         t = t - first / (second + 1e-300)  # a segment of no length stays at its start
-    return t
+    return float(t)
 
 
 def _root(m: Metric, r2: float, u: float, v: float, du: float, dv: float, out: float, low: float) -> float:
-    """The fraction between `out` (outside) and `low` (inside) at which the segment passes the circle."""
+    """The fraction between `out` (outside) and `low` (inside) at which the segment passes the circle.
+
+    From the root of the parabola through `low`, which is nearly it, on with Newton, kept between the two.
+    """
+    first, second = _slope(m, u + low * du, v + low * dv, du, dv)
+    excess = _height(m, u + low * du, v + low * dv) - r2
+    step = sqrt(max(first * first - second * excess, 0.0))
+    t = low + (step - first if out > low else -step - first) / (second + 1e-300)
     a, b = out, low
-    t = out
     for _ in range(60):
-        h = _height(m, u + t * du, v + t * dv) - r2
-        if h > 0.0:
+        if not min(a, b) <= t <= max(a, b):
+            t = (a + b) / 2.0
+        excess = _height(m, u + t * du, v + t * dv) - r2
+        if excess > 0.0:
             a = t
         else:
             b = t
-        first, _second = _slope(m, u + t * du, v + t * dv, du, dv)
-        step = h / (2.0 * first) if first != 0.0 else 0.0
-        near = t - step
-        if not min(a, b) < near < max(a, b):
-            near = (a + b) / 2.0
-        if abs(near - t) <= 1e-16 or near in (a, b):
-            break
+        first, _ = _slope(m, u + t * du, v + t * dv, du, dv)
+        near = t - excess / (2.0 * first) if first != 0.0 else (a + b) / 2.0
+        if abs(near - t) <= 1e-15:
+            return min(max(near, 0.0), 1.0)
         t = near
-    return b if abs(b - a) < _SAME else t
+    return float(t)

@@ -90,11 +90,10 @@ class Raster:
     """What `rasterise` found.
 
     Attributes:
-        near_edge, near_cell: int64[m], pairs of an edge and the index of a touched cell, in order of the
-        cells. cell_group, cell_col, cell_row, cell_base: int64[t], the touched cells, in order of group,
-        column, row. stand_cell, stand_vertex, stand_sign: int64[q], the stand-ins the cells need; the sign
-        may be 2 or -2. run_group, run_col, run_first, run_end: int64[k], runs of untouched cells inside, rows
-        first <= r < end.
+        near_edge, near_cell: int64[m], pairs of an edge and (the index of) a touched cell, by cell.
+        cell_group, cell_col, cell_row, cell_base: int64[t], the touched cells, by group, column, row.
+        stand_cell, stand_vertex, stand_sign: int64[q], the stand-ins the cells need; the sign may be +-2.
+        run_group, run_col, run_first, run_end: int64[k], runs of untouched cells inside: first <= row < end.
     """
 
     near_edge: I64

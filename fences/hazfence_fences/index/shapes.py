@@ -85,9 +85,8 @@ def shapes_of(fences: Sequence[Fence], slots: I32, cell_w: float, cell_h: float)
     Args:
         fences: the fences.
         slots: int32, the slot of each.
-        cell_w, cell_h: the coarse cell's size in degrees: a point asked about an edge is at most that far
-        from the
-            edge's box, which bounds the rounding error of its orientation.
+        cell_w, cell_h: the coarse cell's size in degrees. A point asked about an edge is at most that far
+            from the edge's box, which bounds the rounding error of its orientation.
     """
     parts = [
         _shapes_of(fences[a : a + _BATCH], slots[a : a + _BATCH], cell_w, cell_h)
