@@ -273,7 +273,7 @@ def _nearest(m: Metric, u: Any, v: Any, du: Any, dv: Any, t: Any) -> Any:
     for _ in range(_ROUNDS):
         first, second = _slope(m, u + t * du, v + t * dv, du, dv)
         t = t - first / (second + 1e-300)  # a segment of no length stays at its start
-    return float(t)
+    return t
 
 
 def _root(m: Metric, r2: float, u: float, v: float, du: float, dv: float, out: float, low: float) -> float:
