@@ -30,11 +30,21 @@ _READY_S = 60.0
 _STOP_S = 45.0
 
 
+def _open_to_all(folder: Path) -> Path | None:
+    """The folder, or None for a temporary one where another user could not get at it.
+
+    PostgreSQL does not run as root but as a user of its own, who may not enter e.g. ``/root``.
+    """
+    closed = [p for p in folder.absolute().parents if p.exists() and not p.stat().st_mode & 0o001]
+    return None if os.geteuid() == 0 and closed else folder
+
+
 class Pipeline:
     """Services, schema, fences and one worker; a context manager.
 
     Args:
-        folder: where the private services and the worker's log live.
+        folder: where the private services and the worker's log live; the services of root live in a
+            temporary folder when this one is closed to others.
         fences: to be saved in the database and used by the worker.
         clock: ``event`` for a day that is fed faster than time, ``wall`` for real life.
         partitions: of the topic, when it has to be made.
@@ -63,7 +73,7 @@ class Pipeline:
         self._partitions = partitions
         self._topic = topic
         self._group = group
-        self._services = Services(folder / "services", durable=clock is Clock.WALL)
+        self._services = Services(_open_to_all(folder / "services"), durable=clock is Clock.WALL)
         self._worker: subprocess.Popen[bytes] | None = None
 
     def start_services(self) -> None:
