@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hazfence_fences.errors import FenceError
 from hazfence_fences.index.build import build_table
-from hazfence_fences.index.lookup import locate_keys
+from hazfence_fences.index.lookup import locate_keys, refuse_infinite
 from hazfence_fences.index.patch import patch_table
 from hazfence_fences.index.scalar import ScalarReader
 from hazfence_fences.index.table import CellTable
@@ -217,6 +217,7 @@ class FenceSet:
         """
         x, y = _points(lon, lat)
         if len(x) <= _ONE_BY_ONE:
+            refuse_infinite(x, y)
             keys, rows = np.empty(len(x), np.uint64), list(range(len(x)))
         else:
             keys, close = locate_keys(self.table, x, y)
@@ -267,8 +268,8 @@ class FenceSet:
         Raises:
             ValueError: as for `locate`.
         """
-        ax, ay = _points(lon0, lat0)
-        bx, by = _points(lon1, lat1)
+        ax, ay = _finite_points(lon0, lat0)
+        bx, by = _finite_points(lon1, lat1)
         if len(ax) != len(bx):
             raise ValueError(f"{len(ax)} segment starts but {len(bx)} ends; give arrays of one length")
         thin = self._thin
@@ -284,7 +285,7 @@ class FenceSet:
 
 
 def _points(lon: ArrayLike, lat: ArrayLike) -> tuple[F64, F64]:
-    """Two finite float64 arrays of one length, or a ValueError that says what is wrong where."""
+    """Two float64 arrays of one length, or a ValueError that says what is wrong."""
     try:
         x = np.asarray(lon, dtype=np.float64, order="C")
         y = np.asarray(lat, dtype=np.float64, order="C")
@@ -295,15 +296,14 @@ def _points(lon: ArrayLike, lat: ArrayLike) -> tuple[F64, F64]:
             f"longitudes of shape {x.shape} and latitudes of shape {y.shape}; "
             "give two one-dimensional arrays of one length"
         )
-    # The sum is finite only if all are (numbers near the largest double need the closer look). No dot product
-    # here: BLAS would start threads for it.
+    return x, y
+
+
+def _finite_points(lon: ArrayLike, lat: ArrayLike) -> tuple[F64, F64]:
+    """`_points`, all of them finite."""
+    x, y = _points(lon, lat)
     with np.errstate(over="ignore", invalid="ignore"):
-        total = x.sum() + y.sum()
+        total = x.sum() + y.sum()  # no dot product: BLAS would start threads for it
     if not np.isfinite(total):
-        finite = np.isfinite(x) & np.isfinite(y)
-        if not finite.all():
-            row = int(np.argmin(finite))
-            raise ValueError(
-                f"row {row} is not finite: lon {x[row]}, lat {y[row]}; set such points aside first"
-            )
+        refuse_infinite(x, y)
     return x, y

@@ -122,3 +122,23 @@ def test_fences_far_outside_the_grid_may_come_and_go():
         far = far.without(fence.id)
     assert (far.locate(x, y).keys == before).all()
     assert far.fingerprint == near.fingerprint == FenceSet(near.fences).fingerprint
+
+
+def test_districts_that_share_borders_may_change_one_by_one():
+    live, rng = set_b(columns=7, rows=7), np.random.default_rng(3)
+    x, y = points_around(live, 30_000)
+    near_x, near_y = adversarial_points(live, 10_000)
+    x, y = np.concatenate([x, near_x]), np.concatenate([y, near_y])
+    gone = []
+    for n in range(40):
+        i = int(rng.integers(0, len(live)))
+        if n % 4 == 3:
+            live = live.with_fence(gone.pop(0))
+        else:
+            gone.append(live[i])
+            live = live.without(live[i].id)
+        located = live.locate(x, y)
+        assert (located.keys == FenceSet(live.fences).locate(x, y).keys).all()
+        for row in range(n, len(x), 501):
+            located.members(row)  # checks itself against the key
+    assert (live.locate(x, y).keys == reference_keys(live, x, y)).all()

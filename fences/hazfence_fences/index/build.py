@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from hazfence_fences.index.coarse import Coarse, StandIns, choose_grid, coarse_pass, is_rim
 from hazfence_fences.index.fine import Fine, fine_pass
-from hazfence_fences.index.raster import spread
+from hazfence_fences.index.merge import Merged, merge
+from hazfence_fences.index.raster import distinct, spread
 from hazfence_fences.index.shapes import PSEUDO_SPAN_DEG, ROW, Shapes, shapes_of
 from hazfence_fences.index.table import BLOCK, RECORD, CellTable, Grid, Pools
 from hazfence_fences.model import Fence
@@ -142,20 +143,32 @@ def choose_k(grid: Grid, shapes: Shapes, coarse: Coarse) -> I64:
         share /= 1.3
 
 
-def append_shapes(pools: Pools, shapes: Shapes, stand_ins: StandIns, key_of: U64) -> None:
-    """Append edges, then stand-ins, then circles to the pools."""
+def append_shapes(
+    pools: Pools, shapes: Shapes, stand_ins: StandIns, key_of: U64, merged: Merged | None = None
+) -> None:
+    """Append edges, then stand-ins, then the heads' own shares, to the pools; and circles to theirs."""
     vertex = np.concatenate([*stand_ins.vertex, np.zeros(0, np.int64)])
     sign = np.concatenate([*stand_ins.sign, np.zeros(0, np.int64)])
     slot = shapes.vertex_slot[vertex]
-    rows = np.zeros(len(shapes.rows) + len(vertex), ROW)
-    rows[: len(shapes.rows)] = shapes.rows
-    ends = rows[len(shapes.rows) :]
+    edges, heads = len(shapes.rows), np.zeros(0, np.int64) if merged is None else merged.heads
+    own = edges + len(vertex)  # where the heads' own shares begin
+    rows = np.zeros(own + len(heads), ROW)
+    rows[:edges], rows[own:] = shapes.rows, shapes.rows[heads]
+    ends = rows[edges:own]
     ends["ax"], ends["bx"] = shapes.vx[vertex], shapes.vx[vertex] + PSEUDO_SPAN_DEG
     ends["ay"] = ends["by"] = shapes.vy[vertex]
     ends["s"] = np.where(sign > 0, key_of[slot], -key_of[slot])
+    group = np.zeros(len(rows), np.int32)
+    if merged is not None and len(heads):
+        rows["s"][heads] += np.add.reduceat(shapes.rows["s"][merged.others], merged.start)
+        listed = np.insert(merged.others, merged.start, own + np.arange(len(heads)))
+        start = merged.start + np.arange(len(heads)) + pools.group_rows.append(listed)
+        pools.group_count.append(merged.count + 1)
+        group[heads] = pools.group_start.append(start) + np.arange(len(heads))
     pools.rows.append(rows)
-    pools.row_sign.append(np.concatenate([shapes.sign, sign.astype(np.int8)]))
-    pools.row_slot.append(np.concatenate([shapes.slot, slot]))
+    pools.row_sign.append(np.concatenate([shapes.sign, sign.astype(np.int8), shapes.sign[heads]]))
+    pools.row_slot.append(np.concatenate([shapes.slot, slot, shapes.slot[heads]]))
+    pools.row_group.append(group)
     pools.circles.append(shapes.circles)
     pools.circle_slot.append(shapes.circle_slot)
 
@@ -178,16 +191,27 @@ def build_table(fences: Sequence[Fence], slots: I32, key_of: U64) -> CellTable:
     cell, key, first, length, members = group_sets(coarse.inside_cell, coarse.inside_slot, ones, key_of)
     if len(cell):
         table[cell] = intern(pools, key, first, length, members)
-    k = choose_k(grid, shapes, coarse)
+    k, merged = choose_k(grid, shapes, coarse), merge(shapes)
     for blocks in _batches(coarse, k):
         fine = fine_pass(grid, shapes, stand_ins, coarse, k, blocks)
+        _take_heads(fine, merged.head)
         at = coarse.cell[blocks]
         table[at] = -store(pools, fine, k[blocks], table[at].astype(np.int64), key_of)
     del coarse
-    append_shapes(pools, shapes, stand_ins, key_of)
-    del shapes, stand_ins
+    append_shapes(pools, shapes, stand_ins, key_of, merged)
+    del shapes, stand_ins, merged
     pools.trim()
     return CellTable(grid, table, pools)
+
+
+def _take_heads(fine: Fine, head: I64) -> None:
+    """Name edges that are equal by their head, once a cell: they touch the same cells."""
+    edge = fine.edge_row < len(head)
+    row = np.where(edge, head[np.where(edge, fine.edge_row, 0)], fine.edge_row)
+    if (row == fine.edge_row).all():
+        return
+    key, _ = distinct(fine.edge_cell << 32 | row)
+    fine.edge_cell, fine.edge_row = key >> 32, key & 0xFFFFFFFF
 
 
 def _batches(coarse: Coarse, k: I64) -> list[slice]:

@@ -11,8 +11,8 @@ an edge, are answered one by one by shapely's exact predicate (see `scalar`).
 
 from __future__ import annotations
 
+from math import isfinite
 from threading import local
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,86 +20,105 @@ from numpy.typing import NDArray
 from hazfence_fences.index.raster import spread
 from hazfence_fences.index.table import CellTable
 
-__all__ = ["CHUNK", "locate_keys"]
+__all__ = ["BATCH", "locate_keys", "refuse_infinite"]
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 U64 = NDArray[np.uint64]
 
-# Points handled at a time: enough that numpy's cost a call does not count, little enough for the cache.
-CHUNK = 65_536
+# Points handled at a time: enough that numpy's cost a call does not count in the second step, which few
+# points reach; in the first step few enough for its scratch arrays to stay in a core's second-level cache.
+BATCH = 131_072
+_STEP = 16_384
 
 
 class _Scratch(local):
     """Each thread's scratch arrays, kept: fresh memory costs more than the arithmetic done in it."""
 
     def __init__(self) -> None:
-        self._arrays: tuple[Any, ...] = (
-            *(np.empty(CHUNK) for _ in range(2)),
-            *(np.empty(CHUNK, np.int32) for _ in range(2)),
-            np.empty(CHUNK, np.intp),
-            np.empty(CHUNK, np.int32),
-        )
-
-    def get(self) -> tuple[Any, ...]:
-        return self._arrays
+        self.work, self.code = np.empty(_STEP), np.empty(_STEP, np.intp)
+        self.col, self.row = np.empty(_STEP, np.int32), np.empty(_STEP, np.int32)
+        self.held = np.empty(BATCH, np.int32)
 
 
 _scratch = _Scratch()
 
 
 def locate_keys(t: CellTable, x: F64, y: F64) -> tuple[U64, I64]:
-    """Keys of the covering sets of finite points.
+    """Keys of the covering sets of points.
 
     Returns:
         (uint64[n] keys, int64 rows too close to an edge to be settled here: their keys are not valid).
+
+    Raises:
+        ValueError: a coordinate is not finite.
     """
-    with np.errstate(over="ignore"):  # places far beyond the world: infinite cells are clipped like others
-        return _locate_keys(t, x, y)
-
-
-def _locate_keys(t: CellTable, x: F64, y: F64) -> tuple[U64, I64]:
-    n = len(x)
-    out = np.empty(n, np.uint64)
-    scratch = _scratch.get()
-    tx, ty, ix, iy, code, held = scratch
-    g = t.grid
+    out = np.empty(len(x), np.uint64)
     close: list[I64] = []
-    for a in range(0, n, CHUNK):
-        b = min(n, a + CHUNK)
-        if b - a < CHUNK:
-            tx, ty, ix, iy, code, held = (v[: b - a] for v in scratch)
-        np.subtract(x[a:b], g.x0, out=tx)
-        np.multiply(tx, g.sx, out=tx)
-        np.clip(tx, 0.0, g.nx - 1.0, out=tx)
-        np.copyto(ix, tx, casting="unsafe")
-        np.subtract(y[a:b], g.y0, out=ty)
-        np.multiply(ty, g.sy, out=ty)
-        np.clip(ty, 0.0, g.ny - 1.0, out=ty)
-        np.copyto(iy, ty, casting="unsafe")
-        np.multiply(iy, g.nx, out=iy)
-        np.add(iy, ix, out=iy)
-        np.copyto(code, iy)
-        np.take(t.coarse, code, out=held, mode="clip")
-        np.copyto(code, held)
-        np.take(t.set_key, code, out=out[a:b], mode="clip")  # blocks are negative: clipped to set 0, of key 0
-        rows = np.flatnonzero(held < 0)
-        if rows.size:
-            unsettled = _fine(t, x[a:b], y[a:b], rows, -code.take(rows), tx, ty, out[a:b])
-            if unsettled.size:
-                close.append(unsettled + a)
+    with np.errstate(
+        over="ignore", invalid="ignore"
+    ):  # what is far beyond the world may overflow: it is clipped
+        for a in range(0, len(x), BATCH):
+            part = slice(a, a + BATCH)
+            rows, finite = _batch(t, x[part], y[part], out[part])
+            if not finite:
+                refuse_infinite(x, y)
+            close.append(rows + a)
     return out, np.concatenate(close) if close else np.zeros(0, np.int64)
 
 
-def _fine(t: CellTable, x: F64, y: F64, rows: I64, number: I64, tx: F64, ty: F64, out: U64) -> I64:
-    """Keys of rows that fall into blocks (`number`); returns the rows too close to call."""
-    block = t.block.take(number)
+def _batch(t: CellTable, x: F64, y: F64, out: U64) -> tuple[I64, bool]:
+    """Write the keys of at most BATCH points: (rows too close to call, whether all points are finite)."""
+    g, s = t.grid, _scratch
+    work, code, col, row, held = s.work, s.code, s.col, s.row, s.held[: len(x)]
+    total = 0.0
+    for a in range(0, len(x), _STEP):
+        part = slice(a, min(a + _STEP, len(x)))
+        if part.stop - a < _STEP:
+            end = part.stop - a
+            work, code, col, row = work[:end], code[:end], col[:end], row[:end]
+        for values, origin, scale, last, cell in (
+            (x, g.x0, g.sx, g.nx - 1.0, col),
+            (y, g.y0, g.sy, g.ny - 1.0, row),
+        ):
+            np.subtract(values[part], origin, out=work)
+            np.multiply(work, scale, out=work)
+            total += work.sum()
+            np.clip(work, 0.0, last, out=work)
+            np.copyto(cell, work, casting="unsafe")
+        np.multiply(row, g.nx, out=row)
+        np.add(row, col, out=row)
+        np.copyto(code, row)
+        np.take(t.coarse, code, out=held[part], mode="clip")
+        np.copyto(code, held[part])
+        np.take(
+            t.set_key, code, out=out[part], mode="clip"
+        )  # blocks are negative: clipped to set 0, of key 0
+    rows = np.flatnonzero(held < 0)
+    return _fine(t, x, y, rows, held, out) if len(rows) else rows, isfinite(total)
+
+
+def refuse_infinite(x: F64, y: F64) -> None:
+    """Raise a ValueError that names the first row that is not finite; nothing if all are."""
+    finite = np.isfinite(x) & np.isfinite(y)
+    if not finite.all():
+        row = int(np.argmin(finite))
+        raise ValueError(f"row {row} is not finite: lon {x[row]}, lat {y[row]}; set such points aside first")
+
+
+def _fine(t: CellTable, x: F64, y: F64, rows: I64, coarse: NDArray[np.int32], out: U64) -> I64:
+    """Keys of rows that fall into blocks (minus `coarse`); returns the rows too close to call."""
+    g = t.grid
+    block = t.block.take(-coarse.take(rows))
     k = block["k"]
-    u, v = tx.take(rows), ty.take(rows)
-    np.subtract(u, np.floor(u), out=u)
-    np.subtract(v, np.floor(v), out=v)
-    np.multiply(u, k, out=u)
-    np.multiply(v, k, out=v)
+    u, v = x.take(rows), y.take(rows)
+    # The operations of the first step again, in their order: the same cell.
+    for w, origin, scale, last in ((u, g.x0, g.sx, g.nx - 1.0), (v, g.y0, g.sy, g.ny - 1.0)):
+        np.subtract(w, origin, out=w)
+        np.multiply(w, scale, out=w)
+        np.clip(w, 0.0, last, out=w)
+        np.subtract(w, np.floor(w), out=w)
+        np.multiply(w, k, out=w)
     cell = v.astype(np.int32)
     cell *= k
     cell += u.astype(np.int32)

@@ -110,6 +110,7 @@ def _remove(t: CellTable, fence: Fence, slot: int) -> None:
     ids, back = distinct(_base_of(t, cells))
     lost = _count_in(t, ids, slot)
     edge_cell, edge_row, disc_cell, disc = _entries_of(t, cells, np.flatnonzero(cells < 0))
+    edge_cell, edge_row = _apart(t, edge_cell, edge_row, slot)
     own_edge, own_disc = t.row_slot[edge_row] == slot, t.circle_slot[disc] == slot
     changed = (lost != 0)[back]
     changed[edge_cell[own_edge]] = True
@@ -169,6 +170,22 @@ def _entries_of(t: CellTable, cells: I64, busy: I64) -> tuple[I64, I64, I64, I64
         busy[disc_owner],
         t.entries[disc_place].astype(np.int64),
     )
+
+
+def _apart(t: CellTable, edge_cell: I64, edge_row: I64, slot: int) -> tuple[I64, I64]:
+    """The entries, those rows that stand for an edge of the slot and others replaced by all of these."""
+    group = t.row_group[edge_row]
+    heads = np.flatnonzero(group)
+    owner, place = spread(
+        t.group_start[group[heads]].astype(np.int64), t.group_count[group[heads]].astype(np.int64)
+    )
+    rows = t.group_rows[place].astype(np.int64)
+    wanted = np.zeros(len(heads), dtype=bool)
+    wanted[owner[t.row_slot[rows] == slot]] = True
+    keep = np.ones(len(edge_row), dtype=bool)
+    keep[heads[wanted]] = False
+    rows, owner = rows[wanted[owner]], owner[wanted[owner]]
+    return np.concatenate([edge_cell[keep], edge_cell[heads[owner]]]), np.concatenate([edge_row[keep], rows])
 
 
 def _times(count: I64, key: int) -> U64:

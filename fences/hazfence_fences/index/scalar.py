@@ -43,6 +43,7 @@ class ScalarReader:
         self._counts = table.record.view("u2").reshape(-1).data
         self._rows = table.rows.view("f8").reshape(-1).data
         self._row_sign, self._row_slot = table.row_sign.data, table.row_slot.data
+        self._row_group = table.row_group.data
         self._circles = table.circles.view("f8").reshape(-1).data
         self._circle_slot = table.circle_slot.data
         self._place = place.data
@@ -85,6 +86,12 @@ class ScalarReader:
                 self._sets[number] = found
         return found
 
+    def _members(self, row: int) -> list[int]:
+        """The rows a row stands for."""
+        t, group = self._table, self._row_group[row]
+        start = int(t.group_start[group])
+        return t.group_rows[start : start + int(t.group_count[group])].tolist()  # type: ignore[no-any-return]
+
     def _settle(self, record: int, x: float, y: float) -> tuple[int, ...]:
         """The fences of a touched cell that cover the point: winding number 1."""
         winding: dict[int, int] = {}
@@ -103,11 +110,14 @@ class ScalarReader:
             if ax <= x <= bx:
                 ay = rows[at + 1]
                 d = (bx - ax) * (y - ay) - (rows[at + 3] - ay) * (x - ax)
-                slot = self._row_slot[row]
-                if -rows[at + 4] <= d <= rows[at + 4]:
-                    winding[slot] = 1 << 20 if self._fence_of(slot).covers(x, y) else -(1 << 20)
-                elif d < 0 and x < bx:
-                    winding[slot] = winding.get(slot, 0) + self._row_sign[row]
+                close = -rows[at + 4] <= d <= rows[at + 4]
+                if close or (d < 0 and x < bx):
+                    for own in self._members(row) if self._row_group[row] else (row,):
+                        slot = self._row_slot[own]
+                        if close:
+                            winding[slot] = 1 << 20 if self._fence_of(slot).covers(x, y) else -(1 << 20)
+                        else:
+                            winding[slot] = winding.get(slot, 0) + self._row_sign[own]
         inside = [slot for slot, count in winding.items() if count == 1 or count > 1 << 19]
         circles = self._circles
         for n in range(discs_at, discs_at + self._counts[8 * record + 7]):

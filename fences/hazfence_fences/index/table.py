@@ -111,6 +111,10 @@ _POOLS: dict[str, tuple[Any, Any]] = {
     "rows": (ROW, None),
     "row_sign": (np.int8, None),
     "row_slot": (np.int32, None),
+    "row_group": (np.int32, None),
+    "group_start": (np.int32, [0]),
+    "group_count": (np.int32, [0]),
+    "group_rows": (np.int32, None),
     "circles": (CIRCLE, None),
     "circle_slot": (np.int32, None),
     "block": (BLOCK, np.zeros(1, BLOCK)),
@@ -126,7 +130,9 @@ class Pools:
         set_key, set_start, set_count: a set's key, and where its slots stand in `members`.
         record, record_set: a record (RECORD), and the set that is counted in any case in its cell.
         entries: the records' rows, then circles.
-        rows, row_sign, row_slot: edges (ROW), their signs and their fences.
+        rows, row_sign, row_slot, row_group: edges (ROW), their signs and their fences, and the group a row
+            stands for (0: itself alone; see `merge`).
+        group_start, group_count: where the rows of a group stand in `group_rows`.
         circles, circle_slot: circles (CIRCLE) and their fences.
         block, block_set: a block (BLOCK), and the set that covers all of it.
         fine: a set's number, or minus a record's.
@@ -144,6 +150,10 @@ class Pools:
     rows: Pool
     row_sign: Pool
     row_slot: Pool
+    row_group: Pool
+    group_start: Pool
+    group_count: Pool
+    group_rows: Pool
     circles: Pool
     circle_slot: Pool
     block: Pool
@@ -181,6 +191,10 @@ class CellTable:
     rows: NDArray[np.void]
     row_sign: NDArray[np.int8]
     row_slot: I32
+    row_group: I32
+    group_start: I32
+    group_count: I32
+    group_rows: I32
     circles: NDArray[np.void]
     circle_slot: I32
     block: NDArray[np.void]
