@@ -10,7 +10,7 @@ import os
 
 from hypothesis import HealthCheck, settings
 
-settings.register_profile("default", max_examples=500, deadline=None)
+settings.register_profile("default", max_examples=200, deadline=None)
 settings.register_profile("quick", max_examples=50, deadline=None)
 settings.register_profile(
     "nightly", max_examples=20_000, deadline=None, suppress_health_check=[HealthCheck.too_slow]

@@ -31,7 +31,7 @@ from hazfence_benchmarks.exactness import reference_pairs
 from hazfence_benchmarks.workloads import points_around, set_a, set_b, set_c, small_fence
 from hazfence_fences import FenceSet
 
-__all__ = ["SETS", "TARGETS_MPOINTS", "main", "measure"]
+__all__ = ["SETS", "TARGETS_MPOINTS", "machine", "main", "measure"]
 
 F64 = NDArray[np.float64]
 U64 = NDArray[np.uint64]
@@ -108,7 +108,7 @@ def measure(
         AssertionError: two ways gave different answers.
     """
     return {
-        "machine": _machine(),
+        "machine": machine(),
         "batch": batch,
         "first_result_s": _first_result_s(),
         "sets": {name: _measure_set(name, batch, rounds, by_hand_points, strtree_points) for name in sets},
@@ -213,7 +213,9 @@ def _first_result_s() -> float:
     return round(time.perf_counter() - begun, 2)
 
 
-def _machine() -> dict[str, Any]:
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    """What the numbers were measured on: processor, its load, and the versions that matter."""
     model = platform.processor() or platform.machine()
     try:
         with open("/proc/cpuinfo") as lines:

@@ -123,3 +123,11 @@ def test_what_goes_wrong_is_said_in_a_line_without_a_traceback(
 def test_down_with_nothing_up(tmp_path: Path) -> None:
     done = hazfence("down", "--folder", tmp_path)
     assert (done.returncode, "nothing is up" in done.stderr) == (0, True)
+
+
+def test_bench_core_agrees_with_the_hand_written_way_and_tells_its_figures() -> None:
+    done = hazfence("bench", "core", "A", "--vehicles", 300, "--steps", 4, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["sets"]["A"]["mfixes_per_s"] > 0
+    assert hazfence("bench", "core", "Z").returncode == 2
