@@ -153,7 +153,7 @@ class FenceSet:
                     fences[self.index_of(fence.id)] = fence
                 else:
                     fences.append(fence)
-                return FenceSet(fences)
+                return self._fresh(fences)
             old = self._slot_of(fence.id)
             slot = self._registry.add(fence)
             place = np.append(self._place, np.full(slot + 1 - len(self._place), -1, np.int32))
@@ -175,11 +175,18 @@ class FenceSet:
         index = self.index_of(fence_id)
         with self._registry.lock:
             if self._is_stale():
-                return FenceSet(self.fences[:index] + self.fences[index + 1 :])
+                return self._fresh(self.fences[:index] + self.fences[index + 1 :])
             old = self._order.item(index)
             place = self._place - (self._place > index).astype(np.int32)
             place[old] = -1
             return self._patched(np.delete(self._order, index), place, old, None)
+
+    def _fresh(self, fences: Iterable[Fence]) -> FenceSet:
+        """A set of its own; with its index, if this one has one: the next reader should not wait for it."""
+        out = FenceSet(fences)
+        if self._table is not None:
+            out.table  # noqa: B018
+        return out
 
     def _is_stale(self) -> bool:
         """Whether a fresh set is the better successor: it is small, or its pools are mostly leftovers."""

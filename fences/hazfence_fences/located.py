@@ -62,9 +62,13 @@ class Located:
         Raises:
             KeyError: no such fence in the set.
         """
-        index = self._fences.index_of(fence_id)
-        sets, back = self._sets()
-        return np.array([index in held for held in sets], dtype=bool)[back]
+        fence = self._fences[fence_id]
+        west, south, east, north = fence.bounds
+        near = (self._lon >= west) & (self._lon <= east) & (self._lat >= south) & (self._lat <= north)
+        near &= self.keys != 0
+        rows = np.flatnonzero(near)
+        near[rows] = fence.covers_many(self._lon[rows], self._lat[rows])
+        return near
 
     def pairs(self) -> tuple[I64, I32]:
         """All (row int64[k], fence index int32[k]) pairs, by row, then fence: the whole answer as columns."""
