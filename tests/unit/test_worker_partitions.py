@@ -36,9 +36,28 @@ class Worker:
         self.board = MemoryBoard() if board else None
         self.metrics = WorkerMetrics()
         self.seeks: list[tuple[Place, int]] = []
+        self.fatal: list[BaseException] = []
         self.all = Partitions(
-            self._make, seek=self._seek, metrics=self.metrics, board_every_s=0.02, **options
+            self._make,
+            seek=self._seek,
+            metrics=self.metrics,
+            on_fatal=self.fatal.append,
+            board_every_s=0.02,
+            linger_s=0.001,
+            **options,
         )
+
+    async def feed(self, messages: dict[Place, list[Message]]) -> None:
+        for place, some in messages.items():
+            for message in some:
+                await self.all.put(place, message)
+        await self.all.settled()
+
+    async def tick(self, now_us: int, end_of: Callable[[Place], LogEnd | None]) -> None:
+        """Two ticks: the first begins to load, the second ticks what is loaded."""
+        await self.all.tick(now_us, end_of)
+        await self.all.settled()
+        await self.all.tick(now_us, end_of)
 
     def _make(self, place: Place) -> tuple[PartitionProcessor, Showcase | None]:
         processor = PartitionProcessor(
@@ -69,9 +88,9 @@ def test_loaded_when_fed_and_when_ticked() -> None:
         assert worker.all.unready() == ["no partition is assigned to this worker"]
         worker.all.assign({A, B})
         assert worker.all.unready() == ["t/0: not loaded yet", "t/1: not loaded yet"]
-        await worker.all.feed({A: [fix(0)]})
+        await worker.feed({A: [fix(0)]})
         assert worker.all.unready() == ["t/1: not loaded yet"]
-        await worker.all.tick(START_US, no_end)
+        await worker.tick(START_US, no_end)
         assert worker.all.unready() == []
         # Each is read from where its checkpoint stands, whatever the consumer thinks.
         assert sorted(worker.seeks) == [(A, 0), (B, 0)]
@@ -87,7 +106,7 @@ def test_first_message_and_tick_load_once() -> None:
     async def go() -> None:
         worker = Worker()
         worker.all.assign({A})
-        await asyncio.gather(worker.all.feed({A: [fix(0)]}), worker.all.tick(START_US, no_end))
+        await asyncio.gather(worker.feed({A: [fix(0)]}), worker.tick(START_US, no_end))
         (claim, _) = await worker.store.claim(*A)
         assert claim.epoch == 2  # ours was 1
         await worker.all.close()
@@ -98,16 +117,16 @@ def test_first_message_and_tick_load_once() -> None:
 def test_before_assignment_and_after_revocation_nothing_is_taken() -> None:
     async def go() -> None:
         worker = Worker()
-        await worker.all.feed({A: [fix(0)]})
+        await worker.feed({A: [fix(0)]})
         assert worker.store.events == {}
         worker.all.assign({A})
-        await worker.all.feed({A: [fix(0)]})
+        await worker.feed({A: [fix(0)]})
         await worker.all.revoke({A})
         (claim, checkpoint) = await worker.store.claim(*A)
         assert checkpoint is not None
         assert checkpoint.next_offset == 1  # the last checkpoint was made
-        await worker.all.feed({A: [fix(1)]})
-        await worker.all.tick(START_US, no_end)
+        await worker.feed({A: [fix(1)]})
+        await worker.tick(START_US, no_end)
         assert (await worker.store.claim(*A))[0].epoch == claim.epoch + 1
 
     run(go)
@@ -119,17 +138,17 @@ def test_a_partition_claimed_by_another_is_not_stolen_back() -> None:
         two = Worker(one.store)
         for worker in (one, two):
             worker.all.assign({A})
-        await one.all.feed({A: [fix(0)]})
-        await two.all.feed({A: [fix(0), fix(1)]})
-        await one.all.feed({A: [fix(1, "W")]})
+        await one.feed({A: [fix(0)]})
+        await two.feed({A: [fix(0), fix(1)]})
+        await one.feed({A: [fix(1, "W")]})
         for _ in range(3):
-            await one.all.tick(START_US, no_end)
-            await one.all.feed({A: [fix(2)]})
-            await two.all.tick(START_US, no_end)
+            await one.tick(START_US, no_end)
+            await one.feed({A: [fix(2)]})
+            await two.tick(START_US, no_end)
         assert one.all.unready() == ["t/0: another worker has claimed it"]
         assert two.all.unready() == []
         one.all.assign({A})  # the group says so: now it may
-        await one.all.tick(START_US, no_end)
+        await one.tick(START_US, no_end)
         assert one.all.unready() == []
         await one.all.close()
         await two.all.close()
@@ -141,12 +160,12 @@ def test_silence_counts_only_at_the_end_of_the_log() -> None:
     async def go() -> None:
         worker = Worker()
         worker.all.assign({A})
-        await worker.all.feed({A: [fix(0)]})
+        await worker.feed({A: [fix(0)]})
         late_us = START_US + 60 * MINUTE_US
         for end in (None, LogEnd(5, True), LogEnd(1, False)):
-            await worker.all.tick(late_us, lambda _, end=end: end)  # type: ignore[misc]
+            await worker.tick(late_us, lambda _, end=end: end)  # type: ignore[misc]
             assert {e.kind for e in worker.store.events.values()} == {"visit"}
-        await worker.all.tick(late_us, lambda _: LogEnd(1, True))
+        await worker.tick(late_us, lambda _: LogEnd(1, True))
         assert {e.kind for e in worker.store.events.values()} == {"visit", "overstay"}
         labels = {"topic": "t", "partition": "0"}
         assert worker.metrics.registry.get_sample_value("hazfence_lag_messages", labels) == 0
@@ -159,15 +178,15 @@ def test_a_log_that_ends_before_the_checkpoint_is_said() -> None:
     async def go() -> None:
         worker = Worker()
         worker.all.assign({A})
-        await worker.all.feed({A: [fix(0), fix(1)]})
+        await worker.feed({A: [fix(0), fix(1)]})
         with capture_logs() as logs:
             for _ in range(3):
-                await worker.all.tick(START_US, lambda _: LogEnd(1, True))
+                await worker.tick(START_US, lambda _: LogEnd(1, True))
         said = [entry for entry in logs if entry["log_level"] == "error"]
         assert len(said) == 1
         assert "mend" in said[0]
         assert worker.all.unready() == ["t/0: the log ends before the checkpoint"]
-        await worker.all.tick(START_US, lambda _: LogEnd(2, True))
+        await worker.tick(START_US, lambda _: LogEnd(2, True))
         assert worker.all.unready() == []
         await worker.all.close()
 
@@ -178,9 +197,9 @@ def test_a_rebalance_does_not_wait_for_a_store_that_is_away() -> None:
     async def go() -> None:
         worker = Worker(flush_timeout_s=30)
         worker.all.assign({A, B})
-        await worker.all.tick(START_US, no_end)
+        await worker.tick(START_US, no_end)
         worker.store.away = True
-        feeding = asyncio.create_task(worker.all.feed({A: [fix(0)]}))
+        feeding = asyncio.create_task(worker.feed({A: [fix(0)]}))
         await asyncio.sleep(0.05)
         assert worker.all.unready() == ["t/0: the store is away"]
         worker.all.free_waiting()
@@ -189,7 +208,7 @@ def test_a_rebalance_does_not_wait_for_a_store_that_is_away() -> None:
             await worker.all.revoke({A})
         worker.store.away = False
         worker.all.assign({A, B})
-        await worker.all.feed({A: [fix(0)]})
+        await worker.feed({A: [fix(0)]})
         assert len(worker.store.events) == 1
         await worker.all.close()
 
@@ -200,7 +219,7 @@ def test_leaving_takes_no_longer_than_allowed() -> None:
     async def go() -> None:
         worker = Worker(flush_timeout_s=0.1)
         worker.all.assign({A})
-        await worker.all.feed({A: [fix(0)]})
+        await worker.feed({A: [fix(0)]})
         worker.store.away = True
         async with asyncio.timeout(2):
             await worker.all.close()
@@ -215,14 +234,14 @@ def test_let_go_while_loading() -> None:
         worker = Worker()
         worker.store.away = True
         worker.all.assign({A})
-        ticking = asyncio.create_task(worker.all.tick(START_US, no_end))
+        await worker.all.tick(START_US, no_end)
         await asyncio.sleep(0.02)
+        assert worker.all.unready() == ["t/0: the store is away"]
         async with asyncio.timeout(1):
             await worker.all.revoke({A})
-            await ticking
         worker.store.away = False
         worker.all.assign({A})
-        await worker.all.tick(START_US, no_end)
+        await worker.tick(START_US, no_end)
         assert worker.all.unready() == []
         await worker.all.close()
 
@@ -237,8 +256,10 @@ def test_a_snapshot_that_cannot_be_read_is_an_error() -> None:
 
         await worker.store.checkpoint(claim, Checkpoint(5, b"rubbish"), FixBatch.empty())
         worker.all.assign({A})
-        with pytest.raises(SnapshotError):
-            await worker.all.tick(START_US, no_end)
+        await worker.tick(START_US, no_end)
+        (error,) = worker.fatal
+        assert isinstance(error, SnapshotError)
+        assert worker.all.unready() == ["t/0: not loaded yet"]
         await worker.all.close()
 
     run(go)
@@ -249,7 +270,7 @@ def test_the_board_follows_by_itself_and_survives_anything() -> None:
         worker = Worker()
         assert worker.board is not None
         worker.all.assign({A})
-        await worker.all.feed({A: [fix(0)]})
+        await worker.feed({A: [fix(0)]})
 
         async def shown(offset: int) -> None:
             async with asyncio.timeout(3):
@@ -265,7 +286,7 @@ def test_the_board_follows_by_itself_and_survives_anything() -> None:
 
         worker.board.fault = odd
         with capture_logs() as logs:
-            await worker.all.feed({A: [fix(1)]})
+            await worker.feed({A: [fix(1)]})
             await asyncio.sleep(0.1)
         assert any(entry["event"] == "board update failed" for entry in logs)
         worker.board.fault = None
@@ -275,7 +296,7 @@ def test_the_board_follows_by_itself_and_survives_anything() -> None:
     run(go)
 
 
-def test_big_batches_are_fed_in_portions(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_waits_is_fed_in_portions(monkeypatch: pytest.MonkeyPatch) -> None:
     async def go() -> None:
         monkeypatch.setattr(module, "_FEED_BYTES", 250)
         worker = Worker(board=False)
@@ -288,11 +309,110 @@ def test_big_batches_are_fed_in_portions(monkeypatch: pytest.MonkeyPatch) -> Non
             return await original(self, messages)
 
         monkeypatch.setattr(PartitionProcessor, "feed", feed)
-        await worker.all.feed({A: [fix(i) for i in range(7)]})
-        assert sum(fed) == 7
-        assert len(fed) >= 3
-        assert worker.all.wanted() == {A: 7}
+        await worker.feed({A: [fix(i) for i in range(9)]})
+        assert sum(fed) == 9
+        assert max(fed) == 3
+        assert worker.all.wanted() == {A: 9}
         await worker.all.close()
+
+    run(go)
+
+
+def test_a_full_inbox_makes_the_reader_wait() -> None:
+    async def go() -> None:
+        worker = Worker(inbox_bytes=300)
+        worker.all.assign({A, B})
+        await worker.tick(START_US, no_end)
+        worker.store.away = True
+
+        async def read() -> None:
+            for i in range(20):
+                await worker.all.put(A, fix(i))
+
+        reading = asyncio.create_task(read())
+        await asyncio.sleep(0.05)
+        assert not reading.done()
+        assert worker.all._waiting_bytes < 600
+        worker.store.away = False
+        async with asyncio.timeout(5):
+            await reading
+            await worker.all.settled()
+        assert worker.all.wanted()[A] == 20
+        await worker.all.close()
+
+    run(go)
+
+
+def test_what_waits_in_an_inbox_is_thrown_away_with_the_partition() -> None:
+    async def go() -> None:
+        worker = Worker(inbox_bytes=300)
+        worker.all.assign({A})
+        await worker.tick(START_US, no_end)
+        worker.store.away = True
+        reading = asyncio.create_task(worker.feed({A: [fix(i) for i in range(20)]}))
+        await asyncio.sleep(0.05)
+        worker.all.free_waiting()
+        async with asyncio.timeout(2):
+            await worker.all.revoke({A})
+            await reading
+        assert worker.all._waiting_bytes == 0
+        worker.store.away = False
+        assert (await worker.store.claim(*A))[1] is None
+        assert worker.store.events == {}
+
+    run(go)
+
+
+def test_one_partition_does_not_wait_for_another() -> None:
+    async def go() -> None:
+        worker = Worker(board=False)
+        worker.all.assign({A, B})
+        await worker.tick(START_US, no_end)
+        gate = asyncio.Event()
+        original = worker.store.write
+
+        async def write(claim: Any, events: Any, rejects: Any) -> None:
+            if claim.partition == A.partition:
+                await gate.wait()
+            await original(claim, events, rejects)
+
+        worker.store.write = write  # type: ignore[method-assign]
+        await worker.all.put(A, fix(0))
+        await worker.all.put(B, fix(0, "W"))
+        async with asyncio.timeout(2):
+            while {e.vehicle for e in worker.store.events.values()} != {"W"}:
+                await asyncio.sleep(0)
+        gate.set()
+        await worker.all.settled()
+        assert len(worker.store.events) == 2
+        await worker.all.close()
+
+    run(go)
+
+
+def test_what_is_being_fed_is_stored_before_the_partition_leaves() -> None:
+    async def go() -> None:
+        worker = Worker(board=False)
+        worker.all.assign({A})
+        await worker.tick(START_US, no_end)
+        gate = asyncio.Event()
+        original = worker.store.write
+
+        async def write(claim: Any, events: Any, rejects: Any) -> None:
+            await gate.wait()
+            await original(claim, events, rejects)
+
+        worker.store.write = write  # type: ignore[method-assign]
+        await worker.all.put(A, fix(0))
+        await asyncio.sleep(0.01)
+        leaving = asyncio.create_task(worker.all.revoke({A}))
+        await asyncio.sleep(0.01)
+        gate.set()
+        await leaving
+        checkpoint = (await worker.store.claim(*A))[1]
+        assert checkpoint is not None
+        assert checkpoint.next_offset == 1
+        assert len(worker.store.events) == 1
 
     run(go)
 
@@ -301,9 +421,9 @@ def test_a_hole_leads_to_a_seek() -> None:
     async def go() -> None:
         worker = Worker()
         worker.all.assign({A})
-        await worker.all.tick(START_US, no_end)
+        await worker.tick(START_US, no_end)
         worker.seeks.clear()
-        await worker.all.feed({A: [fix(3)]})
+        await worker.feed({A: [fix(3)]})
         assert worker.seeks == [(A, 0)]
         await worker.all.close()
 

@@ -1,17 +1,22 @@
 """Faust: the one file that knows it, and what had to be done so that it can be relied on.
 
 You are at the worker's edge towards Kafka. :func:`build_app` gives a Faust app with one agent that
-takes raw messages, many at a time, and hands them to ``partitions.py``; a timer ticks. Everything
+hands raw messages to ``partitions.py``; a timer ticks. Everything
 that must be right when something dies is in there, not here. What Faust would do otherwise, seen
 in its 0.15 and worked around in this file:
 
-- an exception in the agent loses messages: none leaves it, ``on_fatal`` ends the process instead;
+- an exception in the agent loses messages: the agent only hands messages over, and what goes wrong
+  behind it ends the process (``on_fatal``);
+- ``take`` waits out its time even when messages are there, and acks what it gives up: messages are
+  taken one by one, and collected in the partitions' inboxes;
 - offsets are committed past what was processed: :class:`_Consumer` commits to Kafka what the
   stored checkpoints stand for, and nothing else; it is a hint for the next start and for lag tools;
 - after a seek, what was fetched before makes Faust drop what is read again: its memory of read
   offsets is switched off, ``order.py`` keeps the order;
 - batches come before ``on_partitions_assigned`` has ended, and after a revocation:
   ``partitions.py`` leaves both alone;
+- when its queue is nearly full it stops fetching, and then sleeps a whole second: switched off, the
+  queue's own limit is enough;
 - ``fetch_max_wait_ms`` is fixed at 1500, which makes half a second of latency: set in
   :class:`_ConsumerThread`;
 - a module-level app would catch an event loop on import: there is only this function.
@@ -22,7 +27,6 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -121,17 +125,20 @@ def build_app(
         make,
         seek=seek,
         metrics=metrics,
+        on_fatal=fatal,
+        linger_s=settings.linger_s,
+        inbox_bytes=settings.inbox_bytes,
         flush_timeout_s=settings.flush_timeout_s,
         board_every_s=settings.board_every_s,
     )
 
     @app.agent(app.topic(settings.topic, value_type=bytes, key_type=bytes), concurrency=1, name="match")
     async def match(stream: Any) -> None:
-        async for events in stream.take_events(settings.take_messages, settings.take_within_s):
-            try:
-                await partitions.feed(_by_place(events))
-            except Exception as error:
-                fatal(error)
+        async for event in stream.events():
+            m = event.message
+            # Faust made seconds of the broker's milliseconds; make them whole again.
+            timestamp_us = round(m.timestamp * 1000) * 1000 if m.timestamp and m.timestamp > 0 else 0
+            await partitions.put(Place(m.topic, m.partition), Message(m.offset, timestamp_us, m.value))
 
     async def tick() -> None:
         consumer = app.consumer
@@ -187,17 +194,6 @@ def _make(
         tail=settings.board_tail,
     )  # fmt: skip
     return processor, showcase
-
-
-def _by_place(events: list[Any]) -> dict[Place, list[Message]]:
-    """Faust's events as messages, by partition, in their order."""
-    messages: dict[Place, list[Message]] = defaultdict(list)
-    for event in events:
-        m = event.message
-        # Faust made seconds of the broker's milliseconds; make them whole again.
-        timestamp_us = round(m.timestamp * 1000) * 1000 if m.timestamp and m.timestamp > 0 else 0
-        messages[Place(m.topic, m.partition)].append(Message(m.offset, timestamp_us, m.value))
-    return messages
 
 
 def _dead_topic(app: faust.App, topic: str) -> Callable[[bytes, bytes], Awaitable[Awaitable[Any]]]:
@@ -285,6 +281,9 @@ class _Consumer(driver.Consumer):
             return False
         self._told.update(news)
         return True
+
+    def on_buffer_full(self, tp: TP) -> None:
+        """Do nothing: a full queue makes the reader wait by itself, and as long as is needed."""
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Called before anything waits for what is being processed."""

@@ -74,9 +74,9 @@ class WorkerSettings(BaseSettings):
     max_kept_bytes: int = Field(1024 * 1024, ge=1, description="bytes kept of a message that cannot be read")
     engine: dict[str, Any] = Field(default_factory=dict, description="thresholds of the core, as JSON")
 
-    take_messages: int = Field(500, ge=1, description="messages taken from Faust at once, at most")
-    take_within_s: float = Field(0.02, gt=0, description="how long Faust collects them")
-    queue_messages: int = Field(1000, ge=1, description="messages that may wait inside Faust")
+    linger_s: float = Field(0.02, ge=0, le=0.05, description="a message waits this long for company")
+    inbox_bytes: int = Field(32 * 1024 * 1024, ge=1, description="messages that may wait to be processed")
+    queue_messages: int = Field(1000, ge=1, description="messages that may wait inside Faust on top")
     fetch_max_wait_ms: int = Field(100, ge=1)
     fetch_max_bytes: int = Field(2 * 1024 * 1024, ge=1, description="a partition and fetch")
     session_timeout_s: float = Field(30.0, gt=0)

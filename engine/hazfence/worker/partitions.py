@@ -1,9 +1,12 @@
 """All partitions of one worker: loaded when assigned, fed, ticked, shown, and let go.
 
 You are between ``app.py``, which hands over what Faust brings, and ``processor.py``, which works on
-one partition. There is no Faust here. A partition is taken over only between its assignment and
-its revocation, and never again after another worker has claimed it, until it is assigned anew:
-two workers that believe the same must not take it from each other for ever.
+one partition. There is no Faust here. Each partition has an inbox and a task of its own: while one
+waits for the store, the others go on and its inbox fills, so that under load the next transaction
+carries more. What lies in an inbox counts as unread: it is thrown away when the partition leaves
+and read again by the next owner. A partition is taken over only between its assignment and its
+revocation, and never again after another worker has claimed it, until it is assigned anew: two
+workers that believe the same must not take it from each other for ever.
 """
 
 from __future__ import annotations
@@ -11,7 +14,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import NamedTuple
 
 import structlog
@@ -27,6 +31,7 @@ __all__ = ["LogEnd", "Partitions", "Place"]
 _log = structlog.get_logger(__name__)
 #: Bytes of messages that are fed at once: small enough not to hold the event loop up for long.
 _FEED_BYTES = 1024 * 1024
+_LONGEST_LINGER_S = 0.05
 _BOARD_PAUSE_S = 0.25
 _BOARD_LAST_S = 3.0
 _SAY_AGAIN_S = 60.0
@@ -58,6 +63,10 @@ class Partitions:
         make: builds processor and showcase (None for no board) of a partition.
         seek: makes the consumer read a partition again from an offset.
         metrics: what is counted.
+        on_fatal: called when a partition's work ends with something unknown; nothing in memory can
+            be trusted then.
+        linger_s: how long a message waits for company; up to 0.05 s under load.
+        inbox_bytes: messages that may wait in all inboxes before :meth:`put` does.
         flush_timeout_s: for the last checkpoint of a partition that leaves.
         board_every_s: how often the board is looked after when nothing is committed.
     """
@@ -68,12 +77,18 @@ class Partitions:
         *,
         seek: Callable[[Place, int], Awaitable[None]],
         metrics: WorkerMetrics,
+        on_fatal: Callable[[BaseException], None],
+        linger_s: float = 0.02,
+        inbox_bytes: int = 32 * 1024 * 1024,
         flush_timeout_s: float = 10.0,
         board_every_s: float = 1.0,
     ) -> None:
         self._make = make
         self._seek = seek
         self._metrics = metrics
+        self._on_fatal = on_fatal
+        self._linger_s = linger_s
+        self._inbox_bytes = inbox_bytes
         self._flush_timeout_s = flush_timeout_s
         self._board_every_s = board_every_s
         self._slots: dict[Place, _Slot] = {}
@@ -81,6 +96,8 @@ class Partitions:
         self._barred: set[Place] = set()
         self._said_s: dict[Place, float] = {}
         self._truncated: set[Place] = set()
+        self._waiting_bytes = 0
+        self._room = asyncio.Event()
 
     @property
     def assigned(self) -> frozenset[Place]:
@@ -96,10 +113,10 @@ class Partitions:
             name, slot = f"{place.topic}/{place.partition}", self._slots.get(place)
             if place in self._barred:
                 reasons.append(f"{name}: another worker has claimed it")
+            elif slot is not None and slot.processor.waiting:
+                reasons.append(f"{name}: the store is away")
             elif slot is None or not slot.processor.loaded:
                 reasons.append(f"{name}: not loaded yet")
-            elif slot.processor.waiting:
-                reasons.append(f"{name}: the store is away")
             elif place in self._truncated:
                 reasons.append(f"{name}: the log ends before the checkpoint")
         return reasons
@@ -122,12 +139,31 @@ class Partitions:
         self._barred.clear()
         self._truncated.clear()
 
-    async def feed(self, messages: Mapping[Place, Sequence[Message]]) -> None:
-        """Process messages of several partitions, side by side; those not ours are left alone."""
-        await asyncio.gather(*(self._feed(place, some) for place, some in messages.items()))
+    async def put(self, place: Place, message: Message) -> None:
+        """Hand over the next message of a partition; waits only when too much lies unprocessed.
+
+        A message of a partition that is not ours is left alone: its owner reads it.
+        """
+        slot = self._slot(place)
+        if slot is None:
+            return
+        size = len(message.value or b"")
+        slot.inbox.append(message)
+        slot.inbox_bytes += size
+        self._waiting_bytes += size
+        slot.idle.clear()
+        slot.came.set()
+        while self._waiting_bytes > self._inbox_bytes:
+            self._room.clear()
+            await self._room.wait()
+
+    async def settled(self) -> None:
+        """Come back when everything handed over so far is processed or thrown away."""
+        for slot in list(self._slots.values()):
+            await slot.idle.wait()
 
     async def tick(self, now_us: int, end_of: Callable[[Place], LogEnd | None]) -> None:
-        """Let time pass on every assigned partition, loading those that are not loaded.
+        """Let time pass on every partition that is loaded, and begin to load those that are not.
 
         Args:
             now_us: the wall clock, microseconds UTC.
@@ -152,49 +188,74 @@ class Partitions:
         """Let go of everything."""
         await self.revoke(set(self._assigned) | set(self._slots))
 
-    async def _slot(self, place: Place) -> _Slot | None:
-        """The partition's slot, loaded; None when it is not ours."""
+    def _slot(self, place: Place) -> _Slot | None:
+        """The partition's slot, made when there is none; None when the partition is not ours."""
         if place not in self._assigned or place in self._barred:
             return None
         slot = self._slots.get(place)
         if slot is None:
             slot = self._slots[place] = _Slot(place, *self._make(place))
-            slot.loading = asyncio.create_task(self._load(slot), name=f"load {place.topic}/{place.partition}")
-        assert slot.loading is not None
+            slot.working = asyncio.create_task(self._work(slot), name=f"work {place.topic}/{place.partition}")
+        return slot
+
+    async def _work(self, slot: _Slot) -> None:
+        """A partition's task: load, then feed what comes, until it is let go."""
         try:
-            await asyncio.shield(slot.loading)
+            await slot.processor.load()
+            self._metrics.partitions.set(len(self._slots))
+            await self._seek(slot.place, slot.processor.next_offset)
+            if slot.showcase is not None:
+                slot.showing = asyncio.create_task(self._show(slot), name=f"show {slot.place.partition}")
+            slot.loaded.set()
+            while not slot.leaving:
+                if not slot.inbox:
+                    slot.idle.set()
+                    slot.came.clear()
+                    await slot.came.wait()
+                    continue
+                if slot.inbox_bytes < _FEED_BYTES:
+                    # Wait for company, under load as long as the last portion took: the next one is then
+                    # worth its cost.
+                    await asyncio.sleep(min(max(slot.took_s, self._linger_s), _LONGEST_LINGER_S))
+                    if slot.leaving:
+                        break
+                start_s = time.monotonic()
+                seek_to = await slot.processor.feed(self._portion(slot))
+                slot.took_s = time.monotonic() - start_s
+                if seek_to is not None:
+                    await self._seek(slot.place, seek_to)
         except Dropped:
             self._lose(slot)
-            return None
-        except asyncio.CancelledError:
-            if slot.loading.cancelled():  # it was let go meanwhile; we ourselves were not cancelled
-                return None
-            raise
-        return slot if self._slots.get(place) is slot else None
+        except Exception as error:
+            self._on_fatal(error)
+        finally:
+            self._empty(slot)
+            slot.loaded.set()
+            slot.idle.set()
 
-    async def _load(self, slot: _Slot) -> None:
-        await slot.processor.load()
-        self._metrics.partitions.set(len(self._slots))
-        await self._seek(slot.place, slot.processor.next_offset)
-        if slot.showcase is not None:
-            slot.showing = asyncio.create_task(self._show(slot), name=f"show {slot.place.partition}")
+    def _portion(self, slot: _Slot) -> list[Message]:
+        """The next messages of the inbox, about ``_FEED_BYTES`` of them."""
+        portion: list[Message] = []
+        size = 0
+        while slot.inbox and size < _FEED_BYTES:
+            message = slot.inbox.popleft()
+            size += len(message.value or b"")
+            portion.append(message)
+        self._took(slot, size)
+        return portion
 
-    async def _feed(self, place: Place, messages: Sequence[Message]) -> None:
-        for some in _portions(messages):
-            slot = await self._slot(place)
-            if slot is None:
-                return
-            try:
-                seek_to = await slot.processor.feed(some)
-            except Dropped:
-                self._lose(slot)
-                return
-            if seek_to is not None:
-                await self._seek(place, seek_to)
+    def _took(self, slot: _Slot, size: int) -> None:
+        slot.inbox_bytes -= size
+        self._waiting_bytes -= size
+        self._room.set()
+
+    def _empty(self, slot: _Slot) -> None:
+        slot.inbox.clear()
+        self._took(slot, slot.inbox_bytes)
 
     async def _tick(self, place: Place, now_us: int, end: LogEnd | None) -> None:
-        slot = await self._slot(place)
-        if slot is None:
+        slot = self._slot(place)
+        if slot is None or not slot.processor.loaded:
             return
         next_offset = slot.processor.next_offset
         caught_up = False
@@ -235,30 +296,35 @@ class Partitions:
             self._barred.add(slot.place)
             self._metrics.partitions.set(len(self._slots))
         slot.processor.drop()
+        slot.leave()
         if slot.showing is not None:
             slot.showing.cancel()
 
     async def _let_go(self, slot: _Slot) -> None:
-        for task in (slot.loading, slot.showing):
-            if task is not None and not task.done():
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
-        if slot.processor.loaded and not slot.processor.waiting:
-            try:
+        """The last things of a partition, none of which may take for ever."""
+        self._empty(slot)
+        slot.leave()
+        if slot.showing is not None:
+            slot.showing.cancel()
+            await asyncio.gather(slot.showing, return_exceptions=True)
+        try:
+            if slot.processor.loaded and not slot.processor.waiting:
                 async with asyncio.timeout(self._flush_timeout_s):
-                    await slot.processor.checkpoint()
+                    await slot.processor.checkpoint()  # after what is being fed now
                 if slot.showcase is not None:
                     async with asyncio.timeout(_BOARD_LAST_S):
                         await slot.showcase.update(at_once=True)
-            except (Dropped, TimeoutError) as error:
-                _log.warning(
-                    "left without a last checkpoint or board update: the next owner does it again",
-                    topic=slot.place.topic,
-                    partition=slot.place.partition,
-                    error=repr(error),
-                )
+        except (Dropped, TimeoutError) as error:
+            _log.warning(
+                "left without a last checkpoint or board update: the next owner does it again",
+                topic=slot.place.topic,
+                partition=slot.place.partition,
+                error=repr(error),
+            )
         slot.processor.drop()
+        if slot.working is not None:
+            slot.working.cancel()
+            await asyncio.gather(slot.working, return_exceptions=True)
 
     async def _show(self, slot: _Slot) -> None:
         assert slot.showcase is not None
@@ -281,23 +347,21 @@ class Partitions:
 class _Slot:
     """A partition at work."""
 
-    __slots__ = ("loading", "place", "processor", "showcase", "showing")
-
     def __init__(self, place: Place, processor: PartitionProcessor, showcase: Showcase | None) -> None:
         self.place = place
         self.processor = processor
         self.showcase = showcase
-        self.loading: asyncio.Task[None] | None = None
+        self.inbox: deque[Message] = deque()
+        self.inbox_bytes = 0
+        self.leaving = False
+        self.took_s = 0.0  # by the last feed
+        self.came = asyncio.Event()
+        self.idle = asyncio.Event()  # not set while something waits or is being fed
+        self.loaded = asyncio.Event()
+        self.working: asyncio.Task[None] | None = None
         self.showing: asyncio.Task[None] | None = None
 
-
-def _portions(messages: Sequence[Message]) -> Iterable[Sequence[Message]]:
-    """Cut into runs of about ``_FEED_BYTES``."""
-    start, size = 0, 0
-    for i, message in enumerate(messages):
-        size += len(message.value or b"")
-        if size >= _FEED_BYTES:
-            yield messages[start : i + 1]
-            start, size = i + 1, 0
-    if start < len(messages):
-        yield messages[start:]
+    def leave(self) -> None:
+        """Feed nothing more."""
+        self.leaving = True
+        self.came.set()

@@ -1,0 +1,210 @@
+"""How many fixes a second one worker does, end to end, and how long a fix takes to become a stored event.
+
+Run ``python -m hazfence_benchmarks.stream`` (``--json`` for machines). It measures a worker process
+on the broker, PostGIS and Redis that the environment names, private ones otherwise (the embedded
+broker is slower than Apache Kafka, and shares the cores with everything else). The feed is put on
+the topic first, so that the worker is measured and not the sender; the clock runs from the first
+fix processed until all are stored in a checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import secrets
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+
+from hazfence.fixes import FixBatch
+from hazfence.services import Services, free_port, fresh_database
+from hazfence.wire import encode_fix
+from hazfence.wire.packer import partition_of
+from hazfence.wire.producer import FixProducer
+from hazfence.worker.broker import wait_for_broker
+from hazfence.worker.config import WorkerSettings
+from hazfence_sql import migrate
+
+__all__ = ["main", "measure"]
+
+_START_US = 1_772_409_600_000_000  # 2026-03-02T00:00Z
+_VEHICLES = 6000
+_PARTITIONS = 4
+
+
+def _fixes(count: int) -> FixBatch:
+    """Trucks on straight ways around and through the district, a fix each 15 s, in the order of time."""
+    step, vehicle = np.divmod(np.arange(count), _VEHICLES)
+    rng = np.random.default_rng(4)
+    lon0, lat0 = rng.uniform(121.3, 121.9, _VEHICLES), rng.uniform(29.7, 30.2, _VEHICLES)
+    east, north = rng.uniform(-0.002, 0.002, (2, _VEHICLES))
+    return FixBatch.of(
+        vehicle.astype(np.int32),
+        vehicles=[f"浙B{i:05d}" for i in range(_VEHICLES)],
+        time_us=_START_US + step * 15_000_000 + vehicle * 2_000,
+        lon=lon0[vehicle] + east[vehicle] * step,
+        lat=lat0[vehicle] + north[vehicle] * step,
+        speed_kmh=rng.uniform(20, 70, count),
+        status=3,
+    )
+
+
+class _Worker:
+    def __init__(self, how: WorkerSettings) -> None:
+        env = {k: v for k, v in os.environ.items() if not k.startswith("HAZFENCE_")} | how.to_env()
+        self.port = how.web_port
+        self.process = subprocess.Popen([sys.executable, "-m", "hazfence.worker"], env=env)
+
+    def metrics(self) -> dict[str, float]:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=10) as answer:
+                lines = [line for line in answer.read().decode().splitlines() if not line.startswith("#")]
+        except OSError:
+            return {}
+        return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+
+    def cpu_s(self) -> float:
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def _wait(worker: _Worker, done: Any) -> dict[str, float]:
+    while not done(metrics := await asyncio.to_thread(worker.metrics)):
+        await asyncio.sleep(0.05)
+    return metrics
+
+
+async def _throughput(base: dict[str, Any], name: str, count: int, size: int, **how: Any) -> dict[str, Any]:
+    """Fixes a second of one worker over a feed that is all there; ``size`` 1 means one JSON fix a message."""
+    topic = f"hazfence.bench.{secrets.token_hex(4)}"
+    more = {"topic": topic, "dead_topic": "", "group": topic, "board_prefix": topic + ":", **how}
+    settings = WorkerSettings.for_embedded_broker(**base, **more, web_port=free_port())
+    await wait_for_broker(settings)
+    fixes = _fixes(count)
+    if size == 1:
+        producer = AIOKafkaProducer(bootstrap_servers=settings.kafka, linger_ms=50, max_batch_size=256 * 1024)
+        await producer.start()
+        for i, vehicle in enumerate(fixes.names()):
+            value = encode_fix(
+                vehicle,
+                int(fixes.time_us[i]),
+                float(fixes.lon[i]),
+                float(fixes.lat[i]),
+                speed_kmh=50.0,
+                status=3,
+            )
+            await producer.send(topic, value, partition=partition_of(vehicle, _PARTITIONS))
+        await producer.stop()
+    else:
+        async with FixProducer(settings.kafka, topic, max_fixes=size) as sender:
+            for start in range(0, count, 100_000):
+                await sender.send_batch(fixes.take(slice(start, start + 100_000)))
+    worker = _Worker(settings)
+    try:
+        await _wait(worker, lambda m: m.get("hazfence_fixes_total", 0) > 0)
+        start_s, before_s = time.monotonic(), worker.cpu_s()
+        metrics = await _wait(
+            worker,
+            lambda m: (
+                m["hazfence_fixes_total"] >= count
+                and sum(v for k, v in m.items() if k.startswith("hazfence_buffered_fixes")) == 0
+            ),
+        )
+        wall_s, cpu_s = time.monotonic() - start_s, worker.cpu_s() - before_s
+    finally:
+        worker.process.terminate()
+        worker.process.wait()
+    steps = {s: metrics[f'hazfence_step_seconds_sum{{step="{s}"}}'] for s in ("decode", "match")}
+    return {
+        "what": name,
+        "fixes": count,
+        "fixes_a_message": size,
+        "fixes_a_second": round(count / wall_s),
+        "seconds": round(wall_s, 1),
+        "worker_cpu_s": round(cpu_s, 1),
+        "feeds": int(metrics['hazfence_step_seconds_count{step="decode"}']),
+        "writes": int(metrics.get('hazfence_step_seconds_count{step="write"}', 0)),
+        "write_s": round(metrics.get('hazfence_step_seconds_sum{step="write"}', 0), 1),
+        "decode_s": round(steps["decode"], 2),
+        "match_s": round(steps["match"], 2),
+        "checkpoints": int(metrics["hazfence_checkpoints_total"]),
+        "checkpoint_s": round(metrics["hazfence_checkpoint_seconds_sum"], 1),
+        "events": int(sum(v for k, v in metrics.items() if k.startswith("hazfence_events_total"))),
+    }
+
+
+async def _bare(base: dict[str, Any], count: int, size: int) -> dict[str, Any]:
+    """What the broker and aiokafka alone give on the same messages: the ceiling."""
+    topic = f"hazfence.bench.{secrets.token_hex(4)}"
+    settings = WorkerSettings.load(**base, topic=topic, dead_topic="")
+    await wait_for_broker(settings)
+    async with FixProducer(settings.kafka, topic, max_fixes=size) as sender:
+        await sender.send_batch(_fixes(count))
+    consumer = AIOKafkaConsumer(
+        topic, bootstrap_servers=settings.kafka, auto_offset_reset="earliest", enable_auto_commit=False
+    )
+    await consumer.start()
+    start_s, messages, payload = time.monotonic(), 0, 0
+    while payload < count * 28:
+        for records in (await consumer.getmany(timeout_ms=500)).values():
+            messages += len(records)
+            payload += sum(len(r.value) - 24 for r in records)
+    wall_s = time.monotonic() - start_s
+    await consumer.stop()
+    return {
+        "what": "aiokafka alone", "fixes": count, "fixes_a_message": size,
+        "fixes_a_second": round(count / wall_s), "seconds": round(wall_s, 2),
+    }  # fmt: skip
+
+
+async def measure(base: dict[str, Any], fixes: int, only: str = "") -> list[dict[str, Any]]:
+    """All measurements, one row each."""
+    runs: list[tuple[str, int, int, dict[str, Any]]] = [
+        ("batches, no history", fixes, 250, {"keep_fixes": False}),
+        ("batches, no history", fixes, 2000, {"keep_fixes": False}),
+        ("batches, fixes stored", fixes, 250, {}),
+        ("batches, fixes stored", fixes, 2000, {}),
+        ("one-fix JSON, fixes stored", fixes // 20, 1, {}),
+    ]
+    rows = [await _bare(base, fixes, 250)]
+    for name, count, size, how in runs:
+        if only in name:
+            rows.append(await _throughput(base, name, count, size, **how))
+    return rows
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--fixes", type=int, default=2_000_000)
+    parser.add_argument("--fences", default="fences/zhenhai")
+    parser.add_argument("--only", default="", help="measure only what has this in its name")
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
+    with Services(durable=False) as services, fresh_database(services.database_url) as url:
+        migrate(url, roles=False)
+        base = {
+            "database_url": url, "kafka": services.kafka, "redis_url": services.redis_url,
+            "fences": given.fences, "clock": "event", "topic_partitions": _PARTITIONS,
+            "log_level": "warning",
+        }  # fmt: skip
+        rows = asyncio.run(measure(base, given.fixes, given.only))
+    if given.json:
+        sys.stdout.write(json.dumps(rows, indent=1) + "\n")
+        return
+    heads = list(dict.fromkeys(head for row in rows for head in row))
+    sys.stdout.write("| " + " | ".join(heads) + " |\n|" + " --- |" * len(heads) + "\n")
+    for row in rows:
+        sys.stdout.write("| " + " | ".join(str(row.get(head, "")) for head in heads) + " |\n")
+
+
+if __name__ == "__main__":
+    main()
