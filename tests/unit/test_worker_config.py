@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pickle
+import re
 from pathlib import Path
 
 import pytest
 
 from hazfence.worker.config import SettingsError, WorkerSettings
+from hazfence.worker.metrics import WorkerMetrics
 from hazfence.worker.processor import Clock
 
 GOOD = {"database_url": "postgresql://u:geheim@db/x", "kafka": "a:9092, b:9093", "fences": "db"}
@@ -110,3 +112,12 @@ def test_a_child_gets_the_same_settings(monkeypatch: pytest.MonkeyPatch, tmp_pat
         monkeypatch.setenv(name, value)
     assert WorkerSettings.load() == settings
     assert settings.session_timeout_s == 6
+
+
+def test_every_setting_and_metric_is_documented() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "worker.md").read_text(encoding="utf-8")
+    for name in WorkerSettings.model_fields:
+        assert f"`HAZFENCE_{name.upper()}`" in text
+    for family in WorkerMetrics().registry.collect():
+        assert f"`{family.name}" in text
+    assert set(re.findall(r"`HAZFENCE_(\w+)`", text)) <= {n.upper() for n in WorkerSettings.model_fields}
