@@ -35,7 +35,10 @@ _THICK = 16  # fences within reach of a busy cell, on average, from which on the
 _CELLS_PER_REACH = 3
 _MAX_CELLS = 2**18  # a grid should stay in a core's cache
 _RIM = _CELLS_PER_REACH + 2  # empty cells around the boxes: points outside the grid are put into them
-_CHUNK = 32_768
+# Segments handled at a time: many, for the few that come into question; in the first step few enough for its
+# scratch arrays to stay in a core's second-level cache.
+_BATCH = 131_072
+_STEP = 32_768
 
 
 class _Reach:
@@ -72,6 +75,16 @@ class _Reach:
         np.clip(work, 0, self._ny - 1, out=work)
         np.add(code, work.astype(np.int32) * np.int32(self._nx), out=code)
         return code
+
+    def beyond(self, ax: F64, ay: F64, bx: F64, by: F64) -> NDArray[np.bool_]:
+        """Which segments are longer than the reach, east-west or north-south."""
+        work = bx - ax
+        np.abs(work, out=work)
+        beyond = work > self.reach
+        np.subtract(by, ay, out=work)
+        np.abs(work, out=work)
+        beyond |= work > self.reach
+        return beyond
 
     def busy(self, code: I32) -> NDArray[np.bool_]:
         """Whether any thin fence is within reach of each cell."""
@@ -120,8 +133,9 @@ class ThinFences:
         if not len(self._slots):
             return none, none
         found = []
-        for a in range(0, len(ax), _CHUNK):
-            ends = ax[a : a + _CHUNK], ay[a : a + _CHUNK], bx[a : a + _CHUNK], by[a : a + _CHUNK]
+        for a in range(0, len(ax), _BATCH):
+            part = slice(a, a + _BATCH)
+            ends = ax[part], ay[part], bx[part], by[part]
             row, fence = self._candidates(*ends)
             if len(row):
                 hit = self._decide(fence, *(v[row] for v in ends))
@@ -136,17 +150,15 @@ class ThinFences:
         near, far = self._near, self._far
         assert near is not None
         assert far is not None
-        code = near.code(ax, ay)
-        maybe = near.busy(code)
-        length = bx - ax
-        np.abs(length, out=length)
-        long = length > near.reach
-        np.subtract(by, ay, out=length)
-        np.abs(length, out=length)
-        long |= length > near.reach
-        maybe |= long
+        code = np.empty(len(ax), np.int32)
+        maybe, beyond = np.empty(len(ax), bool), np.empty(len(ax), bool)
+        for a in range(0, len(ax), _STEP):
+            part = slice(a, a + _STEP)
+            code[part] = near.code(ax[part], ay[part])
+            beyond[part] = near.beyond(ax[part], ay[part], bx[part], by[part])
+            np.logical_or(near.busy(code[part]), beyond[part], out=maybe[part])
         rows = np.flatnonzero(maybe)
-        is_long = long[rows]
+        is_long = beyond[rows]
         short, rest = rows[~is_long], rows[is_long]
         found = [near.pairs(short, code[short])]
         if len(rest):
