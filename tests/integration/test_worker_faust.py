@@ -269,6 +269,30 @@ def test_messages_beyond_the_checkpoint_are_read_again_in_silence(
     asyncio.run(check_rows(how, asyncio.run(read_whole_log(broker, topic))))
 
 
+def test_a_topic_made_anew_is_noticed_and_mended(postgres_url: str, topic: str, tmp_path: Path) -> None:
+    with PrivateBroker() as broker:
+        how = settings(postgres_url, broker.bootstrap, topic)
+        with Worker(how, tmp_path / "one") as worker:
+            worker.until_ready()
+            asyncio.run(feed(broker.bootstrap, topic, 0, 20))
+            until(lambda: worker.metrics()["hazfence_fixes_total"] == TRUCKS * 20, 20, "not processed")
+            assert worker.stop() == 0
+        broker.restart()  # it keeps its topics in memory
+        with Worker(how, tmp_path / "two") as worker:
+            until(lambda: "the log ends before the checkpoint" in worker.get("readyz")[1], 30, "not noticed")
+            assert "UPDATE hazfence.checkpoint SET next_offset = 0" in worker.said()
+            assert worker.stop() == 0
+        with psycopg.connect(postgres_url) as connection:
+            connection.execute("UPDATE hazfence.checkpoint SET next_offset = 0")
+        with Worker(how, tmp_path / "three") as worker:
+            worker.until_ready()
+            asyncio.run(feed(broker.bootstrap, topic, 20, 20))
+            until(lambda: worker.metrics()["hazfence_fixes_accepted_total"] == TRUCKS * 20, 20, "lost")
+            assert worker.stop() == 0
+        with psycopg.connect(postgres_url) as connection:
+            assert connection.execute("SELECT count(*) FROM hazfence.fix").fetchone() == (TRUCKS * 40,)
+
+
 def test_settings_that_cannot_work_end_the_supervisor(
     empty_postgres_url: str, broker: str, topic: str, capfd: pytest.CaptureFixture[str]
 ) -> None:

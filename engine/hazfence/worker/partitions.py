@@ -286,7 +286,8 @@ class Partitions:
                 partition=place.partition,
                 log_end=end.offset,
                 checkpoint=next_offset,
-                mend="restore the topic, or start over by deleting the row from hazfence.checkpoint",
+                mend="restore the topic, or read the new one from its start, keeping the state: "
+                "UPDATE hazfence.checkpoint SET next_offset = 0 for it, with the workers stopped",
             )
 
     def _lose(self, slot: _Slot) -> None:
