@@ -79,8 +79,12 @@ class FixProducer:
             KafkaError: the broker cannot be reached.
         """
         self._producer = AIOKafkaProducer(**self._settings)
-        await self._producer.start()
-        partitions = sorted(await self._producer.partitions_for(self._topic))
+        try:
+            await self._producer.start()
+            partitions = sorted(await self._producer.partitions_for(self._topic))
+        except BaseException:
+            await self._producer.stop()
+            raise
         self._packer = Packer(len(partitions), **self._packing)
         self._lanes = [_Lane(self._producer, self._topic, p, self._max_pending) for p in partitions]
         self._timer = asyncio.create_task(self._flush_when_due(), name="hazfence-packer")
