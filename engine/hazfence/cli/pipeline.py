@@ -87,10 +87,16 @@ class Pipeline:
 
     def prepare(self) -> int:
         """Bring the schema up to date and save the fences; returns how many fences were new or changed."""
+        import psycopg
+
         from hazfence.postgis import PostgisStore
-        from hazfence_sql import migrate
+        from hazfence_sql import migrate, queries
 
         migrate(self._services.database_url)
+        if self._services.broker is not None:
+            # The private broker forgets its topics when it ends; the database of the last time does not.
+            with psycopg.connect(self._services.database_url) as connection:
+                connection.execute(queries.load("read_log_anew"))
 
         async def save() -> int:
             store = PostgisStore(self._services.database_url)

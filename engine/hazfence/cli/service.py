@@ -105,7 +105,7 @@ def down(folder: _Folder = Path(".hazfence")) -> None:
         return
     os.kill(pid, signal.SIGTERM)
     give_up_s = time.monotonic() + _DOWN_S
-    while _running(folder):
+    while _is_hazfence(pid):
         if time.monotonic() > give_up_s:
             raise OSError(f"process {pid} does not end; see {folder / 'up.log'}")
         time.sleep(0.1)
@@ -144,7 +144,14 @@ def _running(folder: Path) -> int | None:
     """The process of `hazfence up` in this folder, None when there is none."""
     try:
         pid = int((folder / "pid").read_text())
-        command = Path(f"/proc/{pid}/cmdline").read_bytes()
     except (OSError, ValueError):
         return None
-    return pid if b"hazfence" in command else None
+    return pid if _is_hazfence(pid) else None
+
+
+def _is_hazfence(pid: int) -> bool:
+    """Whether the process lives and is ours: a number may have gone to another one since."""
+    try:
+        return b"hazfence" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
