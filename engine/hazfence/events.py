@@ -5,7 +5,7 @@ one vehicle and (mostly) one fence that has a beginning, perhaps an end, and rev
 between: a visit is one, a breach is one. The id depends on the fact alone (vehicle, kind,
 fence, beginning), so a second run over the same fixes says the same thing under the same name,
 and a sink that knows the id and the revision writes nothing twice. Who decides that an event
-happened: ``judge.py`` and ``rules.py``. Who stores it: the ``Store`` port in ``ports.py``.
+happened: ``judge.py`` and ``rules/``. Who stores it: the ``Store`` port in ``ports.py``.
 """
 
 from __future__ import annotations

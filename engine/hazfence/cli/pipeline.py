@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from hazfence.services import ServiceError, Services, free_port
+from hazfence.services import PrivatePostgres, ServiceError, Services, free_port
 from hazfence.worker.config import WorkerSettings
 from hazfence.worker.processor import Clock
 from hazfence_fences import FenceSet
@@ -28,15 +28,6 @@ __all__ = ["Pipeline"]
 
 _READY_S = 60.0
 _STOP_S = 45.0
-
-
-def _open_to_all(folder: Path) -> Path | None:
-    """The folder, or None for a temporary one where another user could not get at it.
-
-    PostgreSQL does not run as root but as a user of its own, who may not enter e.g. ``/root``.
-    """
-    closed = [p for p in folder.absolute().parents if p.exists() and not p.stat().st_mode & 0o001]
-    return None if os.geteuid() == 0 and closed else folder
 
 
 class Pipeline:
@@ -73,7 +64,10 @@ class Pipeline:
         self._partitions = partitions
         self._topic = topic
         self._group = group
-        self._services = Services(_open_to_all(folder / "services"), durable=clock is Clock.WALL)
+        folder.mkdir(parents=True, exist_ok=True)
+        place = folder / "services"
+        home = place if PrivatePostgres().may_live_in(place) else None
+        self._services = Services(home, durable=clock is Clock.WALL)
         self._worker: subprocess.Popen[bytes] | None = None
 
     def start_services(self) -> None:
@@ -82,7 +76,6 @@ class Pipeline:
         Raises:
             ServiceError: a program is missing or does not start; the text names the mend.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
         self._services.start()
 
     def prepare(self) -> int:

@@ -366,6 +366,11 @@ class PrivateService:
 
     # -- folder ------------------------------------------------------------------------------------
 
+    def may_live_in(self, folder: Path) -> bool:
+        """Whether the user that the server runs as can get at a folder; its parents must exist."""
+        owner = self._owner()
+        return owner is None or _closed_directory(folder, owner) is None
+
     def _open_folder(self) -> None:
         if self._folder is not None:
             return
