@@ -1,9 +1,9 @@
 """Recorded tracks, whatever their format, as batches of fixes in time order.
 
-You are at the door through which history comes in. :func:`open_track` looks at the name of a
-file (or folder) and returns a :class:`TrackReader`; iterating it yields
-:class:`hazfence.fixes.FixBatch` objects of a bounded size, times never going back. What cannot
-be read is set aside in ``reader.rejects`` with file, line and reason, and the rest goes on.
+You are at the door through which history comes in. :func:`open_source` takes a path or a URL and
+returns a :class:`TrackReader`; iterating it yields :class:`hazfence.fixes.FixBatch` objects of a
+bounded size, of the wanted fixes only. What cannot be read is set aside in ``reader.rejects`` with
+file, line and reason, and the rest goes on. :func:`open_track` is the same for files and folders.
 A new format is one module with a class of this shape and one line in ``READERS``. Next rooms:
 ``gpx.py`` (the first format), ``rejects.py`` (what was set aside), ``merge.py`` (many files as
 one stream), then ``hazfence_replay.player``, which drives the engine with it.
@@ -20,6 +20,7 @@ from hazfence.fixes import FixBatch
 from hazfence_replay.readers.gpx import GpxReader
 from hazfence_replay.readers.merge import in_time_order
 from hazfence_replay.readers.rejects import Reject, Rejects, TrackError
+from hazfence_replay.readers.wanted import Wanted
 
 __all__ = [
     "READERS",
@@ -29,7 +30,9 @@ __all__ = [
     "Rejects",
     "TrackError",
     "TrackReader",
+    "Wanted",
     "in_time_order",
+    "open_source",
     "open_track",
 ]
 
@@ -47,8 +50,13 @@ class TrackReader(Protocol):
         """What could not be read so far."""
         ...
 
+    @property
+    def share(self) -> float | None:
+        """How much of the source has been given out, 0 to 1; None while that cannot be told."""
+        ...
+
     def __iter__(self) -> Iterator[FixBatch]:
-        """Batches of fixes; times never go back from one fix to the next."""
+        """Batches of fixes, in the order of time where the source has one."""
         ...
 
 
@@ -75,8 +83,60 @@ class FolderReader:
             raise TrackError(f"{folder}: no track file in this folder; known suffixes: {_known()}")
         self._readers = [READERS[_suffix(p)](p, rejects=self.rejects, **options) for p in paths]
 
+    @property
+    def share(self) -> float | None:
+        """The mean of the files'; None while one cannot tell."""
+        shares = [reader.share for reader in self._readers]
+        known = [share for share in shares if share is not None]
+        return sum(known) / len(known) if len(known) == len(shares) else None
+
     def __iter__(self) -> Iterator[FixBatch]:
         return in_time_order(self._readers)
+
+
+class _Part:
+    """The wanted fixes of a reader that reads everything."""
+
+    def __init__(self, reader: TrackReader, wanted: Wanted) -> None:
+        self._reader, self._wanted = reader, wanted
+        self.source, self.rejects = reader.source, reader.rejects
+
+    @property
+    def share(self) -> float | None:
+        return self._reader.share
+
+    def __iter__(self) -> Iterator[FixBatch]:
+        for batch in self._reader:
+            if len(part := self._wanted.cut(batch)):
+                yield part
+
+
+def open_source(
+    source: str | os.PathLike[str], *, wanted: Wanted | None = None, **options: Any
+) -> TrackReader:
+    """The reader for anything fixes can be read from.
+
+    Args:
+        source: a file, a folder, or the URL of a database whose fix table is meant
+            (``postgresql://...``).
+        wanted: which of its fixes; all by default.
+        **options: of the reader, as for :func:`open_track`.
+
+    Raises:
+        TrackError: there is no such thing, or its format is not known.
+
+    Example:
+        >>> reader = open_source("tests/data/car_track_visnjan.gpx", wanted=Wanted(until_us=0))
+        >>> sum(len(batch) for batch in reader)
+        0
+    """
+    wanted = wanted or Wanted()
+    if isinstance(source, str) and source.startswith(("postgresql://", "postgres://")):
+        from hazfence_replay.readers.fix_table import FixTableReader
+
+        return FixTableReader(source, wanted=wanted, **options)
+    reader = open_track(source, **options)
+    return reader if wanted == Wanted() else _Part(reader, wanted)
 
 
 def open_track(path: str | os.PathLike[str], **options: Any) -> TrackReader:

@@ -82,6 +82,7 @@ class GpxReader:
         if name_from not in ("track", "file"):
             raise ValueError(f"name_from must be 'track' or 'file', not {name_from!r}")
         self._raw = source
+        self.share: float | None = 0.0
         is_path = isinstance(source, str | os.PathLike)
         self.source = name or (os.fspath(source) if is_path else "(GPX bytes)")  # type: ignore[arg-type]
         self.rejects = Rejects() if rejects is None else rejects
@@ -118,6 +119,7 @@ class GpxReader:
 
     def _batches(self, handler: _Handler) -> Iterator[FixBatch]:
         if not handler.time_us:
+            self.share = 1.0
             return
         lon, lat = to_wgs84(np.array(handler.lon), np.array(handler.lat), self._datum)
         whole = sorted_by_time(
@@ -135,6 +137,7 @@ class GpxReader:
         )
         for start in range(0, len(whole), self._batch_fixes):
             yield whole.take(slice(start, start + self._batch_fixes))
+            self.share = min(1.0, (start + self._batch_fixes) / len(whole))
 
 
 def _parse(stream: BinaryIO, handler: _Handler) -> None:
