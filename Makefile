@@ -29,7 +29,12 @@ setup: $(VENV)/.ready
 demo: setup
 	@$(BIN)/hazfence demo
 
-test: setup
+# Apache Kafka for the tests, where Java and Maven are there; the tests say which broker they ran on.
+.PHONY: kafka
+kafka:
+	@sh scripts/fetch-kafka.sh || true
+
+test: setup kafka
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: setup

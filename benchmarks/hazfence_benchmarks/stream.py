@@ -189,7 +189,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="measure only what has this in its name")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    with Services(durable=False) as services, fresh_database(services.database_url) as url:
+    with Services(durable=False, prefer_kafka=True) as services, fresh_database(services.database_url) as url:
         migrate(url, roles=False)
         base = {
             "database_url": url, "kafka": services.kafka, "redis_url": services.redis_url,

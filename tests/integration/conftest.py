@@ -18,7 +18,7 @@ from hazfence_sql import migrate
 
 @pytest.fixture(scope="session")
 def services() -> Iterator[Services]:
-    with Services(durable=False) as running:
+    with Services(durable=False, prefer_kafka=True) as running:
         yield running
 
 

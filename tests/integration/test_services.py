@@ -16,17 +16,20 @@ import psycopg
 import pytest
 import redis as redis_client
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from hazfence.services import (
     PrivateBroker,
+    PrivateKafka,
     PrivatePostgres,
     PrivateRedis,
     PrivateService,
     ServiceError,
     Services,
     fresh_database,
+    kafka_missing,
     with_database,
 )
 
@@ -140,6 +143,52 @@ def test_broker_carries_messages_and_forgets_them_when_killed():
         broker.restart()
         assert broker.bootstrap == address
         assert asyncio.run(through(address)) == [b"hello"]
+
+
+@pytest.mark.skipif(kafka_missing() is not None, reason=str(kafka_missing()))
+def test_kafka_keeps_what_it_acknowledged_over_kill():
+    async def create(address: str) -> None:
+        admin = AIOKafkaAdminClient(bootstrap_servers=address)
+        await admin.start()
+        try:
+            await admin.create_topics([NewTopic("t", 1, 1)])
+        finally:
+            await admin.close()
+
+    async def send(address: str, values: list[bytes]) -> None:
+        async with AIOKafkaProducer(bootstrap_servers=address, acks="all") as producer:
+            for value in values:
+                await producer.send_and_wait("t", value)
+
+    async def read(address: str, count: int) -> list[bytes]:
+        found: list[bytes] = []
+        async with AIOKafkaConsumer("t", bootstrap_servers=address, auto_offset_reset="earliest") as consumer:
+            while len(found) < count:
+                found += [r.value for rs in (await consumer.getmany(timeout_ms=5000)).values() for r in rs]
+        return found
+
+    with PrivateKafka() as kafka:
+        address, pid = kafka.bootstrap, kafka.pid
+        asyncio.run(create(address))
+        asyncio.run(send(address, [b"one", b"two"]))
+        kafka.kill()
+        kafka.restart()
+        assert kafka.bootstrap == address
+        asyncio.run(send(address, [b"three"]))
+        assert asyncio.run(read(address, 3)) == [b"one", b"two", b"three"]
+        assert pid is not None
+        assert not alive(pid)
+        with pytest.raises(ServiceError, match=r"could not be formatted: .*no_such"):
+            PrivateKafka(settings={"log.cleanup.policy": "no_such"}).start()
+        pid = kafka.pid
+    assert pid is not None
+    assert not alive(pid)
+
+
+def test_why_there_is_no_kafka_is_said(tmp_path):
+    assert "empty" in str(kafka_missing({"HAZFENCE_KAFKA_JARS": ""}))
+    assert "fetch-kafka.sh" in str(kafka_missing({"HAZFENCE_KAFKA_JARS": str(tmp_path)}))
+    assert f"{tmp_path}/hazfence/kafka" in str(kafka_missing({"XDG_CACHE_HOME": str(tmp_path)}))
 
 
 def test_pause_hangs_and_resume_heals():

@@ -15,7 +15,7 @@ import pytest
 
 from hazfence.memory import MemoryBoard, MemoryStore
 from hazfence.redis_board import RedisBoard
-from hazfence.services import PrivateBroker, PrivatePostgres, PrivateRedis
+from hazfence.services import PrivateBroker, PrivatePostgres, PrivateRedis, private_broker
 from hazfence.wire import encode_columns, encode_fix
 from hazfence.wire.packer import partition_of
 from hazfence.wire.producer import FixProducer
@@ -185,7 +185,7 @@ def test_kill_minus_nine_in_the_middle_of_a_feed(
 
 
 def test_everything_away_at_start_and_in_the_middle(topic: str, tmp_path: Path) -> None:
-    with PrivatePostgres() as postgres, PrivateRedis() as redis, PrivateBroker() as broker:
+    with PrivatePostgres() as postgres, PrivateRedis() as redis, private_broker() as broker:
         migrate(postgres.url)
         postgres.stop()
         redis.stop()

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from hazfence import Event, FixBatch
 from hazfence.memory import MemoryStore
@@ -143,14 +143,11 @@ async def send(kafka: str, topic: str, values: list[bytes], partition: int) -> N
 async def read_log(kafka: str, topic: str, count: int, within_s: float = 20.0) -> dict[int, list[Message]]:
     """The first ``count`` messages of a topic, by partition, as the worker gets them."""
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=kafka, auto_offset_reset="earliest", enable_auto_commit=False
+        topic, bootstrap_servers=kafka, auto_offset_reset="earliest", enable_auto_commit=False
     )
-    await consumer.start()
+    await consumer.start()  # without a group: all partitions
     try:
-        places = [TopicPartition(topic, p) for p in sorted(consumer.partitions_for_topic(topic) or ())]
-        consumer.assign(places)
-        await consumer.seek_to_beginning(*places)
-        log: dict[int, list[Message]] = {place.partition: [] for place in places}
+        log: dict[int, list[Message]] = {place.partition: [] for place in sorted(consumer.assignment())}
         give_up_s = time.monotonic() + within_s
         while sum(map(len, log.values())) < count:
             assert time.monotonic() < give_up_s, f"only {sum(map(len, log.values()))} of {count} messages"

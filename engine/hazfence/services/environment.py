@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from hazfence.services.broker import PrivateBroker
+from hazfence.services.kafka import PrivateKafka, private_broker
 from hazfence.services.postgres import PrivatePostgres
 from hazfence.services.redis_server import PrivateRedis
 
@@ -26,6 +27,12 @@ REDIS_VARIABLE = "HAZFENCE_REDIS_URL"
 
 class Services:
     """Database, broker and Redis: given ones where the environment names them, private ones otherwise.
+
+    Args:
+        folder: where the private ones keep their data; temporary when None.
+        durable: as for `PrivatePostgres`.
+        prefer_kafka: a private broker is Apache Kafka where its jars are, the embedded one otherwise.
+        environ: ``os.environ`` when None.
 
     Attributes:
         database_url: libpq URL.
@@ -43,14 +50,16 @@ class Services:
         folder: str | os.PathLike[str] | None = None,
         *,
         durable: bool = True,
+        prefer_kafka: bool = False,
         environ: Mapping[str, str] | None = None,
     ) -> None:
         self._folder = Path(folder) if folder is not None else None
         self._durable = durable
+        self._prefer_kafka = prefer_kafka
         self._environ = os.environ if environ is None else environ
         self._open = contextlib.ExitStack()
         self.postgres: PrivatePostgres | None = None
-        self.broker: PrivateBroker | None = None
+        self.broker: PrivateBroker | PrivateKafka | None = None
         self.redis: PrivateRedis | None = None
         self.database_url = self._environ.get(DATABASE_VARIABLE, "")
         self.kafka = self._environ.get(KAFKA_VARIABLE, "")
@@ -74,8 +83,10 @@ class Services:
                 self.redis = self._open.enter_context(PrivateRedis(self._place("redis")))
                 self.redis_url = self.redis.url
             if not self.kafka:
-                self.broker = self._open.enter_context(PrivateBroker(self._place("broker")))
-                self.kafka = self.broker.bootstrap
+                place = self._place("broker")
+                broker = private_broker(place) if self._prefer_kafka else PrivateBroker(place)
+                self.broker = self._open.enter_context(broker)
+                self.kafka = broker.bootstrap
         except BaseException:
             self.close()
             raise
