@@ -84,9 +84,9 @@ class Services:
                 self.redis_url = self.redis.url
             if not self.kafka:
                 place = self._place("broker")
-                broker = private_broker(place) if self._prefer_kafka else PrivateBroker(place)
-                self.broker = self._open.enter_context(broker)
-                self.kafka = broker.bootstrap
+                self.broker = private_broker(place) if self._prefer_kafka else PrivateBroker(place)
+                self._open.enter_context(self.broker)
+                self.kafka = self.broker.bootstrap
         except BaseException:
             self.close()
             raise
