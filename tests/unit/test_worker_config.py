@@ -78,6 +78,14 @@ def test_missing_ones_are_all_named_with_their_mend() -> None:
         ({"web_port": 70000}, "HAZFENCE_WEB_PORT"),
         ({"engine": {"speed": 1}}, "HAZFENCE_ENGINE: unknown engine setting 'speed'"),
         (
+            {"kafka_security": "sasl_ssl"},
+            "sasl_ssl needs HAZFENCE_KAFKA_USERNAME and HAZFENCE_KAFKA_PASSWORD",
+        ),
+        ({"kafka_username": "k"}, "would not use it: set it to sasl_ssl"),
+        ({"kafka_ca_file": "/nowhere.pem"}, "HAZFENCE_KAFKA_CA_FILE: '/nowhere.pem' cannot be read"),
+        ({"kafka_ca_file": __file__}, "would not use it: set it to ssl or sasl_ssl"),
+        ({"kafka_security": "ssl", "kafka_cert_file": __file__}, "are set both or not at all"),
+        (
             {"heartbeat_s": 20},
             "HAZFENCE_HEARTBEAT_S 20.0 must be at most a third",
         ),

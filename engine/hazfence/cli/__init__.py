@@ -31,7 +31,11 @@ def main() -> None:
     except Exception as error:
         if os.environ.get("HAZFENCE_DEBUG"):
             raise
-        text = " ".join(str(error).split()) or type(error).__name__
+        from hazfence.worker.redact import Redactor, passwords_of
+
+        given = [value for name, value in os.environ.items() if name.startswith("HAZFENCE_")]
+        redact = Redactor(password for value in (*given, *sys.argv) for password in passwords_of(value))
+        text = redact(" ".join(str(error).split())) or type(error).__name__
         if isinstance(error, OSError | ValueError) or type(error).__name__ in _KNOWN:
             print(f"hazfence: {text}", file=sys.stderr)  # noqa: T201 - the user's line, not a log
             sys.exit(1)

@@ -41,6 +41,7 @@ from yarl import URL
 from hazfence.ports import Board, Store
 from hazfence.settings import EngineSettings
 from hazfence.wire import Message
+from hazfence.worker.broker import tls_context
 from hazfence.worker.config import WorkerSettings
 from hazfence.worker.dead import DeadLetters
 from hazfence.worker.metrics import WorkerMetrics
@@ -86,6 +87,7 @@ def build_app(
     app = _App(
         settings.group,
         broker=[URL(f"kafka://{server}") for server in settings.kafka.split(",")],
+        broker_credentials=_credentials(settings),
         value_serializer="raw",
         key_serializer="raw",
         web_enabled=False,
@@ -194,6 +196,20 @@ def _make(
         tail=settings.board_tail,
     )  # fmt: skip
     return processor, showcase
+
+
+def _credentials(settings: WorkerSettings) -> Any:
+    """TLS and SASL as Faust takes them; None for plain text, its default."""
+    context = tls_context(settings)
+    if "sasl" not in settings.kafka_security:
+        return None if context is None else faust.SSLCredentials(context)
+    assert settings.kafka_password is not None
+    return faust.SASLCredentials(
+        username=settings.kafka_username,
+        password=settings.kafka_password.get_secret_value(),
+        ssl_context=context,
+        mechanism=settings.kafka_sasl_mechanism,
+    )
 
 
 def _dead_topic(app: faust.App, topic: str) -> Callable[[bytes, bytes], Awaitable[Awaitable[Any]]]:

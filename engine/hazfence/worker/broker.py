@@ -1,12 +1,14 @@
-"""The broker before there is a worker: wait for it, and see that the topics are there.
+"""The broker before there is a worker: how to reach it, wait for it, and see that the topics are there.
 
 You are beside ``main.py``, which comes here first, because Faust dies of a broker that is away and
-creates no topic that nobody sends to.
+creates no topic that nobody sends to. Whoever speaks to the broker takes TLS and SASL from here.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ssl
+from typing import Any
 
 import structlog
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -14,11 +16,64 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from hazfence.worker.config import PREFIX, SettingsError, WorkerSettings
 
-__all__ = ["wait_for_broker"]
+__all__ = ["client_options", "tls_context", "wait_for_broker"]
 
 _log = structlog.get_logger(__name__)
 _PAUSE_S = (0.5, 1.0, 2.0, 3.0)
 _SAY_AGAIN_S = 15.0
+
+
+def tls_context(settings: WorkerSettings) -> ssl.SSLContext | None:
+    """Whom to believe and who to be, for TLS with the broker; None without TLS.
+
+    Host names are checked, and only TLS 1.2 and newer is spoken.
+
+    Raises:
+        SettingsError: a file is not what it should be.
+    """
+    if "ssl" not in settings.kafka_security:
+        return None
+    name = "KAFKA_CA_FILE"
+    try:
+        context = ssl.create_default_context(cafile=settings.kafka_ca_file)
+        if settings.kafka_cert_file and settings.kafka_key_file:
+            name = "KAFKA_CERT_FILE or _KEY_FILE"
+            context.load_cert_chain(settings.kafka_cert_file, settings.kafka_key_file, password="")
+    except (ssl.SSLError, OSError) as error:
+        raise SettingsError(
+            f"{PREFIX}{name}: no use for TLS ({error}); give PEM files that belong together"
+        ) from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def client_options(settings: WorkerSettings) -> dict[str, Any]:
+    """Keywords for any client of aiokafka: where the broker is, and TLS and SASL as the settings say.
+
+    They hold the password.
+
+    Raises:
+        SettingsError: see `tls_context`.
+
+    Example:
+        >>> from hazfence.worker.config import WorkerSettings
+        >>> client_options(WorkerSettings.load(database_url="postgresql://", kafka="a:1,b:2", fences="db"))
+        {'bootstrap_servers': ['a:1', 'b:2'], 'security_protocol': 'PLAINTEXT'}
+    """
+    options: dict[str, Any] = {
+        "bootstrap_servers": settings.kafka.split(","),
+        "security_protocol": settings.kafka_security.upper(),
+    }
+    if (context := tls_context(settings)) is not None:
+        options["ssl_context"] = context
+    if "sasl" in settings.kafka_security:
+        assert settings.kafka_password is not None
+        options |= {
+            "sasl_mechanism": settings.kafka_sasl_mechanism,
+            "sasl_plain_username": settings.kafka_username,
+            "sasl_plain_password": settings.kafka_password.get_secret_value(),
+        }
+    return options
 
 
 async def wait_for_broker(settings: WorkerSettings) -> None:
@@ -50,7 +105,7 @@ async def wait_for_broker(settings: WorkerSettings) -> None:
 
 
 async def _see_to_topics(settings: WorkerSettings) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka.split(","), request_timeout_ms=10_000)
+    admin = AIOKafkaAdminClient(**client_options(settings), request_timeout_ms=10_000)
     try:
         await admin.start()
         there = set(await admin.list_topics())

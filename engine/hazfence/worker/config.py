@@ -18,6 +18,7 @@ from pydantic_settings import SettingsError as _EnvError
 
 from hazfence.settings import EngineSettings
 from hazfence.worker.processor import Clock, ProcessorSettings
+from hazfence.worker.redact import passwords_of
 
 __all__ = ["PREFIX", "SettingsError", "WorkerSettings"]
 
@@ -49,6 +50,13 @@ class WorkerSettings(BaseSettings):
 
     database_url: SecretStr = Field(description="PostgreSQL with PostGIS, migrated")
     kafka: str = Field(description="host:port[,host:port] of the broker")
+    kafka_security: Literal["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"] = "plaintext"
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    kafka_username: str | None = Field(None, description="for SASL")
+    kafka_password: SecretStr | None = Field(None, description="for SASL")
+    kafka_ca_file: str | None = Field(None, description="PEM; the system's authorities when unset")
+    kafka_cert_file: str | None = Field(None, description="PEM, when the broker asks clients for one")
+    kafka_key_file: str | None = Field(None, description="PEM, of that certificate, without a passphrase")
     redis_url: SecretStr | None = Field(None, description="Redis for the live board; no board when unset")
     fences: str = Field(description="folder or file of GeoJSON fences, or db")
 
@@ -107,6 +115,17 @@ class WorkerSettings(BaseSettings):
                 raise ValueError(f"{server!r} is no host:port")
         return ",".join(servers)
 
+    @field_validator("kafka_ca_file", "kafka_cert_file", "kafka_key_file")
+    @classmethod
+    def _readable(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                with Path(value).open("rb"):
+                    pass
+            except OSError as error:
+                raise ValueError(f"{value!r} cannot be read: {error.strerror}") from None
+        return value
+
     @field_validator("fences")
     @classmethod
     def _place_of_fences(cls, value: str) -> str:
@@ -134,6 +153,28 @@ class WorkerSettings(BaseSettings):
                 f"{PREFIX}HEARTBEAT_S {self.heartbeat_s} must be at most a third of "
                 f"{PREFIX}SESSION_TIMEOUT_S {self.session_timeout_s}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _kafka_security(self) -> Self:
+        sasl, tls = "sasl" in self.kafka_security, "ssl" in self.kafka_security
+        if sasl and (not self.kafka_username or self.kafka_password is None):
+            raise ValueError(
+                f"{PREFIX}KAFKA_SECURITY {self.kafka_security} needs {PREFIX}KAFKA_USERNAME and "
+                f"{PREFIX}KAFKA_PASSWORD"
+            )
+        if not sasl and (self.kafka_username or self.kafka_password):
+            raise ValueError(
+                f"{PREFIX}KAFKA_USERNAME or _PASSWORD is set, but {PREFIX}KAFKA_SECURITY "
+                f"{self.kafka_security} would not use it: set it to sasl_ssl"
+            )
+        if not tls and (self.kafka_ca_file or self.kafka_cert_file):
+            raise ValueError(
+                f"{PREFIX}KAFKA_CA_FILE or _CERT_FILE is set, but {PREFIX}KAFKA_SECURITY "
+                f"{self.kafka_security} would not use it: set it to ssl or sasl_ssl"
+            )
+        if (self.kafka_cert_file is None) != (self.kafka_key_file is None):
+            raise ValueError(f"{PREFIX}KAFKA_CERT_FILE and {PREFIX}KAFKA_KEY_FILE are set both or not at all")
         return self
 
     @classmethod
@@ -177,6 +218,14 @@ class WorkerSettings(BaseSettings):
             if value is not None:
                 env[PREFIX + name.upper()] = json.dumps(value) if isinstance(value, dict) else str(value)
         return env
+
+    def secrets(self) -> set[str]:
+        """What must be seen nowhere: passwords, as written in URLs and as meant."""
+        urls = [one.get_secret_value() for one in (self.database_url, self.redis_url) if one is not None]
+        found = {password for url in urls for password in passwords_of(url)}
+        if self.kafka_password is not None:
+            found.add(self.kafka_password.get_secret_value())
+        return found
 
     def processor(self) -> ProcessorSettings:
         """The part that a partition's processor needs."""

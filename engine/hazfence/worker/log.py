@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterable
 from typing import Any, TextIO
 
 import structlog
+
+from hazfence.worker.redact import Redactor
 
 __all__ = ["set_up"]
 
@@ -19,14 +22,22 @@ __all__ = ["set_up"]
 _QUIET = {"aiokafka": "warning", "faust": "warning", "mode": "warning", "aiohttp.access": "warning"}
 
 
-def set_up(*, level: str = "info", as_json: bool = False, stream: TextIO | None = None) -> None:
+def set_up(
+    *,
+    level: str = "info",
+    as_json: bool = False,
+    stream: TextIO | None = None,
+    secrets: Iterable[str] = (),
+) -> None:
     """Send structlog and the standard library's logging to one place, in one form.
 
     Args:
         level: ``debug``, ``info``, ``warning`` or ``error``.
         as_json: JSON lines instead of lines for people.
         stream: where to; standard error when None.
+        secrets: what must not be in any line, whoever wrote it; see `hazfence.worker.redact`.
     """
+    redact = Redactor(secrets)
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -47,9 +58,13 @@ def set_up(*, level: str = "info", as_json: bool = False, stream: TextIO | None 
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(out)
+
+    def finish(_: Any, __: str, line: Any) -> str:
+        return redact(str(line))
+
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last, finish],
     )
     handler.setFormatter(formatter)
     root = logging.getLogger()

@@ -43,7 +43,7 @@ def run_worker(settings: WorkerSettings) -> int:
     Returns:
         the exit code: 0 after a graceful stop, 1 when Faust crashed, 78 for settings that cannot work.
     """
-    set_up(level=settings.log_level, as_json=settings.log_format == "json")
+    set_up(level=settings.log_level, as_json=settings.log_format == "json", secrets=settings.secrets())
     try:
         return asyncio.run(_until_told(settings))
     except (SettingsError, SchemaMismatch) as error:

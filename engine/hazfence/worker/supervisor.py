@@ -139,7 +139,7 @@ def serve(settings: WorkerSettings, *, workers: int = 1) -> int:
     Returns:
         the exit code for the process: 0 after a stop, 78 for settings that cannot work.
     """
-    set_up(level=settings.log_level, as_json=settings.log_format == "json")
+    set_up(level=settings.log_level, as_json=settings.log_format == "json", secrets=settings.secrets())
     return asyncio.run(_serve(settings, workers))
 
 
