@@ -128,4 +128,5 @@ def test_every_setting_and_metric_is_documented() -> None:
         assert f"`HAZFENCE_{name.upper()}`" in text
     for family in WorkerMetrics().registry.collect():
         assert f"`{family.name}" in text
-    assert set(re.findall(r"`HAZFENCE_(\w+)`", text)) <= {n.upper() for n in WorkerSettings.model_fields}
+    rows = set(re.findall(r"(?m)^\| `HAZFENCE_(\w+)`", text))
+    assert rows <= {n.upper() for n in WorkerSettings.model_fields}
