@@ -11,10 +11,7 @@ alone.
 from __future__ import annotations
 
 import argparse
-import json
-import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,13 +21,16 @@ from numpy.typing import NDArray
 from shapely.prepared import prep
 
 from hazfence import Engine, FixBatch
-from hazfence_benchmarks.match import SETS, machine
+from hazfence_benchmarks.form import OURS, Figure
+from hazfence_benchmarks.plan import BadOption, Plan, Took, rates, timed
+from hazfence_benchmarks.workloads import SETS
 from hazfence_fences import FenceSet
 
-__all__ = ["main", "measure", "truck_traffic"]
+__all__ = ["options", "run", "truck_traffic"]
 
 _START_US = 1_772_409_600_000_000
 _EVERY_S = 10
+_BY_HAND = 1000  # vehicles that the way written by hand follows
 _TURN = 1 / 60  # of the reports: a truck takes another road every ten minutes or so
 
 
@@ -72,54 +72,65 @@ def truck_traffic(fences: FenceSet, *, vehicles: int, steps: int, seed: int = 1)
     return batches
 
 
-def measure(
-    sets: Sequence[str] = tuple(SETS), *, vehicles: int = 100_000, steps: int = 8, by_hand: int = 1000
-) -> dict[str, Any]:
-    """Measure the named sets: a JSON-able dict.
+def options(parser: argparse.ArgumentParser) -> None:
+    """Sets, vehicles, steps."""
+    parser.add_argument("sets", nargs="*", metavar="SET", help=f"of {', '.join(SETS)}; all without names")
+    parser.add_argument("--vehicles", type=int, help="fixes a batch")
+    parser.add_argument("--steps", type=int, help="batches; the first, in which all is new, is not counted")
+
+
+def run(
+    plan: Plan, sets: Sequence[str] = (), *, vehicles: int | None = None, steps: int | None = None
+) -> Iterator[Figure]:
+    """Measure the named sets.
 
     Args:
-        sets: names out of ``match.SETS``.
+        plan: its size says how much, where it is not given.
+        sets: names out of ``workloads.SETS``.
         vehicles: fixes a batch.
         steps: batches; the first, in which every vehicle is new, is not counted.
-        by_hand: vehicles that the way written by hand follows.
 
     Raises:
-        AssertionError: the two ways disagree on where a vehicle is.
+        BadOption: an unknown set, or numbers out of range.
     """
-    found = {name: _measure_set(SETS[name], vehicles, steps, by_hand) for name in sets}
-    return {"suite": "core", "machine": machine(), "vehicles": vehicles, "steps": steps, "sets": found}
+    chosen = list(sets) or plan.pick(["A"], ["A", "B", "C10k"], list(SETS))
+    vehicles = plan.pick(500, 100_000, 100_000) if vehicles is None else vehicles
+    steps = plan.rounds(3, 6, 8) + 1 if steps is None else steps
+    unknown = sorted(set(chosen) - set(SETS))
+    if unknown:
+        raise BadOption(f"unknown set {unknown[0]!r}; choose from {', '.join(SETS)}")
+    if vehicles < 1 or steps < 2:
+        raise BadOption("--vehicles must be at least 1 and --steps at least 2")
+    for name in chosen:
+        yield from _measure_set(name, vehicles, steps, plan.seed)
 
 
-def _measure_set(make: Callable[[], FenceSet], vehicles: int, steps: int, by_hand: int) -> dict[str, Any]:
-    fences = make()
-    batches = truck_traffic(fences, vehicles=vehicles, steps=steps)
+def _measure_set(name: str, vehicles: int, steps: int, seed: int) -> Iterator[Figure]:
+    fences = SETS[name]()
+    batches = truck_traffic(fences, vehicles=vehicles, steps=steps, seed=seed)
     engine, hand = Engine(fences), _ByHand(fences)
     engine.process(batches[0])
-    few = [batch.take(slice(0, by_hand)) for batch in batches]
+    few = [batch.take(slice(0, _BY_HAND)) for batch in batches]
     hand.process(few[0])
-    ours: list[tuple[float, float]] = []
-    theirs: list[tuple[float, float]] = []
+    ours: list[Took] = []
+    theirs: list[Took] = []
     events = 0
-    for batch, part in zip(batches[1:], few[1:], strict=True):
-        began, cpu = time.perf_counter(), time.process_time()
+
+    def process(batch: FixBatch) -> None:
+        nonlocal events
         events += len(engine.process(batch))
-        ours.append((time.perf_counter() - began, time.process_time() - cpu))
-        began, cpu = time.perf_counter(), time.process_time()
-        hand.process(part)
-        theirs.append((time.perf_counter() - began, time.process_time() - cpu))
-    for name in few[0].vehicles[:by_hand]:
-        assert set(engine.inside(name)) == hand.inside[name], name
-    wall_s, cpu_s = np.median(np.array(ours), axis=0)
-    hand_cpu_s = float(np.median(np.array(theirs), axis=0)[1])
-    rate, hand_rate = vehicles / cpu_s, by_hand / hand_cpu_s
-    return {
-        "fences": len(fences),
-        "mfixes_per_s": round(vehicles / wall_s / 1e6, 3),
-        "mfixes_per_cpu_s": round(rate / 1e6, 3),
-        "events_per_fix": round(events / (vehicles * (steps - 1)), 4),
-        "by_hand_mfixes_per_cpu_s": round(hand_rate / 1e6, 4),
-        "ratio": round(rate / hand_rate, 1),
-    }
+
+    for batch, part in zip(batches[1:], few[1:], strict=True):
+        ours.append(timed(lambda batch=batch: process(batch)))  # type: ignore[misc]
+        theirs.append(timed(lambda part=part: hand.process(part)))  # type: ignore[misc]
+    names = few[0].vehicles[: len(few[0])]
+    wrong = sum(set(engine.inside(vehicle)) != hand.inside[vehicle] for vehicle in names)
+    about: dict[str, Any] = {"suite": "core", "workload": name, "what": "process", "unit": "fixes/s"}
+    note = f"{name}: {events / (vehicles * (steps - 1)):.4f} events a fix"
+    yield Figure(**about, way=OURS, values=rates(vehicles, ours), n=vehicles, clock="cpu",
+                 checked=len(names), wrong=wrong, note=note)  # fmt: skip
+    yield Figure(**about, way="by hand", values=rates(len(few[0]), theirs), n=len(few[0]), clock="cpu",
+                 checked=len(names))  # fmt: skip
 
 
 class _ByHand:
@@ -144,38 +155,3 @@ class _ByHand:
             told += [(name, "enter", f) for f in now - before] + [(name, "exit", f) for f in before - now]
             self.inside[name] = now
         return told
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Measure the sets named on the command line (all without names)."""
-    parser = argparse.ArgumentParser(prog="hazfence bench core", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("sets", nargs="*", default=list(SETS), metavar="SET", help=f"of {', '.join(SETS)}")
-    parser.add_argument("--vehicles", type=int, default=100_000, help="fixes a batch")
-    parser.add_argument("--steps", type=int, default=8, help="batches")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    options = parser.parse_args(argv)
-    unknown = sorted(set(options.sets) - set(SETS))
-    if unknown:
-        parser.error(f"unknown set {unknown[0]!r}; choose from {', '.join(SETS)}")
-    if options.vehicles < 1 or options.steps < 2:
-        parser.error("--vehicles must be at least 1 and --steps at least 2")
-    by_hand = min(1000, options.vehicles)
-    found = measure(options.sets, vehicles=options.vehicles, steps=options.steps, by_hand=by_hand)
-    if options.json:
-        sys.stdout.write(json.dumps(found) + "\n")
-        return 0
-    head = (
-        f"{'set':<8}{'fences':>8}{'M fixes/s':>11}{'/CPU s':>9}{'events/fix':>12}{'by hand':>10}{'ratio':>9}"
-    )
-    lines = [head]
-    for name, row in found["sets"].items():
-        lines.append(
-            f"{name:<8}{row['fences']:>8}{row['mfixes_per_s']:>11.2f}{row['mfixes_per_cpu_s']:>9.2f}"
-            f"{row['events_per_fix']:>12.4f}{row['by_hand_mfixes_per_cpu_s']:>10.4f}{row['ratio']:>9.1f}"
-        )
-    sys.stdout.write("\n".join(lines) + "\n")
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -1,6 +1,6 @@
 """Is the index exact? Millions of points, random and adversarial, against shapely's own `covers`.
 
-    python -m hazfence_benchmarks.exactness [--random 10_000_000] [--adversarial 1_000_000] [--json] [SET ...]
+    hazfence bench exactness [--random 10000000] [--adversarial 1000000] [--json] [SET ...]
 
 `check_points` compares `FenceSet.locate` with the slow reference, `check_segments` compares `segment_hits`
 with shapely's `intersects`, `check_patches` compares a set after thousands of random edits with one built
@@ -10,17 +10,18 @@ afresh. Each returns a JSON-able dict whose `differences` must be 0.
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from hazfence_benchmarks.workloads import points_around, set_a, set_b, set_c, small_fence, torture
+from hazfence_benchmarks import workloads
+from hazfence_benchmarks.form import OURS, Figure
+from hazfence_benchmarks.plan import BadOption, Plan
+from hazfence_benchmarks.workloads import points_around, set_a, small_fence, torture
 from hazfence_fences import Fence, FenceSet, Metric
 
 __all__ = [
@@ -37,13 +38,7 @@ F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 U64 = NDArray[np.uint64]
 
-SETS: dict[str, Callable[[], FenceSet]] = {
-    "A": set_a,
-    "B": set_b,
-    "C10k": lambda: set_c(10_000),
-    "C100k": lambda: set_c(100_000),
-    "torture": torture,
-}
+SETS: dict[str, Callable[[], FenceSet]] = workloads.SETS | {"torture": torture}
 _CHUNK = 500_000
 
 
@@ -258,29 +253,62 @@ def check_patches(edits: int, fences: int = 300, points: int = 200_000, seed: in
     return {"edits": edits, "fences": len(live), "points": len(lon), "differences": differences}
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the checks named on the command line; the exit code says whether all were exact."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("sets", nargs="*", default=[*SETS, "segments", "patches"], metavar="SET")
-    parser.add_argument("--random", type=int, default=10_000_000, help="random points a set")
-    parser.add_argument("--adversarial", type=int, default=1_000_000, help="adversarial points a set")
-    parser.add_argument("--edits", type=int, default=10_000, help="random edits of the patched set")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    options = parser.parse_args(argv)
-    out: dict[str, Any] = {}
-    for name in options.sets:
+def options(parser: argparse.ArgumentParser) -> None:
+    """Sets, and how many points and edits."""
+    parser.add_argument("sets", nargs="*", metavar="SET", help=f"of {', '.join(_CHECKS)}; all without names")
+    parser.add_argument("--random", type=int, help="random points a set")
+    parser.add_argument("--adversarial", type=int, help="adversarial points a set")
+    parser.add_argument("--edits", type=int, help="random edits of the patched set")
+
+
+def run(
+    plan: Plan,
+    sets: Sequence[str] = (),
+    *,
+    random: int | None = None,
+    adversarial: int | None = None,
+    edits: int | None = None,
+) -> Iterator[Figure]:
+    """Check what is named; a figure a check, whose value is the number of differences.
+
+    Args:
+        plan: its size says how many points and edits, where they are not given.
+        sets: names out of `SETS`, ``segments`` or ``patches``.
+        random, adversarial: points a set.
+        edits: of the patched set.
+
+    Raises:
+        BadOption: an unknown set.
+    """
+    chosen = list(sets) or plan.pick(_CHECKS_TINY, _CHECKS_QUICK, _CHECKS)
+    unknown = sorted(set(chosen) - set(_CHECKS))
+    if unknown:
+        raise BadOption(f"unknown set {unknown[0]!r}; choose from {', '.join(_CHECKS)}")
+    if random is None:
+        random = plan.pick(5_000, 500_000, 10_000_000)
+    if adversarial is None:
+        adversarial = plan.pick(5_000, 100_000, 1_000_000)
+    for name in chosen:
         if name == "segments":
-            out[name] = check_segments(FenceSet([*set_a(), *torture()]), 1_000_000)
+            n = plan.pick(2_000, 100_000, 1_000_000)
+            yield _figure(name, "random and touching", check_segments(FenceSet([*set_a(), *torture()]), n), n)
         elif name == "patches":
-            out[name] = check_patches(options.edits)
+            n = plan.pick(50, 300, 10_000) if edits is None else edits
+            found = check_patches(n)
+            yield _figure(name, f"{n} edits", found, found["points"])
         else:
-            out[name] = check_points(SETS[name](), options.random, options.adversarial)
-        if not options.json:
-            sys.stdout.write(f"{name}: {json.dumps(out[name])}\n")
-    if options.json:
-        sys.stdout.write(json.dumps(out) + "\n")
-    return int(any(found["differences"] for found in out.values()))
+            found = check_points(SETS[name](), random, adversarial)
+            for kind in ("random", "adversarial"):
+                part = {"differences": found[f"{kind}_differences"]}
+                yield _figure(name, kind, part, found[f"{kind}_points"])
 
 
-if __name__ == "__main__":
-    raise SystemExit(main())
+_CHECKS = [*SETS, "segments", "patches"]
+_CHECKS_QUICK = ["A", "C10k", "torture", "segments", "patches"]
+_CHECKS_TINY = ["A", "torture"]
+
+
+def _figure(name: str, kind: str, found: dict[str, Any], checked: int) -> Figure:
+    bad = int(found["differences"])
+    return Figure("exactness", name, f"differences, {kind}", OURS, "", (float(bad),), checked, "less",
+                  checked=checked, wrong=bad)  # fmt: skip

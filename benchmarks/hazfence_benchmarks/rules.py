@@ -1,6 +1,6 @@
 """What the rules cost: the core with every rule on against the core with visits only.
 
-Run ``python -m hazfence_benchmarks.rules`` (``--json`` for machines). The traffic is that of a whole
+``hazfence bench rules``. The traffic is that of a whole
 district, 21,500 vehicles on its corridors, in its park and around it, through
 :meth:`Engine.process` and :meth:`Engine.advance` in batches of ten seconds. Processor time counts;
 the first quarter, in which every vehicle is new, does not. What the rules cost is mainly the fixes
@@ -11,22 +11,22 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
-import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from hazfence import Engine, EngineSettings, FixBatch
 from hazfence.rules import RULES, Rulebook
+from hazfence_benchmarks.form import OURS, Figure
+from hazfence_benchmarks.plan import BadOption, Plan
 from hazfence_fences import FenceSet, load_fences
 
-__all__ = ["main", "measure", "traffic"]
+__all__ = ["options", "run", "traffic"]
 
 _START_US = 1_772_409_600_000_000
 
@@ -94,35 +94,45 @@ def _along(axis: npt.NDArray[np.float64], way_m: npt.NDArray[np.float64]) -> npt
     return np.asarray(places / a_degree)
 
 
-def measure(*, vehicles: int = 21_500, minutes: float = 10.0, rounds: int = 3) -> dict[str, Any]:
-    """Fixes a second with every rule on, and with visits only.
+def options(parser: argparse.ArgumentParser) -> None:
+    """Vehicles and minutes."""
+    parser.add_argument("--vehicles", type=int, help="of the district (21,500)")
+    parser.add_argument("--minutes", type=float, help="of traffic (10)")
 
-    Returns:
-        ``visits_fixes_per_s``, ``rules_fixes_per_s``, their ``ratio`` (of the best rounds), what was
-        measured, and the events of each kind with every rule on.
+
+def run(plan: Plan, *, vehicles: int | None = None, minutes: float | None = None) -> Iterator[Figure]:
+    """Fixes a second with every rule on, and with visits only; events of each kind in a note.
+
+    Args:
+        plan: its size says how much, where it is not given.
+        vehicles: of the traffic.
+        minutes: of the traffic.
+
+    Raises:
+        BadOption: fewer than 10 vehicles or less than a minute.
     """
+    vehicles = plan.pick(300, 21_500, 21_500) if vehicles is None else vehicles
+    minutes = plan.pick(2.0, 6.0, 10.0) if minutes is None else minutes
+    if vehicles < 10 or minutes < 1:
+        raise BadOption("--vehicles must be at least 10 and --minutes at least 1")
     fences = load_fences(_zhenhai())
-    batches = traffic(fences, vehicles=vehicles, minutes=minutes)
+    batches = traffic(fences, vehicles=vehicles, minutes=minutes, seed=plan.seed)
     fixes = sum(map(len, batches[len(batches) // 4 :]))
     books = {
-        "visits": EngineSettings(rules=Rulebook({str(rule.kind): False for rule in RULES})),
-        "rules": EngineSettings(rules=Rulebook.all_on({"overspeed": {"general_kmh": 60.0}})),
+        "visits only": EngineSettings(rules=Rulebook({str(rule.kind): False for rule in RULES})),
+        "every rule": EngineSettings(rules=Rulebook.all_on({"overspeed": {"general_kmh": 60.0}})),
     }
-    best, kinds = dict.fromkeys(books, float("inf")), dict[str, int]()
-    for _ in range(rounds):
+    took_s: dict[str, list[float]] = {name: [] for name in books}
+    kinds = dict[str, int]()
+    for _ in range(plan.rounds(1, 3, 5)):
         for name, settings in books.items():
-            took_s, kinds = _run(batches, fences, settings)
-            best[name] = min(best[name], took_s)
-    speeds = {f"{name}_fixes_per_s": round(fixes / took_s) for name, took_s in best.items()}
-    return {
-        "suite": "rules",
-        "vehicles": vehicles,
-        "fixes": fixes,
-        "batch_fixes": round(fixes / max(1, len(batches) * 3 // 4)),
-        **speeds,
-        "ratio": round(best["visits"] / best["rules"], 3),
-        "events": kinds,
-    }
+            one_s, kinds = _run(batches, fences, settings)
+            took_s[name].append(max(one_s, 1e-6))
+    note = "every rule: " + ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+    for name, times in took_s.items():
+        yield Figure("rules", f"district, {vehicles} vehicles", name, OURS, "fixes/s",
+                     tuple(fixes / t for t in times), fixes, clock="cpu",
+                     note=note if name == "every rule" else "")  # fmt: skip
 
 
 def _run(batches: list[FixBatch], fences: FenceSet, settings: EngineSettings) -> tuple[float, dict[str, int]]:
@@ -141,23 +151,3 @@ def _run(batches: list[FixBatch], fences: FenceSet, settings: EngineSettings) ->
 def _zhenhai() -> Path:
     """The fences that come with the source."""
     return Path(str(resources.files("hazfence_fences"))).parent / "zhenhai"
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true", help="for machines")
-    parser.add_argument("--vehicles", type=int, default=21_500)
-    parser.add_argument("--minutes", type=float, default=10.0)
-    args = parser.parse_args(argv)
-    found = measure(vehicles=args.vehicles, minutes=args.minutes)
-    if args.json:
-        sys.stdout.write(json.dumps(found, indent=1) + "\n")
-        return 0
-    for key, value in found.items():
-        sys.stdout.write(f"{key:>20}  {value}\n")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

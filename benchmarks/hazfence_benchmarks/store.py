@@ -1,30 +1,32 @@
 """What the PostGIS store does: fixes a second through checkpoints, events a second, and milliseconds a write.
 
-Run ``python -m hazfence_benchmarks.store`` (``--json`` for machines). It measures in a private PostgreSQL,
-with fsync as in production unless ``--no-fsync``, or in the one HAZFENCE_DATABASE_URL names, in a database
-of its own there.
+``hazfence bench store`` measures in a private PostgreSQL, with fsync as in production unless ``--no-fsync``,
+or in the one HAZFENCE_DATABASE_URL names, in a database of its own there; and what fixes and events take
+on its disk, indexes included.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
-import sys
 import time
+from collections.abc import Coroutine, Iterator
 from typing import Any
 
 import numpy as np
+import psycopg
 
 from hazfence.events import Event, Kind, Phase, Severity, event_id
 from hazfence.fixes import FixBatch
 from hazfence.ports import Checkpoint
 from hazfence.postgis import PostgisStore
 from hazfence.services import Services, fresh_database
+from hazfence_benchmarks.form import OURS, Figure
+from hazfence_benchmarks.plan import BadOption, Plan
 from hazfence_sql import migrate
 
-__all__ = ["main", "measure"]
+__all__ = ["options", "run"]
 
 _START_US = 1_772_409_600_000_000  # 2026-03-02T00:00Z
 _VEHICLES = 6_000
@@ -81,74 +83,103 @@ def _events(number: int, count: int) -> list[Event]:
     return found
 
 
-async def measure(url: str, *, fixes: int, rounds: int) -> dict[str, Any]:
-    """Return the figures; ``fixes`` a checkpoint, ``rounds`` of them."""
-    store = PostgisStore(url)
-    await store.open()
-    claim, _ = await store.claim("bench", 0)
-    snapshot = np.random.default_rng(0).bytes(2_000_000)
-    rates = []
-    for number in range(rounds):
-        batch = _fixes(number, fixes)
-        checkpoint = Checkpoint(int(batch.offset[-1]) + 1, snapshot)
-        started_s = time.perf_counter()
-        await store.checkpoint(claim, checkpoint, batch)
-        rates.append(fixes / (time.perf_counter() - started_s))
-    event_rates = []
-    for number in range(5):
-        events = _events(number, 5_000)
-        started_s = time.perf_counter()
-        await store.write(claim, events, [])
-        event_rates.append(len(events) / (time.perf_counter() - started_s))
-    again = _events(0, 5_000)
-    started_s = time.perf_counter()
-    await store.write(claim, again, [])
-    again_rate = len(again) / (time.perf_counter() - started_s)
-    write_ms = []
-    for number in range(300):
-        one = _events(1_000_000 + number, 1)
-        started_s = time.perf_counter()
-        await store.write(claim, one, [])
-        write_ms.append((time.perf_counter() - started_s) * 1e3)
-    started_s = time.perf_counter()
-    read = len(await store.outbox("bench", 0, 0, 10_000))
-    outbox_rate = read / (time.perf_counter() - started_s)
-    await store.close()
-    return {
-        "fixes_per_s": [round(rate) for rate in rates],
-        "fixes_per_s_median": round(float(np.median(rates))),
-        "events_per_s_median": round(float(np.median(event_rates))),
-        "events_stored_again_per_s": round(again_rate),
-        "outbox_events_per_s": round(outbox_rate),
-        "write_one_event_ms_p50": round(float(np.percentile(write_ms, 50)), 2),
-        "write_one_event_ms_p99": round(float(np.percentile(write_ms, 99)), 2),
-    }
-
-
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--fixes", type=int, default=200_000, help="fixes a checkpoint")
-    parser.add_argument("--rounds", type=int, default=12, help="checkpoints")
+def options(parser: argparse.ArgumentParser) -> None:
+    """Fixes a checkpoint; whether the database waits for the disk."""
+    parser.add_argument("--fixes", type=int, help="fixes a checkpoint")
     parser.add_argument(
         "--no-fsync", action="store_true", help="private PostgreSQL without fsync, as in tests"
     )
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    arguments = parser.parse_args()
+
+
+def run(plan: Plan, *, fixes: int | None = None, no_fsync: bool = False) -> Iterator[Figure]:
+    """Rates and times of the store, and the disk that fixes and events take.
+
+    Args:
+        plan: its size says how much, where it is not given.
+        fixes: a checkpoint.
+        no_fsync: measure without waiting for the disk.
+
+    Raises:
+        BadOption: fewer than 1 fix.
+        ServiceError: PostgreSQL cannot be started.
+    """
+    fixes = plan.pick(2_000, 100_000, 200_000) if fixes is None else fixes
+    if fixes < 1:
+        raise BadOption("--fixes must be at least 1")
     environ = {**os.environ, "HAZFENCE_KAFKA": "unused", "HAZFENCE_REDIS_URL": "unused"}
     with (
-        Services(durable=not arguments.no_fsync, environ=environ) as services,
+        Services(durable=not no_fsync, environ=environ) as services,
         fresh_database(services.database_url, prefix="hazfence_bench") as url,
     ):
         migrate(url, roles=False)
-        figures = asyncio.run(measure(url, fixes=arguments.fixes, rounds=arguments.rounds))
-    if arguments.json:
-        json.dump(figures, sys.stdout, indent=2)
-        sys.stdout.write("\n")
-        return
-    for name, value in figures.items():
-        sys.stdout.write(f"{name.replace('_', ' '):<28} {value}\n")
+        yield from asyncio.run(_measure(plan, url, fixes, "no fsync" if no_fsync else "durable"))
 
 
-if __name__ == "__main__":
-    main()
+async def _measure(plan: Plan, url: str, fixes: int, workload: str) -> list[Figure]:
+    store = PostgisStore(url)
+    await store.open()
+    claim, _ = await store.claim("bench", 0)
+    empty = _disk_bytes(url)
+    snapshot = np.random.default_rng(0).bytes(2_000_000)
+    figures: list[Figure] = []
+    about: dict[str, Any] = {"suite": "store", "workload": workload, "way": OURS, "clock": "wall"}
+
+    async def seconds(work: Coroutine[Any, Any, Any]) -> float:
+        started_s = time.perf_counter()
+        await work
+        return time.perf_counter() - started_s
+
+    checkpoints = plan.rounds(2, 6, 12)
+    rates = []
+    for number in range(checkpoints):
+        batch = _fixes(number, fixes)
+        checkpoint = Checkpoint(int(batch.offset[-1]) + 1, snapshot)
+        rates.append(fixes / await seconds(store.checkpoint(claim, checkpoint, batch)))
+    figures.append(Figure(**about, what="fixes in a checkpoint", unit="rows/s", values=tuple(rates), n=fixes))
+    full = _disk_bytes(url)
+    size = (full["fix"] - empty["fix"]) / (fixes * checkpoints)
+    figures.append(Figure(**_still(about), what="a fix with its indexes", unit="bytes", values=(size,)))
+    count = plan.pick(200, 5_000, 5_000)
+    rounds = plan.rounds(2, 3, 5)
+    for what, first in (("new events", 0), ("events stored again", rounds)):
+        values = []
+        for number in range(rounds):
+            events = _events(number, count)
+            values.append(count / await seconds(store.write(claim, events, [])))
+        if not first:
+            stored = _disk_bytes(url)
+            event_size = (stored["events"] - full["events"]) / (count * rounds)
+        figures.append(Figure(**about, what=what, unit="rows/s", values=tuple(values), n=count))
+    figures.append(
+        Figure(**_still(about), what="an event with its history", unit="bytes", values=(event_size,))
+    )
+    one = [
+        1e3 * await seconds(store.write(claim, _events(1_000_000 + number, 1), []))
+        for number in range(plan.pick(5, 100, 300))
+    ]
+    figures.append(Figure(**about, what="write one event", unit="ms", values=tuple(one), better="less", n=1))
+    read, values = 0, []
+    for _ in range(rounds):
+        started_s = time.perf_counter()
+        read = len(await store.outbox("bench", 0, 0, 10_000))
+        values.append(read / (time.perf_counter() - started_s))
+    figures.append(Figure(**about, what="read the outbox", unit="rows/s", values=tuple(values), n=read))
+    await store.close()
+    return figures
+
+
+def _still(about: dict[str, Any]) -> dict[str, Any]:
+    """About a figure that no clock took."""
+    return about | {"clock": "none", "better": "less"}
+
+
+def _disk_bytes(url: str) -> dict[str, int]:
+    """Bytes on disk of the fix table and of all that events leave behind, indexes included."""
+    with psycopg.connect(url) as connection:
+        rows = connection.execute(
+            "SELECT relname, pg_total_relation_size(oid) FROM pg_class "
+            "WHERE relkind = 'r' AND relnamespace = 'hazfence'::regnamespace"
+        ).fetchall()
+    fix = sum(size for name, size in rows if name.startswith("fix"))
+    events = sum(size for name, size in rows if not name.startswith(("fix", "checkpoint")))
+    return {"fix": fix, "events": events}

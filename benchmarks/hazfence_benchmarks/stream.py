@@ -1,6 +1,6 @@
 """How many fixes a second one worker does, end to end, and how long a fix takes to become a stored event.
 
-Run ``python -m hazfence_benchmarks.stream`` (``--json`` for machines). It measures a worker process
+``hazfence bench stream`` measures a worker process
 on the broker, PostGIS and Redis that the environment names, private ones otherwise (the embedded
 broker is slower than Apache Kafka, and shares the cores with everything else). The feed is put on
 the topic first, so that the worker is measured and not the sender; the clock runs from the first
@@ -11,17 +11,19 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
+import logging
 import os
 import secrets
 import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from hazfence.fixes import FixBatch
@@ -31,9 +33,12 @@ from hazfence.wire.packer import partition_of
 from hazfence.wire.producer import FixProducer
 from hazfence.worker.broker import wait_for_broker
 from hazfence.worker.config import WorkerSettings
+from hazfence_benchmarks.form import OURS, Figure
+from hazfence_benchmarks.plan import BadOption, Plan
+from hazfence_benchmarks.workloads import ZHENHAI
 from hazfence_sql import migrate
 
-__all__ = ["main", "measure"]
+__all__ = ["options", "run"]
 
 _START_US = 1_772_409_600_000_000  # 2026-03-02T00:00Z
 _VEHICLES = 6000
@@ -165,46 +170,68 @@ async def _bare(base: dict[str, Any], count: int, size: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-async def measure(base: dict[str, Any], fixes: int, only: str = "") -> list[dict[str, Any]]:
-    """All measurements, one row each."""
-    runs: list[tuple[str, int, int, dict[str, Any]]] = [
-        ("batches, no history", fixes, 250, {"keep_fixes": False}),
-        ("batches, no history", fixes, 2000, {"keep_fixes": False}),
-        ("batches, fixes stored", fixes, 250, {}),
-        ("batches, fixes stored", fixes, 2000, {}),
-        ("one-fix JSON, fixes stored", fixes // 20, 1, {}),
-    ]
-    rows = [await _bare(base, fixes, 250)]
-    for name, count, size, how in runs:
-        if only in name:
-            rows.append(await _throughput(base, name, count, size, **how))
-    return rows
+_RUNS: tuple[tuple[str, int, dict[str, Any]], ...] = (
+    ("no history", 250, {"keep_fixes": False}),
+    ("no history", 2000, {"keep_fixes": False}),
+    ("fixes stored", 250, {}),
+    ("fixes stored", 2000, {}),
+    ("fixes stored", 1, {}),
+)
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--fixes", type=int, default=2_000_000)
-    parser.add_argument("--fences", default="fences/zhenhai")
+def options(parser: argparse.ArgumentParser) -> None:
+    """Fixes, fences, which runs."""
+    parser.add_argument("--fixes", type=int, help="in the feed; a twentieth where each is a message")
+    parser.add_argument("--fences", default=str(ZHENHAI), help="GeoJSON file or folder")
     parser.add_argument("--only", default="", help="measure only what has this in its name")
-    parser.add_argument("--json", action="store_true")
-    given = parser.parse_args()
+
+
+def run(
+    plan: Plan, *, fixes: int | None = None, fences: str = str(ZHENHAI), only: str = ""
+) -> Iterator[Figure]:
+    """Fixes a second of one worker, and its processor time a fix, for messages of several sizes.
+
+    Args:
+        plan: its size says how many fixes, where it is not given.
+        fixes: in the feed; a twentieth of it where each fix is a message.
+        fences: GeoJSON file or folder.
+        only: measure only what has this in its name.
+
+    Raises:
+        BadOption: fewer than 1000 fixes.
+        ServiceError: a service cannot be started.
+    """
+    fixes = plan.pick(10_000, 1_000_000, 2_000_000) if fixes is None else fixes
+    if fixes < 1000:
+        raise BadOption("--fixes must be at least 1000")
+    quiet = structlog.make_filtering_bound_logger(logging.WARNING)
+    structlog.configure(wrapper_class=quiet, logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    runs = [run for run in _RUNS if only in f"{run[0]} {run[1]}"]
+    if plan.size != "full" and not only:
+        runs = [run for run in runs if run[1] != 2000]
     with Services(durable=False, prefer_kafka=True) as services, fresh_database(services.database_url) as url:
         migrate(url, roles=False)
         base = {
             "database_url": url, "kafka": services.kafka, "redis_url": services.redis_url,
-            "fences": given.fences, "clock": "event", "topic_partitions": _PARTITIONS,
+            "fences": fences, "clock": "event", "topic_partitions": _PARTITIONS,
             "log_level": "warning",
         }  # fmt: skip
-        rows = asyncio.run(measure(base, given.fixes, given.only))
-    if given.json:
-        sys.stdout.write(json.dumps(rows, indent=1) + "\n")
-        return
-    heads = list(dict.fromkeys(head for row in rows for head in row))
-    sys.stdout.write("| " + " | ".join(heads) + " |\n|" + " --- |" * len(heads) + "\n")
-    for row in rows:
-        sys.stdout.write("| " + " | ".join(str(row.get(head, "")) for head in heads) + " |\n")
+        bare = asyncio.run(_bare(base, fixes, 250))
+        broker = "given broker" if services.broker is None else type(services.broker).__name__
+        yield _figure(bare, "end to end, no history", 250, "aiokafka alone (limit)", broker)
+        for name, size, how in runs:
+            count = fixes if size > 1 else max(1000, fixes // 20)
+            row = asyncio.run(_throughput(base, name, count, size, **how))
+            yield _figure(row, f"end to end, {name}", size, OURS, broker)
+            about: dict[str, Any] = {"suite": "stream", "workload": _workload(size), "way": OURS, "n": count}
+            yield Figure(**about, what=f"worker's processor time a fix, {name}", unit="us", better="less",
+                         values=(row["worker_cpu_s"] / count * 1e6,), clock="cpu")  # fmt: skip
 
 
-if __name__ == "__main__":
-    main()
+def _workload(size: int) -> str:
+    return "one JSON fix a message" if size == 1 else f"{size} fixes a message"
+
+
+def _figure(row: dict[str, Any], what: str, size: int, way: str, broker: str) -> Figure:
+    return Figure("stream", _workload(size), what, way, "fixes/s", (float(row["fixes_a_second"]),),
+                  row["fixes"], clock="wall", note=f"stream: broker {broker}, on the same cores")  # fmt: skip

@@ -1,21 +1,17 @@
 """What the candidates for the batch message cost: Arrow IPC, msgpack columns, raw columns.
 
-Run ``python -m hazfence_benchmarks.wire`` (``--json`` for machines). The raw columns measured here
-are the real ones of ``hazfence.wire``, checks included; the bare ones are the simplest code that
-does the same without checks. Arrow is left out when pyarrow is not installed. ``docs/wire.md`` holds the
-numbers by which the format was chosen.
+``hazfence bench wire``. The raw columns measured here are the real ones of ``hazfence.wire``, checks
+included; those marked "no checks" are the simplest code that does the same without. Arrow is left out, and
+said to be, when pyarrow is not installed. ``docs/wire.md`` holds the numbers by which the format was chosen.
 """
 
 from __future__ import annotations
 
-import argparse
 import io
-import json
 import struct
-import sys
-import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -23,8 +19,14 @@ import numpy as np
 
 from hazfence.fixes import COLUMNS, FixBatch
 from hazfence.wire import Message, decode, encode_columns, encode_fix
+from hazfence_benchmarks.form import OURS, Figure
+from hazfence_benchmarks.plan import Plan, interleave
 
-__all__ = ["main", "measure"]
+__all__ = ["run"]
+
+_Write = Callable[[FixBatch], bytes]
+_Read = Callable[[bytes], FixBatch]
+_ARROW = "arrow ipc, no checks"
 
 _HEAD = struct.Struct("<4sBBHIIII")
 _SENT = ("vehicle", "time_us", "lon", "lat", "speed_kmh", "heading_deg", "status", "alarm")
@@ -72,7 +74,7 @@ def _msgpack_decode(value: bytes) -> FixBatch:
     return FixBatch.of(columns.pop("vehicle"), vehicles=data["vehicles"], **columns)
 
 
-def _arrow() -> tuple[Callable[[FixBatch], bytes], Callable[[bytes], FixBatch]] | None:
+def _arrow() -> tuple[_Write, _Read] | None:
     try:
         import pyarrow as pa  # type: ignore[import-not-found,import-untyped,unused-ignore]
     except ImportError:
@@ -95,78 +97,65 @@ def _arrow() -> tuple[Callable[[FixBatch], bytes], Callable[[bytes], FixBatch]] 
     return encode, decode
 
 
-def _best_us(call: Callable[[], Any]) -> float:
-    """Microseconds of the best of seven runs of 50 ms."""
-    best = float("inf")
-    for _ in range(7):
-        calls, start = 0, time.perf_counter()
-        while (spent := time.perf_counter() - start) < 0.05:
-            call()
-            calls += 1
-        best = min(best, spent / calls)
-    return best * 1e6
-
-
-def measure() -> list[dict[str, Any]]:
-    """One row a format and size: microseconds to write and read a message, and its bytes."""
-    rows: list[dict[str, Any]] = []
+def run(plan: Plan) -> Iterator[Figure]:
+    """Microseconds to write and read a message, and its bytes, for two sizes of message."""
     for fixes, vehicles in ((250, 200), (5000, 600)):
-        batch = _batch(fixes, vehicles)
-        raw_decode: Callable[[bytes], FixBatch] = lambda value: decode([Message(0, 0, value)]).batch  # noqa: E731
-        formats: dict[str, tuple[Callable[[FixBatch], bytes], Callable[[bytes], FixBatch]]] = {
-            "raw columns": (encode_columns, raw_decode),
-            "raw columns, bare": (_bare_encode, _bare_decode),
-            "msgpack, bare": (_msgpack_encode, _msgpack_decode),
+        yield from _sizes(plan, _batch(fixes, vehicles), f"message of {fixes} fixes")
+    yield from _singles(plan, _batch(1000, 600))
+
+
+def _sizes(plan: Plan, batch: FixBatch, workload: str) -> Iterator[Figure]:
+    formats: dict[str, tuple[_Write, _Read]] = {
+        OURS: (encode_columns, lambda value: decode([Message(0, 0, value)]).batch),
+        "raw columns, no checks": (_bare_encode, _bare_decode),
+        "msgpack, no checks": (_msgpack_encode, _msgpack_decode),
+    }
+    about: dict[str, Any] = {"suite": "wire", "workload": workload, "n": len(batch), "better": "less"}
+    arrow = _arrow() if plan.wants(_ARROW) else None
+    if arrow:
+        formats[_ARROW] = arrow
+    elif plan.wants(_ARROW):
+        yield Figure(**about, what="read", way=_ARROW, unit="us", skipped="pip install pyarrow")
+    values = {name: write(batch) for name, (write, _) in formats.items()}
+    wrong = dict.fromkeys(formats, 0)
+    for name, (_, read) in formats.items():
+        back = read(values[name])
+        wrong[name] = int(back.names() != batch.names()) + int((back.lon != batch.lon).sum())
+    calls = plan.pick(2, 200, 1000) * 250 // len(batch) or 1
+    for what in ("write", "read"):
+        ways = {
+            name: _repeated(partial(write, batch) if what == "write" else partial(read, values[name]), calls)
+            for name, (write, read) in formats.items()
         }
-        if arrow := _arrow():
-            formats["arrow ipc, bare"] = arrow
-        for name, (write, read) in formats.items():
-            value = write(batch)
-            back = read(value)
-            if back.names() != batch.names() or not np.array_equal(back.lon, batch.lon):
-                raise AssertionError(f"{name} does not give back what was written")
-            rows.append(
-                {
-                    "format": name,
-                    "fixes": fixes,
-                    "write_us": round(_best_us(lambda w=write, b=batch: w(b)), 1),  # type: ignore[misc]
-                    "read_us": round(_best_us(lambda r=read, v=value: r(v)), 1),  # type: ignore[misc]
-                    "bytes_a_fix": round(len(value) / fixes, 1),
-                    "zlib1_bytes_a_fix": round(len(zlib.compress(value, 1)) / fixes, 1),
-                }
-            )
-        many = [Message(i, 0, encode_columns(batch)) for i in range(100)]
-        together_us = round(_best_us(lambda m=many: decode(m)) / len(many), 1)  # type: ignore[misc]
-        rows.append({"format": "raw columns, 100 messages at once", "fixes": fixes, "read_us": together_us})
+        for name, took in interleave(ways, plan.rounds()).items():
+            yield Figure(**about, what=what, way=name, unit="us", clock="cpu",
+                         values=tuple(t.cpu_s / calls * 1e6 for t in took),
+                         checked=len(batch) if what == "read" else 0,
+                         wrong=wrong[name] if what == "read" else 0)  # fmt: skip
+    for name, value in values.items():
+        sizes = {"bytes a fix": len(value), "bytes a fix, zlib 1": len(zlib.compress(value, 1))}
+        for what, size in sizes.items():
+            yield Figure(**about, what=what, way=name, unit="bytes", values=(size / len(batch),))
+
+
+def _repeated(work: Callable[[], Any], calls: int) -> Callable[[int], Any]:
+    return lambda _: [work() for _ in range(calls)]
+
+
+def _singles(plan: Plan, batch: FixBatch) -> Iterator[Figure]:
+    """One fix a message, as JSON."""
     singles = [
         Message(i, 0, encode_fix(v, int(t), float(x), float(y), speed_kmh=54.2, heading_deg=87.0, status=3))
         for i, (v, t, x, y) in enumerate(zip(batch.names(), batch.time_us, batch.lon, batch.lat, strict=True))
     ]
-    rows.append(
-        {
-            "format": "json, one fix a message",
-            "fixes": 1,
-            "read_us": round(_best_us(lambda: decode(singles)) / len(singles), 2),
-            "bytes_a_fix": round(sum(len(m.value or b"") for m in singles) / len(singles), 1),
-        }
-    )
-    return rows
-
-
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--json", action="store_true", help="print the rows as JSON")
-    as_json = parser.parse_args().json
-    rows = measure()
-    if as_json:
-        sys.stdout.write(json.dumps(rows, indent=1) + "\n")
-        return
-    heads = ("format", "fixes", "write_us", "read_us", "bytes_a_fix", "zlib1_bytes_a_fix")
-    sys.stdout.write("| " + " | ".join(heads) + " |\n|" + " --- |" * len(heads) + "\n")
-    for row in rows:
-        sys.stdout.write("| " + " | ".join(str(row.get(head, "")) for head in heads) + " |\n")
-
-
-if __name__ == "__main__":
-    main()
+    took = interleave({OURS: lambda _: decode(singles)}, plan.rounds())[OURS]
+    about: dict[str, Any] = {
+        "suite": "wire",
+        "workload": "one JSON fix a message",
+        "way": OURS,
+        "better": "less",
+    }
+    yield Figure(**about, what="read", unit="us", clock="cpu", n=len(singles),
+                 values=tuple(t.cpu_s / len(singles) * 1e6 for t in took))  # fmt: skip
+    size = sum(len(m.value or b"") for m in singles) / len(singles)
+    yield Figure(**about, what="bytes a fix", unit="bytes", values=(size,), n=len(singles))

@@ -7,6 +7,7 @@ do to an index.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from shapely.geometry import LineString, MultiPolygon, Polygon, box
 
 from hazfence_fences import Fence, FenceKind, FenceSet, circle, corridor, load_fences
 
-__all__ = ["DISTRICT_BOX", "points_around", "set_a", "set_b", "set_c", "torture"]
+__all__ = ["DISTRICT_BOX", "SETS", "points_around", "set_a", "set_b", "set_c", "torture"]
 
 F64 = NDArray[np.float64]
 
@@ -180,3 +181,12 @@ def points_around(fences: FenceSet, n: int, seed: int = 2, margin: float = 0.1) 
     pad = (high - low) * margin
     at = rng.uniform(low - pad, high + pad, (n, 2))
     return np.ascontiguousarray(at[:, 0]), np.ascontiguousarray(at[:, 1])
+
+
+#: The fence sets by name, as ``hazfence bench match`` and ``core`` take them.
+SETS: dict[str, Callable[[], FenceSet]] = {
+    "A": set_a,
+    "B": set_b,
+    "C10k": lambda: set_c(10_000),
+    "C100k": lambda: set_c(100_000),
+}

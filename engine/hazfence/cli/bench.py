@@ -1,41 +1,46 @@
 """``hazfence bench``: run the measurements of ``hazfence_benchmarks``.
 
-You are on the top floor; each suite reads its own options, so ``hazfence bench match --help`` shows
-those of ``match``.
+You are on the top floor. The suites are those of the register in ``hazfence_benchmarks.register``; each
+reads its own options, so ``hazfence bench match --help`` shows those of ``match``. ``all`` runs them one
+behind the other into one result.
 """
 
 from __future__ import annotations
 
-import importlib
-import sys
+from collections.abc import Callable, Sequence
 
 import typer
 
-__all__ = ["app"]
+from hazfence_benchmarks.register import SUITES
 
-#: What can be measured, and the line that says so.
-SUITES = {
-    "match": "Points and segments against fences, beside rtree + shapely by hand and STRtree.",
-    "core": "Fixes through the whole core on four fence sets, beside the same written by hand.",
-    "rules": "Every rule on, beside visits only, on the traffic of a district.",
-    "exactness": "Differences of the index from shapely's covers: there should be none.",
-    "wire": "The wire formats, beside Arrow and msgpack.",
-    "store": "Fixes and events into PostGIS.",
-    "stream": "Fixes through broker, worker and PostGIS.",
-}
+__all__ = ["app"]
 
 app = typer.Typer(help="Measure on this machine; every suite takes --json.", no_args_is_help=True)
 _FORWARD = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 
-def _suite(name: str) -> None:
+def _add(name: str, about: str, main: Callable[[Sequence[str]], int]) -> None:
     def run(context: typer.Context) -> None:
-        module = importlib.import_module(f"hazfence_benchmarks.{name}")
-        sys.argv = [f"hazfence bench {name}", *context.args]
-        raise typer.Exit(module.main() or 0)
+        raise typer.Exit(main(context.args))
 
-    app.command(name, help=SUITES[name], context_settings=dict(_FORWARD))(run)
+    app.command(name, help=about, context_settings=dict(_FORWARD))(run)
 
 
-for _name in SUITES:
-    _suite(_name)
+def _suite(name: str) -> Callable[[Sequence[str]], int]:
+    def main(argv: Sequence[str]) -> int:
+        from hazfence_benchmarks.command import suite_main
+
+        return suite_main(name, argv)
+
+    return main
+
+
+def _all(argv: Sequence[str]) -> int:
+    from hazfence_benchmarks.command import all_main
+
+    return all_main(argv)
+
+
+for _name, _of in SUITES.items():
+    _add(_name, _of.about, _suite(_name))
+_add("all", "Every suite, one behind the other, into one result.", _all)
