@@ -26,6 +26,7 @@ from hazfence.worker.supervisor import Supervisor
 from hazfence_fences import load_fences
 from hazfence_sql import migrate
 
+from ..accounting import account, assert_accounted
 from .worker_process import (
     DAY_US,
     FENCES,
@@ -111,6 +112,13 @@ def test_bad_input_costs_only_itself(
     assert metrics["hazfence_fixes_total"] == TRUCKS * 20 + len(good) + 5
     assert metrics["hazfence_fixes_accepted_total"] == TRUCKS * 20 + len(good)
     quiet = asyncio.run(check_rows(how, log))
+    found = asyncio.run(account(postgres_url, topic, log, max_message_bytes=200_000))
+    assert_accounted(found)
+    unreadable = sum(item == -1 for _, _, item in BAD)
+    assert (found.dead, found.set_aside) == (unreadable, len(BAD) - unreadable)
+    assert metrics["hazfence_unaccounted"] == 0
+    assert metrics["hazfence_taken_in_total"] == found.taken_in
+    assert metrics["hazfence_messages_unreadable_total"] == found.dead
     assert len(quiet.rejects) == len(BAD)
     assert {(r.offset, r.item): r.reason for r in quiet.rejects.values()} == {
         (2 * i, item): reason for i, (_, reason, item) in enumerate(BAD)

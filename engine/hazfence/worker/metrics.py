@@ -3,7 +3,7 @@
 You are beside the worker's way; every other room of ``hazfence.worker`` is handed a
 :class:`WorkerMetrics` and none has a global. The counters start at zero with the process, and a
 message that is read again after a restart is counted again: what is exact is in the store.
-The sum always holds: fixes = accepted + set aside, and every message is read, dead or skipped.
+The sum always holds, and ``hazfence_unaccounted`` says so: taken in = accepted + set aside + unreadable.
 """
 
 from __future__ import annotations
@@ -52,6 +52,12 @@ class WorkerMetrics:
             "messages_missing", "offsets that the log no longer had when asked again"
         )
         self.seeks = counter("seeks", "times the log was read again from the checkpoint")
+        self.taken_in = counter(
+            "taken_in", "fixes and unreadable messages, counted before anything judges them"
+        )
+        self.unreadable = counter(
+            "messages_unreadable", "messages that could not be read, each a dead letter"
+        )
         self.fixes = counter("fixes", "fixes read from messages")
         self.accepted = counter("fixes_accepted", "fixes that were used")
         self.set_aside = counter("fixes_set_aside", "fixes that were not used, by reason", ("reason",))
@@ -75,6 +81,8 @@ class WorkerMetrics:
         self.watermark_age = gauge(
             "watermark_age_seconds", "age of the newest fix accepted on the partition", _PLACE
         )
+        unaccounted = gauge("unaccounted", "taken in, less accepted, set aside and unreadable: 0, or a fault")
+        unaccounted.set_function(self.unaccounted)
         self.buffered = gauge("buffered_fixes", "fixes accepted since the last checkpoint", _PLACE)
 
     def forget(self, topic: str, partition: int) -> None:
@@ -82,6 +90,20 @@ class WorkerMetrics:
         for metric in (self.lag, self.watermark_age, self.buffered):
             with contextlib.suppress(KeyError):
                 metric.remove(topic, str(partition))
+
+    def unaccounted(self) -> float:
+        """What was taken in and is neither accepted nor set aside nor unreadable: 0, or there is a fault."""
+
+        def total(metric: Counter) -> float:
+            return sum(
+                sample.value
+                for family in metric.collect()
+                for sample in family.samples
+                if sample.name.endswith("_total")
+            )
+
+        accounted = total(self.accepted) + total(self.set_aside) + total(self.unreadable)
+        return total(self.taken_in) - accounted
 
     def render(self) -> bytes:
         """The text that Prometheus scrapes."""

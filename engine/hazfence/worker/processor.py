@@ -304,6 +304,8 @@ class PartitionProcessor:
                 max_message_bytes=settings.max_message_bytes,
                 max_kept_bytes=settings.max_kept_bytes,
             )
+        metrics.taken_in.inc(len(batch) + len(rejects))
+        metrics.unreadable.inc(len(rejects))
         with metrics.step_seconds.labels("match").time():
             events, reason = self._match(batch)
         metrics.messages.inc(len(messages))
