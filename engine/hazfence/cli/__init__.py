@@ -47,4 +47,6 @@ def main() -> None:
 
 
 #: Errors of parts that may not be installed, by name: their text names the place and the mend.
-_KNOWN = frozenset({"ServiceError", "OperationalError", "ConnectionError", "KafkaConnectionError"})
+_KNOWN = frozenset(
+    {"ServiceError", "OperationalError", "ConnectionError", "KafkaConnectionError", "SchemaMismatch"}
+)

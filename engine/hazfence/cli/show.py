@@ -53,12 +53,21 @@ def progress(console: Console = talk) -> Progress:
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table; cells are text, never markup, whatever characters a plate or a name holds."""
+    """Print a table; cells are text, never markup, whatever characters a plate or a name holds.
+
+    Args:
+        columns: their heads; one that ends in `` #`` holds numbers, which are never cut short.
+    """
     grid = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        grid.add_column(column, justify="right" if column.endswith("#") else "left", no_wrap=True)
-    for row in rows:
-        grid.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
+    cells = [[Text("" if cell is None else str(cell)) for cell in row] for row in rows]
+    for i, column in enumerate(columns):
+        head = column.removesuffix(" #")
+        widest = max((row[i].cell_len for row in cells), default=0)
+        number = head != column
+        least = max(widest, len(head)) if number else min(widest, 14)
+        grid.add_column(head, justify="right" if number else "left", no_wrap=True, min_width=least)
+    for row in cells:
+        grid.add_row(*row)
     out.print(grid)
 
 
