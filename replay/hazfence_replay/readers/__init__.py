@@ -5,32 +5,39 @@ returns a :class:`TrackReader`; iterating it yields :class:`hazfence.fixes.FixBa
 bounded size, of the wanted fixes only. What cannot be read is set aside in ``reader.rejects`` with
 file, line and reason, and the rest goes on. :func:`open_track` is the same for files and folders.
 A new format is one module with a class of this shape and one line in ``READERS``. Next rooms:
-``gpx.py`` (the first format), ``rejects.py`` (what was set aside), ``merge.py`` (many files as
-one stream), then ``hazfence_replay.player``, which drives the engine with it.
+``delimited.py``, ``arrow.py``, ``geojson.py``, ``gpx.py`` and ``fix_table.py`` (the formats), ``merge.py``
+and ``sorting.py`` (many files as one stream), then ``hazfence_replay.player``, which drives the engine.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from hazfence.fixes import FixBatch
+from hazfence_replay.readers.files import Item, find
 from hazfence_replay.readers.gpx import GpxReader
-from hazfence_replay.readers.merge import in_time_order
-from hazfence_replay.readers.rejects import Reject, Rejects, TrackError
+from hazfence_replay.readers.merge import in_time_order, sorted_by_time
+from hazfence_replay.readers.options import ReadOptions
+from hazfence_replay.readers.rejects import Reject, Rejects, TrackError, ZoneError
+from hazfence_replay.readers.sorting import by_time
 from hazfence_replay.readers.wanted import Wanted
 
 __all__ = [
     "READERS",
     "FolderReader",
     "GpxReader",
+    "ReadOptions",
     "Reject",
     "Rejects",
     "TrackError",
     "TrackReader",
     "Wanted",
+    "ZoneError",
     "in_time_order",
     "open_source",
     "open_track",
@@ -60,38 +67,136 @@ class TrackReader(Protocol):
         ...
 
 
-#: Reader by the last suffix of the file's name (a trailing ``.gz`` is looked through).
-READERS: Mapping[str, Callable[..., TrackReader]] = {".gpx": GpxReader}
+#: Files that are read side by side; each holds a batch and an open file.
+_SIDE_BY_SIDE = 64
+
+_Make = Callable[[Item, ReadOptions, Rejects, Wanted], TrackReader]
+
+
+def _gpx(item: Item, options: ReadOptions, rejects: Rejects, _: Wanted) -> TrackReader:
+    given: Any = item.path
+    if item.path is None or item.packing not in ("", ".gz"):
+        stream, _meter = item.open()
+        with closing(stream):
+            given = stream.read()
+    return GpxReader(
+        given,
+        vehicle=options.vehicle,
+        name_from=options.name_from,
+        datum=options.datum,
+        batch_fixes=options.batch_fixes,
+        rejects=rejects,
+        name=item.name,
+    )
+
+
+def _csv(item: Item, options: ReadOptions, rejects: Rejects, _: Wanted) -> TrackReader:
+    from hazfence_replay.readers.delimited import DelimitedReader
+
+    return DelimitedReader(item, options, rejects)
+
+
+def _txt(item: Item, options: ReadOptions, rejects: Rejects, _: Wanted) -> TrackReader:
+    from hazfence_replay.readers.delimited import text_reader
+
+    return text_reader(item, options, rejects)
+
+
+def _plt(item: Item, options: ReadOptions, rejects: Rejects, _: Wanted) -> TrackReader:
+    from hazfence_replay.readers.delimited import GEOLIFE, DelimitedReader
+
+    return DelimitedReader(item, options, rejects, layout=GEOLIFE)
+
+
+def _arrow(item: Item, options: ReadOptions, rejects: Rejects, wanted: Wanted) -> TrackReader:
+    from hazfence_replay.readers.arrow import ArrowReader
+
+    return ArrowReader(item, options, rejects, wanted=wanted)
+
+
+def _json(item: Item, options: ReadOptions, rejects: Rejects, _: Wanted) -> TrackReader:
+    from hazfence_replay.readers.geojson import GeoJsonReader
+
+    return GeoJsonReader(item, options, rejects)
+
+
+#: Reader by the suffix of the file's name; that of a packing (``.gz``, ``.zst``...) is looked through.
+READERS: Mapping[str, _Make] = {
+    ".gpx": _gpx,
+    ".csv": _csv,
+    ".tsv": _csv,
+    ".txt": _txt,
+    ".plt": _plt,
+    ".parquet": _arrow,
+    ".feather": _arrow,
+    ".arrow": _arrow,
+    ".arrows": _arrow,
+    ".geojson": _json,
+    ".geojsons": _json,
+    ".geojsonl": _json,
+    ".geojsonseq": _json,
+    ".mfjson": _json,
+    ".json": _json,
+    ".jsonl": _json,
+    ".ndjson": _json,
+}
 
 
 class FolderReader:
-    """All readable tracks of a folder (and its subfolders), merged into one stream by time.
+    """All tracks of a folder or an archive, merged into one stream by time.
 
     Args:
-        folder: the folder; files of unknown suffix are passed over.
-        **options: handed to each file's reader.
+        source: for messages.
+        items: the files.
+        options: for each file's reader.
+        wanted: which fixes.
 
-    Raises:
-        TrackError: there is no readable file in the folder.
+    A few files are read side by side, each in its own order. Many are sorted by time on disk first
+    (``sorting.py``), since not all of them can be open at once. A file that cannot be read is set aside
+    as a whole, and what was read of it before stays.
+
+    Raises (while iterating):
+        TrackError: none of the files could be read.
+        ZoneError: times of a file need a zone.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], **options: Any) -> None:
-        self.source = str(folder)
+    def __init__(self, source: str, items: Sequence[Item], options: ReadOptions, wanted: Wanted) -> None:
+        self.source = source
         self.rejects = Rejects()
-        paths = sorted(p for p in Path(folder).rglob("*") if p.is_file() and _suffix(p) in READERS)
-        if not paths:
-            raise TrackError(f"{folder}: no track file in this folder; known suffixes: {_known()}")
-        self._readers = [READERS[_suffix(p)](p, rejects=self.rejects, **options) for p in paths]
+        self._wanted = wanted
+        # Each file's batches are smaller, so that together they hold no more than one file's.
+        few = max(1_000, options.batch_fixes // max(1, min(len(items), _SIDE_BY_SIDE)))
+        options = replace(options, batch_fixes=min(options.batch_fixes, few))
+        self._readers = [READERS[item.suffix](item, options, self.rejects, wanted) for item in items]
+        self._sizes = [item.size or 1 for item in items]
 
     @property
     def share(self) -> float | None:
-        """The mean of the files'; None while one cannot tell."""
-        shares = [reader.share for reader in self._readers]
-        known = [share for share in shares if share is not None]
-        return sum(known) / len(known) if len(known) == len(shares) else None
+        """Of the bytes of all files."""
+        done = sum(
+            (reader.share or 0.0) * size for reader, size in zip(self._readers, self._sizes, strict=True)
+        )
+        return done / sum(self._sizes)
 
     def __iter__(self) -> Iterator[FixBatch]:
-        return in_time_order(self._readers)
+        self._failed: list[TrackError] = []
+        if len(self._readers) <= _SIDE_BY_SIDE:
+            yield from in_time_order(self._cut(reader) for reader in self._readers)
+        else:
+            yield from by_time(batch for reader in self._readers for batch in self._cut(reader))
+        if len(self._failed) == len(self._readers):
+            raise self._failed[0]
+
+    def _cut(self, reader: TrackReader) -> Iterator[FixBatch]:
+        try:
+            for batch in reader:
+                if len(part := self._wanted.cut(batch)):
+                    yield sorted_by_time(part)
+        except ZoneError:
+            raise
+        except TrackError as error:
+            self._failed.append(error)
+            self.rejects.add(Reject(reader.source, 1, "unreadable_file", str(error)))
 
 
 class _Part:
@@ -134,43 +239,30 @@ def open_source(
     if isinstance(source, str) and source.startswith(("postgresql://", "postgres://")):
         from hazfence_replay.readers.fix_table import FixTableReader
 
-        return FixTableReader(source, wanted=wanted, **options)
-    reader = open_track(source, **options)
-    return reader if wanted == Wanted() else _Part(reader, wanted)
+        return FixTableReader(source, wanted=wanted, batch_fixes=ReadOptions(**options).batch_fixes)
+    return open_track(source, wanted=wanted, **options)
 
 
-def open_track(path: str | os.PathLike[str], **options: Any) -> TrackReader:
-    """The reader for a track file or a folder of them.
+def open_track(path: str | os.PathLike[str], *, wanted: Wanted | None = None, **options: Any) -> TrackReader:
+    """The reader for a track file, or for a folder or zip archive of them.
 
     Args:
-        path: a file whose suffix tells its format (``drive.gpx``, ``drive.gpx.gz``) or a folder.
-        **options: of the reader, e.g. ``vehicle=`` or ``datum=`` of :class:`GpxReader`.
+        path: a file whose suffix tells its format (``drive.gpx``, ``day.csv.zst``), a folder or a ``.zip``.
+        wanted: which of its fixes; all by default.
+        **options: fields of :class:`ReadOptions`, e.g. ``vehicle=``, ``datum=`` or ``tz=``.
 
     Raises:
         TrackError: the path does not exist, or its suffix is not known.
+        ValueError: an option that cannot be.
 
     Example:
         >>> reader = open_track("tests/data/car_track_visnjan.gpx", vehicle="car")
         >>> sum(len(batch) for batch in reader)
         104
     """
-    place = Path(path)
-    if place.is_dir():
-        return FolderReader(place, **options)
-    if not place.exists():
-        raise TrackError(f"{path}: no such file or folder")
-    suffix = _suffix(place)
-    if suffix not in READERS:
-        raise TrackError(f"{path}: cannot tell the format from {suffix or 'no suffix'!r}; known: {_known()}")
-    return READERS[suffix](place, **options)
-
-
-def _suffix(path: Path) -> str:
-    parts = [s.lower() for s in path.suffixes]
-    if parts and parts[-1] == ".gz":
-        parts.pop()
-    return parts[-1] if parts else ""
-
-
-def _known() -> str:
-    return ", ".join(f"{s} and {s}.gz" for s in READERS)
+    how, wanted = ReadOptions(**options), wanted or Wanted()
+    items = find(path, READERS)
+    if len(items) > 1 or Path(path).is_dir() or Path(path).suffix.lower() == ".zip":
+        return FolderReader(str(path), items, how, wanted)
+    reader = READERS[items[0].suffix](items[0], how, Rejects(), wanted)
+    return reader if wanted == Wanted() else _Part(reader, wanted)

@@ -27,6 +27,7 @@ import numpy as np
 
 from hazfence.fixes import FixBatch
 from hazfence_fences.datum import Datum, to_wgs84
+from hazfence_replay.readers.files import split
 from hazfence_replay.readers.merge import sorted_by_time
 from hazfence_replay.readers.rejects import Reject, Rejects, TrackError
 
@@ -92,9 +93,7 @@ class GpxReader:
         self._batch_fixes = batch_fixes
 
     def __iter__(self) -> Iterator[FixBatch]:
-        stem = Path(self.source).name
-        stem = stem.removesuffix(".gz").removesuffix(".GZ")
-        stem = stem.rsplit(".", 1)[0] if "." in stem[1:] else stem
+        stem = split(Path(self.source).name)[0]
         handler = _Handler(self.source, stem, self._vehicle, self._name_from, self.rejects)
         with closing(self._open()) as stream:
             _parse(stream, handler)

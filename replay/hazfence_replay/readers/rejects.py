@@ -2,19 +2,26 @@
 
 You are beside the readers. A broken row must neither stop a replay nor vanish, so every reader
 puts it here with its file, its line and a reason; ``hazfence replay`` prints the summary. An
-unbounded list would let one broken file eat the memory, so only the first ones are kept whole.
+unbounded list would let one broken file eat the memory, so only the first ones are kept in it; all
+of them go to a file when one is given.
 """
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import TextIO
 
-__all__ = ["Reject", "Rejects", "TrackError"]
+__all__ = ["Reject", "Rejects", "TrackError", "ZoneError"]
 
 
 class TrackError(ValueError):
     """A track that cannot be read at all; the message names the file, the place and a mend."""
+
+
+class ZoneError(TrackError):
+    """Times without an offset from UTC, and nobody said what they are in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +31,10 @@ class Reject:
     Attributes:
         source: the file.
         line: its line, counted from 1.
-        reason: a short fixed word: ``no_time``, ``bad_time``, ``bad_coordinate``.
+        reason: a short fixed word: ``no_time``, ``bad_time``, ``bad_coordinate``, ``no_vehicle``,
+            ``bad_number``, ``bad_row``, ``bad_encoding``, ``bad_json``, ``no_feature``, ``no_track``,
+            ``other_datum``; ``unreadable_file`` for a file of a
+            folder, as a whole.
         detail: the place in the file's own terms, and what stood there.
     """
 
@@ -45,17 +55,21 @@ class Rejects:
         keep: how many are kept whole; all are counted.
         counts: number of rows by reason.
         kept: the first ``keep`` rows.
+        file: where every row goes too, as a line of JSON.
     """
 
     keep: int = 1000
     counts: Counter[str] = field(default_factory=Counter)
     kept: list[Reject] = field(default_factory=list)
+    file: TextIO | None = None
 
     def add(self, reject: Reject) -> None:
         """Count a row, and keep it while there is room."""
         self.counts[reject.reason] += 1
         if len(self.kept) < self.keep:
             self.kept.append(reject)
+        if self.file is not None:
+            self.file.write(json.dumps(asdict(reject), ensure_ascii=False) + "\n")
 
     def __len__(self) -> int:
         return self.counts.total()
