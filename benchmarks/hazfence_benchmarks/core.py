@@ -15,13 +15,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import rtree
 import shapely
-from numpy.typing import NDArray
-from shapely.prepared import prep
 
 from hazfence import Engine, FixBatch
 from hazfence_benchmarks.form import OURS, Figure
+from hazfence_benchmarks.peers.tellers import TellerByHand
 from hazfence_benchmarks.plan import BadOption, Plan, Took, rates, timed
 from hazfence_benchmarks.workloads import SETS
 from hazfence_fences import FenceSet
@@ -34,7 +32,9 @@ _BY_HAND = 1000  # vehicles that the way written by hand follows
 _TURN = 1 / 60  # of the reports: a truck takes another road every ten minutes or so
 
 
-def truck_traffic(fences: FenceSet, *, vehicles: int, steps: int, seed: int = 1) -> list[FixBatch]:
+def truck_traffic(
+    fences: FenceSet, *, vehicles: int, steps: int, seed: int = 1, first: int = 0
+) -> list[FixBatch]:
     """One batch a step, one fix a vehicle in it.
 
     Args:
@@ -42,6 +42,7 @@ def truck_traffic(fences: FenceSet, *, vehicles: int, steps: int, seed: int = 1)
         vehicles: half of them drive at 30 to 60 km/h, half stand, as in a district by day.
         steps: reports of each vehicle, ten seconds apart.
         seed: of everything random.
+        first: number of the first vehicle, for its plate.
     """
     rng = np.random.default_rng(seed)
     west, south, east, north = shapely.total_bounds([f.geometry for f in fences])
@@ -49,7 +50,7 @@ def truck_traffic(fences: FenceSet, *, vehicles: int, steps: int, seed: int = 1)
     heading = rng.uniform(0, 2 * np.pi, vehicles)
     kmh = np.where(rng.random(vehicles) < 0.5, rng.uniform(30, 60, vehicles), 0.0)
     step_deg = kmh / 3.6 * _EVERY_S / 111_195.0
-    names = tuple(f"浙B{i:06d}" for i in range(vehicles))
+    names = tuple(f"浙B{i:06d}" for i in range(first, first + vehicles))
     batches = []
     for step in range(steps):
         turns = rng.random(vehicles) < _TURN
@@ -108,10 +109,10 @@ def run(
 def _measure_set(name: str, vehicles: int, steps: int, seed: int) -> Iterator[Figure]:
     fences = SETS[name]()
     batches = truck_traffic(fences, vehicles=vehicles, steps=steps, seed=seed)
-    engine, hand = Engine(fences), _ByHand(fences)
+    engine, hand = Engine(fences), TellerByHand(fences, Plan(seed=seed))
     engine.process(batches[0])
     few = [batch.take(slice(0, _BY_HAND)) for batch in batches]
-    hand.process(few[0])
+    hand.tell(few[0])
     ours: list[Took] = []
     theirs: list[Took] = []
     events = 0
@@ -122,36 +123,12 @@ def _measure_set(name: str, vehicles: int, steps: int, seed: int) -> Iterator[Fi
 
     for batch, part in zip(batches[1:], few[1:], strict=True):
         ours.append(timed(lambda batch=batch: process(batch)))  # type: ignore[misc]
-        theirs.append(timed(lambda part=part: hand.process(part)))  # type: ignore[misc]
+        theirs.append(timed(lambda part=part: hand.tell(part)))  # type: ignore[misc]
     names = few[0].vehicles[: len(few[0])]
-    wrong = sum(set(engine.inside(vehicle)) != hand.inside[vehicle] for vehicle in names)
+    wrong = sum(set(engine.inside(vehicle)) != hand.inside()[vehicle] for vehicle in names)
     about: dict[str, Any] = {"suite": "core", "workload": name, "what": "process", "unit": "fixes/s"}
     note = f"{name}: {events / (vehicles * (steps - 1)):.4f} events a fix"
     yield Figure(**about, way=OURS, values=rates(vehicles, ours), n=vehicles, clock="cpu",
                  checked=len(names), wrong=wrong, note=note)  # fmt: skip
-    yield Figure(**about, way="by hand", values=rates(len(few[0]), theirs), n=len(few[0]), clock="cpu",
+    yield Figure(**about, way=hand.name, values=rates(len(few[0]), theirs), n=len(few[0]), clock="cpu",
                  checked=len(names))  # fmt: skip
-
-
-class _ByHand:
-    """The way one writes first; tells entries and exits, nothing else."""
-
-    def __init__(self, fences: FenceSet) -> None:
-        self.inside: dict[str, set[str]] = {}
-        self._fences = fences.fences
-        self._tests = [prep(f.geometry).covers if f.metric is None else None for f in fences]
-        self._tree = rtree.index.Index((i, f.bounds, None) for i, f in enumerate(fences))
-
-    def process(self, batch: FixBatch) -> list[tuple[str, str, str]]:
-        told = []
-        places: NDArray[Any] = np.column_stack([batch.lon, batch.lat])
-        for name, (x, y) in zip(batch.names(), places.tolist(), strict=True):
-            point, now = shapely.Point(x, y), set()
-            for i in self._tree.intersection((x, y, x, y)):
-                test, fence = self._tests[i], self._fences[i]
-                if fence.covers(x, y) if test is None else test(point):
-                    now.add(fence.id)
-            before = self.inside.get(name, set())
-            told += [(name, "enter", f) for f in now - before] + [(name, "exit", f) for f in before - now]
-            self.inside[name] = now
-        return told

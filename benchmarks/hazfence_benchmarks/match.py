@@ -22,14 +22,14 @@ from numpy.typing import NDArray
 
 from hazfence_benchmarks.exactness import reference_keys
 from hazfence_benchmarks.form import OURS, Figure
-from hazfence_benchmarks.peers import POINT_PEERS, Missing, PointPeer, check
+from hazfence_benchmarks.peers import POINT_PEERS, PointPeer, check, opened
 from hazfence_benchmarks.plan import BadOption, Plan, interleave, rates, timed
 from hazfence_benchmarks.points import POINTS
 from hazfence_benchmarks.workloads import SETS, points_around, small_fence
 from hazfence_benchmarks.yardstick import LEAST, Least
 from hazfence_fences import FenceSet
 
-__all__ = ["options", "run"]
+__all__ = ["options", "run", "side_by_side"]
 
 F64 = NDArray[np.float64]
 
@@ -73,70 +73,57 @@ def run(
         about: dict[str, Any] = {"suite": "match", "workload": name, "way": OURS}
         yield Figure(**about, what="build", unit="s", values=(built.cpu_s,), clock="cpu", better="less",
                      n=len(fences))  # fmt: skip
-        for kind in kinds:
-            yield from _points(plan, fences, name, kind, min(batch, plan.pick(2_000, 100_000, 100_000)))
+        with opened(POINT_PEERS, plan, fences) as (peers, skipped):
+            for kind in kinds:
+                lots = _lots(plan, fences, kind, min(batch, plan.pick(2_000, 100_000, 100_000)))
+                yield from side_by_side(plan, fences, peers, lots, suite="match", workload=f"{name} {kind}")
+            for way, why in skipped.items():
+                yield Figure("match", name, "locate", way, "points/s", skipped=why)
         yield from _besides(plan, fences, name)
 
 
-def _points(plan: Plan, fences: FenceSet, name: str, kind: str, batch: int) -> Iterator[Figure]:
-    """Points of one kind: ours, the limit and the peers in the same rounds."""
-    lots = [POINTS[kind](fences, batch, plan.seed * 100 + i) for i in range(_BATCHES)]
-    least = Least(batch)
+def _lots(plan: Plan, fences: FenceSet, kind: str, batch: int) -> list[tuple[F64, F64]]:
+    return [POINTS[kind](fences, batch, plan.seed * 100 + i) for i in range(_BATCHES)]
+
+
+def side_by_side(
+    plan: Plan, fences: FenceSet, peers: Sequence[PointPeer], lots: Sequence[tuple[F64, F64]], **about: Any
+) -> Iterator[Figure]:
+    """Locate batches of points: ours, the limit and the peers, checked first, then in the same rounds.
+
+    Args:
+        plan: the common options.
+        fences: asked.
+        peers: built from the same fences.
+        lots: batches of one size, in turn; the last serves for the check.
+        about: suite, workload, and what else the figures have in common.
+    """
+    batch, sample = len(lots[0][0]), lots[-1]
+    few = slice(0, plan.pick(300, 5_000, 20_000))
+    lon, lat = sample[0][few], sample[1][few]
+    wrong = int(np.count_nonzero(fences.locate(lon, lat).keys != reference_keys(fences, lon, lat)))
+    least, number = Least(batch), len(lots)
     calls: dict[str, Callable[[int], Any]] = {
-        OURS: lambda n: [fences.locate(*lots[(n + i) % _BATCHES]) for i in range(_AT_A_STRETCH)],
-        LEAST: lambda n: [least(*lots[(n + i) % _BATCHES]) for i in range(_AT_A_STRETCH)],
+        OURS: lambda n: [fences.locate(*lots[(n + i) % number]) for i in range(_AT_A_STRETCH)],
+        LEAST: lambda n: [least(*lots[(n + i) % number]) for i in range(_AT_A_STRETCH)],
     }
-    items = {OURS: batch * _AT_A_STRETCH, LEAST: batch * _AT_A_STRETCH}
-    sample = POINTS[kind](fences, plan.pick(300, 2_000, 20_000), plan.seed * 100 + 77)
-    wrong = int(np.count_nonzero(fences.locate(*sample).keys != reference_keys(fences, *sample)))
     marks: dict[str, dict[str, Any]] = {
-        OURS: {"clock": "cpu", "checked": len(sample[0]), "wrong": wrong},
-        LEAST: {"clock": "cpu"},
+        OURS: {"clock": "cpu", "checked": len(lon), "wrong": wrong, "n": batch * _AT_A_STRETCH},
+        LEAST: {"clock": "cpu", "n": batch * _AT_A_STRETCH},
     }
-    about: dict[str, Any] = {"suite": "match", "workload": f"{name} {kind}", "what": "locate"}
-    with _Peers(plan, fences, sample) as (peers, skipped):
-        for peer, asked, errors in peers:
-            few = min(peer.points, batch)
-            calls[peer.name] = partial(_ask, peer, [(x[:few], y[:few]) for x, y in lots])
-            items[peer.name] = few
-            marks[peer.name] = {"clock": peer.clock, "checked": asked, "wrong": errors}
-        took = interleave(calls, plan.rounds())
-        for way, times in took.items():
-            values = rates(items[way], times, marks[way]["clock"])
-            yield Figure(**about, way=way, unit="points/s", values=values, n=items[way], **marks[way])
-        for way, why in skipped.items():
-            yield Figure(**about, way=way, unit="points/s", skipped=why)
+    for peer in peers:
+        asked = min(peer.points, batch)
+        x, y = sample[0][:asked], sample[1][:asked]
+        errors = check(fences, peer, x, y)
+        calls[peer.name] = partial(_ask, peer, [(a[:asked], b[:asked]) for a, b in lots])
+        marks[peer.name] = {"clock": peer.clock, "checked": len(x), "wrong": errors, "n": asked}
+    for way, took in interleave(calls, plan.rounds()).items():
+        values = rates(marks[way]["n"], took, marks[way]["clock"])
+        yield Figure(way=way, unit="points/s", values=values, what="locate", **about, **marks[way])
 
 
 def _ask(peer: PointPeer, lots: list[tuple[F64, F64]], n: int) -> Any:
     return peer.pairs(*lots[n % _BATCHES])
-
-
-class _Peers:
-    """The peers that are installed, built and checked; closed at the end."""
-
-    def __init__(self, plan: Plan, fences: FenceSet, sample: tuple[F64, F64]) -> None:
-        self._plan, self._fences, self._sample = plan, fences, sample
-        self._open: list[PointPeer] = []
-
-    def __enter__(self) -> tuple[list[tuple[PointPeer, int, int]], dict[str, str]]:
-        peers, skipped = [], {}
-        for kind in POINT_PEERS:
-            if not self._plan.wants(kind.name):
-                continue
-            try:
-                peer = kind(self._fences)
-            except Missing as missing:
-                skipped[kind.name] = str(missing)
-                continue
-            self._open.append(peer)
-            lon, lat = (c[: 2 * peer.points] for c in self._sample)
-            peers.append((peer, len(lon), check(self._fences, peer, lon, lat)))
-        return peers, skipped
-
-    def __exit__(self, *error: object) -> None:
-        for peer in self._open:
-            peer.close()
 
 
 def _besides(plan: Plan, fences: FenceSet, name: str) -> Iterable[Figure]:

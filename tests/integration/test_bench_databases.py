@@ -1,0 +1,44 @@
+"""The peers that are servers: PostGIS by join and by trigger, and Tile38 where its server is given."""
+
+import os
+
+import pytest
+
+from hazfence_benchmarks.core import truck_traffic
+from hazfence_benchmarks.peers import PostGis, check
+from hazfence_benchmarks.peers.base import Missing
+from hazfence_benchmarks.peers.tellers import TELLERS
+from hazfence_benchmarks.plan import Plan
+from hazfence_benchmarks.points import POINTS
+from hazfence_benchmarks.vehicles import differ, where_exactly
+from hazfence_benchmarks.workloads import set_a, set_c
+from hazfence_fences import FenceSet
+
+FLAT = FenceSet(f for f in set_c(80, 3) if f.metric is None)
+TOWN = FenceSet([*FLAT, *(f for f in set_a() if f.metric is None)])
+
+
+def test_postgis_joins_exactly():
+    peer = PostGis(FLAT)
+    try:
+        assert check(FLAT, peer, *POINTS["trucks"](FLAT, 1500, 1)) == 0
+        assert check(FLAT, peer, *POINTS["trucks"](FLAT, 200, 2)) == 0  # asked again, nothing is left over
+    finally:
+        peer.close()
+
+
+@pytest.mark.parametrize("kind", TELLERS, ids=lambda kind: kind.name)
+def test_tellers_know_where_every_vehicle_is(kind):
+    try:
+        peer = kind(TOWN, Plan(tile38=os.environ.get("HAZFENCE_TILE38_SERVER")))
+    except Missing as missing:
+        pytest.skip(str(missing))
+    try:
+        batches = truck_traffic(TOWN, vehicles=300, steps=6, seed=3)
+        told = [peer.tell(batch) for batch in batches]
+        assert sum(told[1:]) > 0
+        assert any(where_exactly(TOWN, batches[-1:]).values())
+        assert differ(peer.inside(), where_exactly(TOWN, batches[-1:])) == 0
+        assert differ(peer.inside(), where_exactly(TOWN, batches[:1])) > 0  # the check can fail
+    finally:
+        peer.close()
