@@ -21,6 +21,8 @@ from hazfence.events import Event, Kind, Phase, Severity, event_id
 from hazfence.fixes import FixBatch
 from hazfence.ports import Checkpoint
 from hazfence.postgis import PostgisStore
+from hazfence.postgis.upkeep import Action, Upkeep, carry_out
+from hazfence.postgis.upkeep import plan as plan_upkeep
 from hazfence.services import Services, fresh_database
 from hazfence_benchmarks.form import OURS, Figure
 from hazfence_benchmarks.plan import BadOption, Plan
@@ -112,7 +114,11 @@ def run(plan: Plan, *, fixes: int | None = None, no_fsync: bool = False) -> Iter
         fresh_database(services.database_url, prefix="hazfence_bench") as url,
     ):
         migrate(url, roles=False)
-        yield from asyncio.run(_measure(plan, url, fixes, "no fsync" if no_fsync else "durable"))
+        workload = "no fsync" if no_fsync else "durable"
+        yield from asyncio.run(_measure(plan, url, fixes, workload))
+        with fresh_database(services.database_url, prefix="hazfence_bench") as other:
+            migrate(other, roles=False)
+            yield from _indexed_when_closed(plan, other, fixes, workload)
 
 
 async def _measure(plan: Plan, url: str, fixes: int, workload: str) -> list[Figure]:
@@ -166,6 +172,36 @@ async def _measure(plan: Plan, url: str, fixes: int, workload: str) -> list[Figu
     figures.append(Figure(**about, what="read the outbox", unit="rows/s", values=tuple(values), n=read))
     await store.close()
     return figures
+
+
+def _indexed_when_closed(plan: Plan, url: str, fixes: int, workload: str) -> Iterator[Figure]:
+    """The same fixes into days that get their index when they are over, and what closing them takes."""
+    about: dict[str, Any] = {"suite": "store", "workload": workload, "way": OURS, "clock": "wall"}
+    checkpoints = plan.rounds(2, 6, 12)
+    snapshot = np.random.default_rng(0).bytes(2_000_000)
+
+    async def write() -> list[float]:
+        store = PostgisStore(url, index_at_once=False)
+        await store.open()
+        claim, _ = await store.claim("bench", 0)
+        rates = []
+        for number in range(checkpoints):
+            batch = _fixes(number, fixes)
+            started_s = time.perf_counter()
+            await store.checkpoint(claim, Checkpoint(int(batch.offset[-1]) + 1, snapshot), batch)
+            rates.append(fixes / (time.perf_counter() - started_s))
+        await store.close()
+        return rates
+
+    what = "fixes in a checkpoint, indexed when closed"
+    yield Figure(**about, what=what, unit="rows/s", values=tuple(asyncio.run(write())), n=fixes)
+    upkeep = Upkeep(fixes_kept_days=0, days_ahead=0)
+    steps = [step for step in plan_upkeep(url, upkeep) if step.action is Action.CLOSE_DAY]
+    started_s = time.perf_counter()
+    for _ in carry_out(url, steps, upkeep):
+        pass
+    rate = fixes * checkpoints / (time.perf_counter() - started_s)
+    yield Figure(**about, what="fixes closed", unit="rows/s", values=(rate,), n=fixes * checkpoints)
 
 
 def _still(about: dict[str, Any]) -> dict[str, Any]:

@@ -147,7 +147,7 @@ class Fix(Base):
 
     __tablename__ = "fix"
     __table_args__ = (
-        Index("fix_vehicle_time", "vehicle_code", "time"),
+        # No index here: each day has its own, made with the day or when it is closed.
         {
             "comment": "Accepted GPS fixes, one partition a UTC day (hazfence.ensure_fix_day)",
             "postgresql_partition_by": "RANGE (time)",
@@ -282,6 +282,7 @@ class DeadLetter(Base):
     __tablename__ = "dead_letter"
     __table_args__ = (
         PrimaryKeyConstraint("topic", "partition", "offset", "item", name="dead_letter_pkey"),
+        Index("dead_letter_kept", "kept_at", postgresql_using="brin"),
         {"comment": "Messages and fixes that were not used, with the reason"},
     )
 

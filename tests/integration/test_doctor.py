@@ -169,6 +169,13 @@ def test_days_are_missed_only_when_fixes_are_kept(settings: WorkerSettings) -> N
     one = found(settings, "database", "days")
     assert (one.status, "hazfence maintain" in one.mend) == (Status.WARN, True)
     assert found(other(settings, keep_fixes=False), "database", "days").status is Status.OK
+    query(
+        settings.database_url.get_secret_value(),
+        "SELECT hazfence.ensure_fix_day((now() AT TIME ZONE 'UTC')::date + n, false) "
+        "FROM generate_series(0, 1) AS n",
+    )
+    assert "hazfence maintain before workers start" in found(settings, "database", "days").mend
+    assert found(other(settings, fix_index="when_closed"), "database", "days").status is Status.OK
 
 
 @pytest.mark.parametrize(("ahead_s", "status"), [(0, Status.OK), (-5, Status.WARN), (120, Status.FAIL)])

@@ -90,6 +90,11 @@ def test_every_version_leads_to_head_and_keeps_its_rows(empty_postgres_url, post
         with psycopg.connect(url) as connection:
             fill(connection)
     assert migrate(url, roles=False) == head() == current(url)
+    if start is not None:
+        with psycopg.connect(url) as connection:  # a day keeps the index it has
+            days = connection.execute(queries.load("history_days")).fetchall()
+            assert [(row[0], row[4]) for row in days] == [("fix_20260302", True)]
+            assert connection.execute("SELECT count(*) FROM hazfence.fix_map").fetchone() == (4,)
     assert migrate(url, roles=False) == head()
     assert migrate(url, versions()[0], roles=False) == head(), "never backwards"
     with psycopg.connect(url) as connection:

@@ -127,6 +127,33 @@ def test_fixes_can_be_left_out() -> None:
     run(go())
 
 
+@pytest.mark.parametrize("how", [{}, {"fixes_indexed": False}, {"keep_fixes": False}])
+def test_recent_fixes_come_back_from_the_store_or_with_the_snapshot(how: dict[str, bool]) -> None:
+    """A late fix after a restart is judged the same, whether the store can be asked or not."""
+
+    async def go() -> None:
+        place = Place(**how)
+        asked = []
+        really = place.store.recent_fixes
+
+        async def recent_fixes(*arguments: Any) -> FixBatch:
+            asked.append(arguments)
+            return await really(*arguments)
+
+        place.store.recent_fixes = recent_fixes  # type: ignore[method-assign]
+        processor = await place.processor()
+        await processor.feed(log(fix(0, OUT), fix(1, OUT), fix(4, OUT)))
+        await processor.close()
+        assert place.kinds() == []
+        again = await place.processor()
+        await again.feed(log(fix(2), start=3))  # it had been inside in between
+        await again.close()
+        assert place.kinds() == ["visit"]
+        assert bool(asked) is (not how)
+
+    run(go())
+
+
 def test_overstay_fires_in_silence_and_is_stored_with_its_snapshot() -> None:
     async def go() -> None:
         place = Place()

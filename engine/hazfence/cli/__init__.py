@@ -48,5 +48,13 @@ def main() -> None:
 
 #: Errors of parts that may not be installed, by name: their text names the place and the mend.
 _KNOWN = frozenset(
-    {"ServiceError", "OperationalError", "ConnectionError", "KafkaConnectionError", "SchemaMismatch"}
+    {
+        "ServiceError",
+        "SchemaMismatch",
+        "UpkeepError",
+        "MigrationError",
+        "OperationalError",
+        "ConnectionError",
+        "KafkaConnectionError",
+    }
 )

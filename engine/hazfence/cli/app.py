@@ -4,7 +4,7 @@ You are on the top floor. Options that many commands share are declared here onc
 environment variable that sets them. Commands import what they need when they run, so that
 ``hazfence --help`` is quick and works with few extras installed. Next rooms: ``tracks.py``
 (replay, simulate), ``fences.py``, ``report.py``, ``service.py`` (migrate, serve, up, down),
-``doctor.py``, ``demo.py``, ``bench.py``.
+``doctor.py``, ``maintain.py``, ``demo.py``, ``bench.py``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from hazfence import __version__
-from hazfence.cli import bench, demo, doctor, fences, report, service, tracks
+from hazfence.cli import bench, demo, doctor, fences, maintain, report, service, tracks
 
 __all__ = ["app"]
 
@@ -52,5 +52,6 @@ app.command("serve")(service.serve)
 app.command("up")(service.up)
 app.command("down")(service.down)
 app.command("doctor")(doctor.doctor)
+app.command("maintain")(maintain.maintain)
 app.add_typer(fences.app, name="fences")
 app.add_typer(bench.app, name="bench")

@@ -94,7 +94,7 @@ def _examine(
     if not _schema(say, connection, migrated=server["migrated"]):
         return {}
     _rights(say, connection, superuser=server["superuser"])
-    _days(say, connection, kept=settings.keep_fixes)
+    _days(say, connection, kept=settings.keep_fixes, at_once=settings.fix_index == "at_once")
     if fences is not None:
         _fences_in_database(connection, fences)
     return _checkpoints(say, connection, settings)
@@ -231,7 +231,7 @@ def _rights(say: Say, connection: _Connection, *, superuser: bool) -> None:
         say.ok("rights", "those of a worker, and no more")
 
 
-def _days(say: Say, connection: _Connection, *, kept: bool) -> None:
+def _days(say: Say, connection: _Connection, *, kept: bool, at_once: bool) -> None:
     if not kept:
         say.ok("days", "fixes are not kept (HAZFENCE_KEEP_FIXES)")
         return
@@ -240,7 +240,16 @@ def _days(say: Say, connection: _Connection, *, kept: bool) -> None:
     wanted = [today, today + timedelta(days=1)]
     missing = [str(day) for day in wanted if day not in days]
     said = f"{len(days)} days" + (f", {min(days)} to {max(days)}" if days else "")
-    if missing:
+    bare = [
+        str(day) for day, row in days.items() if not row["by_vehicle"] and day >= today - timedelta(days=1)
+    ]
+    if at_once and bare:
+        say.fail(
+            "days",
+            f"{said}; {bare[0]} has no index by vehicle, and a worker's start would read it once a vehicle",
+            "run hazfence maintain before workers start, or set HAZFENCE_FIX_INDEX=when_closed",
+        )
+    elif missing:
         say.warn(
             "days",
             f"{said}; none yet for {' and '.join(missing)}: the first fix of a day waits for its table",

@@ -59,6 +59,8 @@ class PostgisStore:
         url: libpq URL of a database migrated with `hazfence_sql.migrate`; the user needs role hazfence_write.
         connections: connections at most.
         keep_fixes: False leaves the table of fixes empty.
+        index_at_once: False leaves the index by vehicle and time to `hazfence.postgis.upkeep`, which builds
+            it when the day is over; writing is then faster, and recent fixes are not to be asked for.
         payload_limit_bytes: bytes kept of a dead letter's message; the size it had is kept too.
 
     Example:
@@ -74,10 +76,12 @@ class PostgisStore:
         *,
         connections: int = 4,
         keep_fixes: bool = True,
+        index_at_once: bool = True,
         payload_limit_bytes: int = 1_048_576,
     ) -> None:
         self._link = Link(url, size=connections)
         self._keep_fixes = keep_fixes
+        self._index_at_once = index_at_once
         self._payload_limit_bytes = payload_limit_bytes
         self._codes: dict[str, int] = {}
         self._days: set[int] = set()
@@ -304,7 +308,8 @@ class PostgisStore:
         if missing:
             wanted = [_EPOCH_DAY + timedelta(days=day) for day in sorted(missing)]
             async with self._link.transaction() as connection:
-                await connection.execute(queries.load("ensure_fix_days"), {"days": wanted})
+                parameters = {"days": wanted, "index_now": self._index_at_once}
+                await connection.execute(queries.load("ensure_fix_days"), parameters)
             known |= missing
 
     async def _vehicle_codes(self, vehicles: Sequence[str]) -> npt.NDArray[np.int32]:

@@ -78,6 +78,9 @@ class WorkerSettings(BaseSettings):
     tick_every_s: float = Field(1.0, gt=0, le=60)
     max_buffered_fixes: int = Field(200_000, ge=1)
     keep_fixes: bool = True
+    fix_index: Literal["at_once", "when_closed"] = Field(
+        "at_once", description="when the fixes of a day get their index by vehicle and time"
+    )
     max_message_bytes: int = Field(4 * 1024 * 1024, ge=1)
     max_kept_bytes: int = Field(1024 * 1024, ge=1, description="bytes kept of a message that cannot be read")
     engine: dict[str, Any] = Field(default_factory=dict, description="thresholds of the core, as JSON")
@@ -236,6 +239,7 @@ class WorkerSettings(BaseSettings):
             checkpoint_every_s=self.checkpoint_every_s,
             max_buffered_fixes=self.max_buffered_fixes,
             keep_fixes=self.keep_fixes,
+            fixes_indexed=self.fix_index == "at_once",
             max_message_bytes=self.max_message_bytes,
             max_kept_bytes=self.max_kept_bytes,
         )

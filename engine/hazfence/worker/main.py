@@ -79,6 +79,7 @@ async def work(settings: WorkerSettings, stop: asyncio.Event, *, metrics: Worker
         settings.database_url.get_secret_value(),
         connections=settings.database_connections,
         keep_fixes=settings.keep_fixes,
+        index_at_once=settings.fix_index == "at_once",
         payload_limit_bytes=settings.max_kept_bytes,
     )
     board = _board(settings)

@@ -67,6 +67,7 @@ class ProcessorSettings:
         checkpoint_every_s: time between checkpoints.
         max_buffered_fixes: more fixes than this make a checkpoint at once.
         keep_fixes: whether accepted fixes are stored at all.
+        fixes_indexed: whether the store finds stored fixes by vehicle and time at once.
         max_message_bytes, max_kept_bytes: see ``hazfence.wire.decode``.
     """
 
@@ -76,8 +77,14 @@ class ProcessorSettings:
     checkpoint_every_s: float = 5.0
     max_buffered_fixes: int = 200_000
     keep_fixes: bool = True
+    fixes_indexed: bool = True
     max_message_bytes: int = 4 * 1024 * 1024
     max_kept_bytes: int = 1024 * 1024
+
+    @property
+    def recent_in_store(self) -> bool:
+        """Whether recent fixes are read back from the store; they are part of every snapshot otherwise."""
+        return self.keep_fixes and self.fixes_indexed
 
 
 class PartitionProcessor:
@@ -178,7 +185,7 @@ class PartitionProcessor:
                 engine = Engine.restore(checkpoint.snapshot, self._fences, self._engine_settings)
                 self._order.next_offset = self.checkpoint_offset = checkpoint.next_offset
             positions = engine.positions()
-            if len(positions) and self._settings.keep_fixes:
+            if len(positions) and self._settings.recent_in_store:
                 # Recent fixes are not in the snapshot: they lie in the store already, row by row.
                 recent = await self._patience.until_done(
                     "read recent fixes",
@@ -383,7 +390,7 @@ class PartitionProcessor:
         self._count(events, ())
         await self._dead.flush()
         checkpoint = Checkpoint(
-            self.next_offset, self.engine.snapshot(with_recent=not self._settings.keep_fixes)
+            self.next_offset, self.engine.snapshot(with_recent=not self._settings.recent_in_store)
         )
         fixes = FixBatch.concat(self._buffer)
         with self._metrics.checkpoint_seconds.time():

@@ -1,1 +1,1 @@
-SELECT hazfence.ensure_fix_day(day) FROM unnest(%(days)s::date[]) AS day ORDER BY day
+SELECT hazfence.ensure_fix_day(day, %(index_now)s) FROM unnest(%(days)s::date[]) AS day ORDER BY day
