@@ -2,17 +2,19 @@
 #   make demo   set up, run a simulated day through the whole system, show what it found
 #   make test   set up, run every test
 #   make check  linters, types, import contracts, tests
+#   make chaos  kill, freeze and cut off everything for a quarter of an hour, and compare all rows (KILLS=500 SEED=7)
 #   make up     PostGIS, Redis, a broker and a worker, privately, until `make down`
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 UP := .hazfence
+KILLS ?= 500
 
-.PHONY: help setup demo test check lint nightly up down clean
+.PHONY: help setup demo test check lint chaos nightly up down clean
 
 help:
-	@sed -n '2,6s/^# *//p' Makefile
+	@sed -n '2,7s/^# *//p' Makefile
 
 $(VENV)/.system: scripts/install-system-packages.sh
 	@sh scripts/install-system-packages.sh
@@ -45,6 +47,9 @@ lint: setup
 	@$(BIN)/lint-imports
 
 check: lint test
+
+chaos: setup kafka
+	@$(BIN)/python -m tests.chaos --kills $(KILLS) $(if $(SEED),--seed $(SEED))
 
 nightly: setup
 	@HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest tests/property

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,14 @@ import pytest
 
 from hazfence.memory import MemoryBoard, MemoryStore
 from hazfence.redis_board import RedisBoard
-from hazfence.services import PrivateBroker, PrivatePostgres, PrivateRedis, private_broker
+from hazfence.services import PrivateBroker, PrivatePostgres, PrivateRedis, free_port, private_broker
 from hazfence.wire import encode_columns, encode_fix
 from hazfence.wire.packer import partition_of
 from hazfence.wire.producer import FixProducer
+from hazfence.worker import main
 from hazfence.worker.app import build_app, partitions_of
 from hazfence.worker.broker import wait_for_broker
+from hazfence.worker.config import WorkerSettings
 from hazfence.worker.metrics import WorkerMetrics
 from hazfence.worker.supervisor import Supervisor
 from hazfence_fences import load_fences
@@ -309,6 +312,20 @@ def test_settings_that_cannot_work_end_the_supervisor(
     said = capfd.readouterr().err
     assert "migrate" in said
     assert how.database_url.get_secret_value() not in said
+
+
+def test_a_broker_that_leaves_just_before_the_start_ends_the_worker_in_order(
+    postgres_url: str, topic: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async def it_answered(_: WorkerSettings) -> None:
+        pass
+
+    monkeypatch.setattr(main, "wait_for_broker", it_answered)
+    how = settings(postgres_url, f"127.0.0.1:{free_port()}", topic)  # nobody there
+    threads = threading.active_count()
+    assert asyncio.run(main.work(how, asyncio.Event())) == 1
+    until(lambda: threading.active_count() == threads, 10, "a thread would keep the process alive")
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_embedded_in_a_host_with_its_own_store(broker: str, topic: str) -> None:

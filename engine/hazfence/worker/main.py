@@ -16,6 +16,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 import structlog
+from aiokafka.errors import KafkaError
 
 from hazfence.postgis import PostgisStore, SchemaMismatch
 from hazfence.redis_board import RedisBoard
@@ -67,7 +68,7 @@ async def work(settings: WorkerSettings, stop: asyncio.Event, *, metrics: Worker
     """Work until ``stop`` is set; the part of :func:`run_worker` that installs no signal handler.
 
     Returns:
-        0 after a graceful stop, 1 when Faust crashed.
+        0 after a graceful stop, 1 when Faust crashed or could not start.
 
     Raises:
         SettingsError: fences or topics are not as the settings say.
@@ -97,14 +98,19 @@ async def work(settings: WorkerSettings, stop: asyncio.Event, *, metrics: Worker
         app = build_app(settings, fences=fences, store=store, board=board, metrics=metrics)
         stage.unready = partitions_of(app).unready
         app.finalize()
-        await app.start()
-        _log.info("worker started", group=settings.group, topic=settings.topic, fences=len(fences))
-        while not stop.is_set() and not app.crashed:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(0.5):
-                    await stop.wait()
-        if crashed := bool(app.crashed):
-            _log.error("Faust crashed: ending the process", error=repr(app.crash_reason))
+        try:
+            await app.start()
+        except (KafkaError, OSError) as error:  # it answered a moment ago
+            crashed = True
+            _log.error("the broker went away at the start: ending the process", error=str(error))
+        else:
+            _log.info("worker started", group=settings.group, topic=settings.topic, fences=len(fences))
+            while not stop.is_set() and not app.crashed:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(0.5):
+                        await stop.wait()
+            if crashed := bool(app.crashed):
+                _log.error("Faust crashed: ending the process", error=repr(app.crash_reason))
         stage.say("stopping")
         try:
             async with asyncio.timeout(settings.flush_timeout_s + _STOP_MARGIN_S):
