@@ -22,6 +22,7 @@ from hazfence_benchmarks import machine, yardstick
 from hazfence_benchmarks.form import OURS, Figure, Result
 from hazfence_benchmarks.plan import BadOption, Plan
 from hazfence_benchmarks.register import SUITES, Suite
+from hazfence_benchmarks.report import write
 from hazfence_benchmarks.table import show
 
 __all__ = ["add_common", "all_main", "plan_of", "run", "suite_main", "tell"]
@@ -141,6 +142,7 @@ def all_main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("suites", nargs="*", metavar="SUITE", help=f"only these, of {', '.join(able)}")
     parser.add_argument("--without-services", action="store_true", help="only what needs no server")
+    parser.add_argument("--html", metavar="FILE", help="write the report page")
     add_common(parser)
     given = parser.parse_args(argv)
     unknown = sorted(set(given.suites) - set(SUITES))
@@ -154,6 +156,9 @@ def all_main(argv: Sequence[str] | None = None) -> int:
         result = run(wanted, plan_of(given), command=command, say=_say)
     except BadOption as error:
         parser.error(str(error))
+    if given.html:
+        write(result, page=given.html)
+        _say(f"written: {given.html}")
     return tell(result, as_json=given.json, save=given.save)
 
 

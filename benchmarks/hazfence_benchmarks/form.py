@@ -114,7 +114,9 @@ class Figure:
 
     def to_json(self) -> dict[str, Any]:
         """The fields, and what follows from them: median, quartiles, mad."""
-        out = {k: v for k, v in asdict(self).items() if v not in (None, "") or k in ("workload", "what")}
+        out = {
+            k: v for k, v in asdict(self).items() if v not in (None, "") or k in ("workload", "what", "unit")
+        }
         if self.values:
             q1, q3 = self.quartiles
             out |= {"median": self.median, "q1": q1, "q3": q3, "mad": self.mad}

@@ -229,6 +229,8 @@ def run(
             row = asyncio.run(_throughput(base, name, count, size, **how))
             yield _figure(row, f"end to end, {name}", size, OURS, broker)
             about: dict[str, Any] = {"suite": "stream", "workload": _workload(size), "way": OURS, "n": count}
+            if "stored" in name and size > 1:
+                yield Figure(**about, what="events a fix", unit="", values=(row["events"] / count,))
             yield Figure(**about, what=f"worker's processor time a fix, {name}", unit="us", better="less",
                          values=(row["worker_cpu_s"] / count * 1e6,), clock="cpu")  # fmt: skip
 

@@ -2,11 +2,12 @@
 
 You are on the top floor. The suites are those of the register in ``hazfence_benchmarks.register``; each
 reads its own options, so ``hazfence bench match --help`` shows those of ``match``. ``all`` runs them one
-behind the other into one result.
+behind the other into one result; ``report``, ``compare`` and ``size`` read saved results.
 """
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Sequence
 
 import typer
@@ -35,12 +36,14 @@ def _suite(name: str) -> Callable[[Sequence[str]], int]:
     return main
 
 
-def _all(argv: Sequence[str]) -> int:
-    from hazfence_benchmarks.command import all_main
+def _of(module: str, main: str = "main") -> Callable[[Sequence[str]], int]:
+    """A command of another module, imported when it runs."""
+    return lambda argv: int(getattr(importlib.import_module(f"hazfence_benchmarks.{module}"), main)(argv))
 
-    return all_main(argv)
 
-
-for _name, _of in SUITES.items():
-    _add(_name, _of.about, _suite(_name))
-_add("all", "Every suite, one behind the other, into one result.", _all)
+for _name, _suite_of in SUITES.items():
+    _add(_name, _suite_of.about, _suite(_name))
+_add("all", "Every suite, one behind the other, into one result.", _of("command", "all_main"))
+_add("report", "A saved result as a page with pictures.", _of("report"))
+_add("compare", "Two saved results: what got better or worse, beyond the noise.", _of("compare"))
+_add("size", "Plan workers, partitions, database and disk for a load.", _of("size"))
