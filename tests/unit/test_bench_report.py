@@ -49,7 +49,7 @@ def test_the_page_tells_everything_and_needs_no_internet(result):
 
 def test_markdown_has_a_row_a_figure_and_the_command(result):
     text = markdown(result, ["b_growth.png"])
-    rows = [line for line in text.splitlines() if line.startswith("| small") or line.startswith("| durable")]
+    rows = [line for line in text.splitlines() if line.startswith(("| small", "| durable"))]
     assert len(rows) == len(result.figures)
     assert "```sh\nhazfence bench all --quick\n```" in text
     assert "](b_growth.png)" in text
