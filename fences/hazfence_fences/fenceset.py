@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from hazfence_fences.errors import FenceError
 from hazfence_fences.index.build import build_table
 from hazfence_fences.index.lookup import locate_keys, refuse_infinite
+from hazfence_fences.index.members import locate_members
 from hazfence_fences.index.patch import patch_table
 from hazfence_fences.index.scalar import ScalarReader
 from hazfence_fences.index.table import CellTable
@@ -241,6 +242,32 @@ class FenceSet:
         """
         return ScalarReader(self.table, self._registry.fences.__getitem__, self._place).indexes
 
+    def members(self, lon: ArrayLike, lat: ArrayLike) -> tuple[I64, I32]:
+        """Which fences cover each point, fence by fence: the sets whose keys `locate` gives.
+
+        Args:
+            lon, lat: float64[n] degrees WGS-84.
+
+        Returns:
+            (rows int64[k], fence indexes int32[k]), sorted by row, then fence.
+
+        Raises:
+            ValueError: as for `locate`.
+        """
+        x, y = _finite_points(lon, lat)
+        if len(x) <= _ONE_BY_ONE:
+            rows, slots, close = np.zeros(0, np.int64), np.zeros(0, np.int64), np.arange(len(x))
+        else:
+            rows, slots, close = locate_members(self.table, x, y)
+        index = self._place[slots]
+        if len(close):
+            fine = ~np.isin(rows, close)
+            asked = [(row, i) for row in close.tolist() for i in self.locate_one(x.item(row), y.item(row))]
+            more = np.array(asked, np.int64).reshape(-1, 2)
+            rows, index = np.append(rows[fine], more[:, 0]), np.append(index[fine], more[:, 1])
+        order = np.lexsort((index, rows))
+        return rows[order], index[order].astype(np.int32, copy=False)
+
     def key_of(self, indexes: Iterable[int]) -> int:
         """The key of the set of these fences (indexes into `fences`)."""
         return sum(self[i].key for i in indexes) & _ALL_BITS
@@ -286,6 +313,31 @@ class FenceSet:
         index = self._place[slot]
         order = np.lexsort((index, row))
         return row[order], index[order]
+
+    def crossings(
+        self, fence_index: I32, lon0: ArrayLike, lat0: ArrayLike, lon1: ArrayLike, lat1: ArrayLike
+    ) -> F64:
+        """Where each of n segments crosses the border of the fence beside it, if certainly just once.
+
+        Args:
+            fence_index: int[n], indexes into `fences`.
+            lon0, lat0, lon1, lat1: float64[n] degrees WGS-84, the ends of the segments.
+
+        Returns:
+            float64[n], fractions of the segments, to the last bit those `Fence.intervals` gives; NaN where a
+            segment crosses more or less often, or rounding could hide the answer: then ask `intervals`.
+
+        Raises:
+            ValueError: as for `locate`.
+        """
+        ax, ay = _finite_points(lon0, lat0)
+        bx, by = _finite_points(lon1, lat1)
+        if not len(ax) == len(bx) == len(fence_index):
+            raise ValueError(
+                f"{len(fence_index)} fences, {len(ax)} segment starts, {len(bx)} ends; "
+                "give arrays of one length"
+            )
+        return self._registry.read_borders().crossings(self._order[fence_index], ax, ay, bx, by)
 
     def _thin_indexes(self) -> I64:
         return np.array([i for i, fence in enumerate(self) if fence.thin], dtype=np.int64)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rtree import index as rtree_index
 
+from hazfence_fences.borders import Borders
 from hazfence_fences.index.table import Pool
 from hazfence_fences.model import Fence
 
@@ -57,6 +58,7 @@ class Registry:
         for slot, fence in enumerate(self.fences):
             self._slots[fence.id] = (*self._slots.get(fence.id, ()), slot)
         self._tree: rtree_index.Index | None = None
+        self._borders = Borders()
 
     def slots_of(self, fence_id: str) -> tuple[int, ...]:
         """Every slot a fence of that id ever had."""
@@ -80,6 +82,13 @@ class Registry:
             boxes = np.array([f.bounds for f in self.fences]).reshape(-1, 4)
             self._tree = box_tree(np.arange(len(self.fences)), boxes)
         return self._tree
+
+    def read_borders(self) -> Borders:
+        """The borders of all slots; those added since the last call are read in now."""
+        if self._borders.known < len(self.fences):
+            with self.lock:
+                self._borders.read(self.fences)
+        return self._borders
 
     def within(self, west: float, south: float, east: float, north: float) -> list[int]:
         """Slots, past and present, whose boxes meet a box in degrees, ascending."""

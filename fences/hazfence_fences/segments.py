@@ -19,7 +19,14 @@ from numpy.typing import NDArray
 
 from hazfence_fences.metric import Metric
 
-__all__ = ["Bands", "circle_intervals", "circle_touches", "polygon_edges", "polygon_intervals"]
+__all__ = [
+    "Bands",
+    "circle_intervals",
+    "circle_roots",
+    "circle_touches",
+    "polygon_edges",
+    "polygon_intervals",
+]
 
 F64 = NDArray[np.float64]
 Intervals = list[tuple[float, float]]
@@ -50,16 +57,16 @@ class Bands:
         edges: float64[n, 4] as `polygon_edges` gives them.
     """
 
-    _EDGES_A_BAND = 4
-    _MOST_BANDS = 4096
+    EDGES_A_BAND = 4
+    MOST_BANDS = 4096
     #: More edges than this near a segment are a case for numpy, not for a loop.
-    _MOST_EDGES = 256
+    MOST_EDGES = 256
     #: Twice an area is right to about this part of the products it is the difference of.
-    _UNSURE = 1e-15
+    UNSURE = 1e-15
 
     def __init__(self, edges: F64) -> None:
         south, north = np.minimum(edges[:, 1], edges[:, 3]), np.maximum(edges[:, 1], edges[:, 3])
-        count = min(self._MOST_BANDS, max(1, len(edges) // self._EDGES_A_BAND))
+        count = min(self.MOST_BANDS, max(1, len(edges) // self.EDGES_A_BAND))
         self._south, self._last = float(south.min()), count - 1
         self._bands_a_degree = count / max(float(north.max()) - self._south, 1e-12)
         self._edges = [tuple(row) for row in edges.tolist()]
@@ -84,7 +91,7 @@ class Bands:
         near: list[int] | set[int] = self._bands[low]
         if high > low:
             near = set().union(*self._bands[low : high + 1])
-        if len(near) > self._MOST_EDGES:
+        if len(near) > self.MOST_EDGES:
             return None
         dx, dy = lon1 - lon0, lat1 - lat0
         west, east = (lon0, lon1) if dx >= 0.0 else (lon1, lon0)
@@ -97,11 +104,11 @@ class Bands:
                 continue
             p, q = dx * (ay - lat0), dy * (ax - lon0)
             a = p - q
-            if abs(a) <= self._UNSURE * (abs(p) + abs(q)):
+            if abs(a) <= self.UNSURE * (abs(p) + abs(q)):
                 return None
             p, q = dx * (by - lat0), dy * (bx - lon0)
             b = p - q
-            if abs(b) <= self._UNSURE * (abs(p) + abs(q)):
+            if abs(b) <= self.UNSURE * (abs(p) + abs(q)):
                 return None
             if (a > 0.0) == (b > 0.0):
                 continue
@@ -300,3 +307,37 @@ def _root(m: Metric, r2: float, u: float, v: float, du: float, dv: float, out: f
             return min(max(near, 0.0), 1.0)
         t = near
     return float(t)
+
+
+def circle_roots(m: Metric, r2: F64, u: F64, v: F64, du: F64, dv: F64, out: F64, low: F64) -> F64:
+    """`_root` for n segments at once, the same to the last bit: float64[n].
+
+    Args:
+        m: the circles' metrics, its fields float64[n].
+        r2, u, v, du, dv, out, low: as for `_root`, float64[n].
+    """
+    first, second = _slope(m, u + low * du, v + low * dv, du, dv)
+    excess = _height(m, u + low * du, v + low * dv) - r2
+    step = np.sqrt(np.maximum(first * first - second * excess, 0.0))
+    t = low + np.where(out > low, step - first, -step - first) / (second + 1e-300)
+    a, b = out.copy(), low.copy()
+    found: F64 = np.empty_like(u)
+    left = np.arange(len(t))
+    for _ in range(60):
+        beside = ~((np.minimum(a, b) <= t) & (t <= np.maximum(a, b)))
+        t = np.where(beside, (a + b) / 2.0, t)
+        excess = _height(m, u + t * du, v + t * dv) - r2
+        a, b = np.where(excess > 0.0, t, a), np.where(excess > 0.0, b, t)
+        first, _ = _slope(m, u + t * du, v + t * dv, du, dv)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            near = np.where(first != 0.0, t - excess / (2.0 * first), (a + b) / 2.0)
+        done = np.abs(near - t) <= 1e-15
+        found[left[done]] = np.minimum(np.maximum(near[done], 0.0), 1.0)
+        if done.all():
+            return found
+        still = np.flatnonzero(~done)
+        m = Metric(*(getattr(m, name).take(still) for name in Metric.__slots__))
+        r2, u, v, du, dv = (column.take(still) for column in (r2, u, v, du, dv))
+        a, b, t, left = a.take(still), b.take(still), near.take(still), left.take(still)
+    found[left] = t
+    return found

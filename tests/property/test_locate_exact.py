@@ -61,9 +61,35 @@ def test_small_whole_numbers(shapes, seed):
     x, y = np.concatenate([x, near_x]), np.concatenate([y, near_y])
     located = fences.locate(x, y)
     assert (located.keys == reference_keys(fences, x, y)).all()
+    assert (_keys_of_members(fences, x, y) == located.keys).all()
     for i in range(0, len(x), 40):
         here = shapely.Point(x[i], y[i])
         assert located.members(i) == tuple(f.id for f in fences if shapely.covers(f.geometry, here))
+
+
+def _keys_of_members(fences, x, y):
+    rows, index = fences.members(x, y)
+    order = rows.astype(np.int64) * (len(fences) + 1) + index
+    assert (order[1:] > order[:-1]).all(), "by row, then fence, each once"
+    keys = np.zeros(len(x), np.uint64)
+    np.add.at(keys, rows, np.array([f.key for f in fences], np.uint64)[index])
+    return keys
+
+
+@pytest.mark.parametrize(
+    "make",
+    [set_a, torture, lambda: set_c(500), lambda: set_b(columns=6, rows=6)],
+    ids=["district", "torture", "overlapping", "coverage"],
+)
+def test_members_are_those_of_the_keys(make):
+    fences = make()
+    near_x, near_y = adversarial_points(fences, 30_000, 3)
+    x, y = points_around(fences, 30_000, 3)
+    x, y = np.concatenate([x, near_x]), np.concatenate([y, near_y])
+    assert (_keys_of_members(fences, x, y) == fences.locate(x, y).keys).all()
+    changed = fences.without(fences[0].id).with_fence(fences[1])
+    assert (_keys_of_members(changed, x, y) == changed.locate(x, y).keys).all()
+    assert (_keys_of_members(changed, x[:9], y[:9]) == changed.locate(x[:9], y[:9]).keys).all()
 
 
 @settings(max_examples=40, deadline=None)

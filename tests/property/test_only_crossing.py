@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hazfence_fences import Fence, load_fences
+from hazfence_benchmarks.workloads import set_c, torture
+from hazfence_fences import Fence, FenceSet, load_fences
 
 from .world import WORLD, at
 
@@ -52,3 +53,60 @@ def test_ends_on_vertices_and_border_are_left_to_the_slow_way() -> None:
         for end in ((ax, ay), ((ax + bx) / 2, (ay + by) / 2)):
             check(DISTRICT, end, (ax + 0.01, ay + 0.007))
             check(DISTRICT, (ax - 0.01, ay + 0.007), end)
+
+
+def _pairs(fences: FenceSet, n: int, seed: int) -> tuple[np.ndarray, ...]:
+    """Segments around fences: index of a fence, and the ends."""
+    rng = np.random.default_rng(seed)
+    index = rng.integers(0, len(fences), n).astype(np.int32)
+    west, south, east, north = np.array([f.bounds for f in fences])[index].T
+    lon0 = west + rng.uniform(-0.2, 1.2, n) * (east - west)
+    lat0 = south + rng.uniform(-0.2, 1.2, n) * (north - south)
+    reach = rng.choice([0.01, 0.1, 1.0], n)
+    lon1 = lon0 + rng.normal(0, 1, n) * (east - west) * reach
+    lat1 = lat0 + rng.normal(0, 1, n) * (north - south) * reach
+    # Some end on vertices, and on the very same latitude as one.
+    for row in range(0, n, 10):
+        edges = fences[int(index[row])].edges()
+        lon1[row], lat1[row] = edges[rng.integers(len(edges)), :2]
+    return index, lon0, lat0, lon1, lat1
+
+
+@pytest.mark.parametrize("name", ["district", "torture", "small"])
+def test_many_at_once_say_the_same_to_the_last_bit(name: str) -> None:
+    fences = {
+        "district": lambda: load_fences("fences/zhenhai"),
+        "torture": lambda: FenceSet(torture()),
+        "small": lambda: set_c(300),
+    }[name]()
+    index, *ends = _pairs(fences, 4000, seed=3)
+    found = fences.crossings(index, *ends)
+    answered = 0
+    for i, t in enumerate(found.tolist()):
+        fence, segment = fences[int(index[i])], [column.item(i) for column in ends]
+        if fence.metric is None:
+            expected = fence.only_crossing(*segment)
+        else:
+            starts, over = fence.covers(*segment[:2]), fence.covers(*segment[2:])
+            expected = None if starts == over else fence.intervals(*segment)[0][1 if starts else 0]
+        assert (expected is None and np.isnan(t)) or expected == t
+        answered += expected is not None
+    assert answered > 300
+
+
+def test_fences_added_later_are_read_in() -> None:
+    fences = set_c(40)
+    index, *ends = _pairs(fences, 100, seed=1)
+    fences.crossings(index, *ends)
+    more = fences
+    for fence in set_c(60).fences[40:]:
+        more = more.with_fence(fence)
+    index, *ends = _pairs(more, 1000, seed=2)
+    assert np.array_equal(
+        more.crossings(index, *ends), FenceSet(more.fences).crossings(index, *ends), equal_nan=True
+    )
+
+
+def test_arrays_of_different_length_are_refused() -> None:
+    with pytest.raises(ValueError, match="2 fences, 1 segment starts, 1 ends"):
+        set_c(3).crossings(np.array([0, 1], np.int32), [121.5], [29.9], [121.6], [29.9])

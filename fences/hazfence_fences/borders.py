@@ -1,0 +1,219 @@
+"""Where many segments cross the borders of many fences: `Fence.only_crossing` and circles, in columns.
+
+For each pair of a segment and a fence this gives the one fraction at which the segment crosses the fence's
+border, or NaN when it crosses more or less often or rounding could hide the answer; then `Fence.intervals`
+has to say. An answer is to the last bit the one `intervals` gives: the same operations in the same order as
+in `segments`. A polygon's edges lie in bands of latitude, so that a short segment meets few of them; the
+edges of all fences stand one behind the other in shared arrays. `FenceSet.crossings` is the way in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from hazfence_fences.index.raster import spread
+from hazfence_fences.index.table import Pool
+from hazfence_fences.metric import Metric
+from hazfence_fences.model import Fence
+from hazfence_fences.segments import Bands, circle_roots
+
+__all__ = ["Borders"]
+
+F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
+I32 = NDArray[np.int32]
+
+# A fence's border: a polygon's bands (where the entries of the lowest begin in `starts`, the number of the
+# last one, its south, bands a degree), or a circle (last is -1) with its metric and squared radius.
+_BORDER = np.dtype(
+    [
+        ("bands", "i8"),
+        ("last", "i4"),
+        ("south", "f8"),
+        ("scale", "f8"),
+        ("lon", "f8"),
+        ("lat", "f8"),
+        ("kx0", "f8"),
+        ("kx1", "f8"),
+        ("ky0", "f8"),
+        ("ky1", "f8"),
+        ("r2", "f8"),
+    ]
+)
+# An edge within a band: the edge, the band, and the lowest band of the edge.
+_ENTRY = np.dtype([("edge", "i4"), ("band", "i4"), ("first", "i4")])
+# Pairs handled at a time, so that scratch arrays stay small.
+_STEP = 32_768
+
+
+class Borders:
+    """The borders of fences by slot, read in as slots are added."""
+
+    def __init__(self) -> None:
+        self._border = Pool(_BORDER)
+        self._edges = Pool(np.dtype([("ax", "f8"), ("ay", "f8"), ("bx", "f8"), ("by", "f8")]))
+        self._entries = Pool(_ENTRY)
+        self._starts = Pool(np.int64)
+
+    @property
+    def known(self) -> int:
+        """How many slots were read in."""
+        return self._border.used
+
+    def read(self, fences: Sequence[Fence]) -> None:
+        """Read in the fences of all slots after those already known; one caller at a time."""
+        new = fences[self._border.used :]
+        if not new:
+            return
+        border = np.zeros(len(new), _BORDER)
+        border["last"] = -1
+        for i, fence in enumerate(new):
+            if fence.metric is not None:
+                assert fence.radius_m is not None
+                m = fence.metric
+                r2 = fence.radius_m * fence.radius_m
+                border[i] = (0, -1, 0.0, 0.0, m.lon, m.lat, m.kx0, m.kx1, m.ky0, m.ky1, r2)
+        polygons = np.array([i for i, fence in enumerate(new) if fence.metric is None], np.int64)
+        if len(polygons):
+            self._read_polygons(border, polygons, [new[i] for i in polygons.tolist()])
+        self._border.append(border)
+
+    def _read_polygons(self, border: NDArray[np.void], which: I64, fences: Sequence[Fence]) -> None:
+        owner, edges = _all_edges(fences)
+        south, north = np.minimum(edges[:, 1], edges[:, 3]), np.maximum(edges[:, 1], edges[:, 3])
+        count = np.bincount(owner, minlength=len(fences))
+        first = np.cumsum(count) - count
+        low, high = np.minimum.reduceat(south, first), np.maximum.reduceat(north, first)
+        bands = np.clip(count // Bands.EDGES_A_BAND, 1, Bands.MOST_BANDS)
+        scale = bands / np.maximum(high - low, 1e-12)
+        begin = np.cumsum(bands) - bands
+        lowest = _band(south, low[owner], scale[owner], bands[owner] - 1)
+        highest = _band(north, low[owner], scale[owner], bands[owner] - 1)
+        edge, band = spread(lowest, highest - lowest + 1)
+        place = begin[owner[edge]] + band
+        order = np.argsort(place, kind="stable")
+        entries = np.empty(len(edge), _ENTRY)
+        base = self._edges.append(np.ascontiguousarray(edges).view(self._edges.array.dtype).reshape(-1))
+        entries["edge"] = edge[order] + base
+        entries["band"] = band[order]
+        entries["first"] = lowest[edge[order]]
+        at = self._entries.append(entries)
+        starts = np.searchsorted(place[order], np.arange(int(bands.sum()) + 1)) + at
+        # One more start than bands: where the last one ends.
+        border["bands"][which] = begin + self._starts.append(starts)
+        border["last"][which] = bands - 1
+        border["south"][which] = low
+        border["scale"][which] = scale
+
+    def crossings(self, slot: I32, lon0: F64, lat0: F64, lon1: F64, lat1: F64) -> F64:
+        """The fraction at which each segment crosses the border of the fence beside it: float64[n].
+
+        Args:
+            slot: the fence of each pair.
+            lon0, lat0, lon1, lat1: its segment, degrees WGS-84.
+
+        Returns:
+            the fraction, NaN where the segment does not certainly cross exactly once.
+        """
+        out = np.full(len(slot), np.nan)
+        for a in range(0, len(slot), _STEP):
+            part = slice(a, a + _STEP)
+            border = self._border.array.take(slot[part])
+            ends = lon0[part], lat0[part], lon1[part], lat1[part]
+            round_ = border["last"] < 0
+            if round_.any():
+                at = np.flatnonzero(round_)
+                out[a + at] = _circle(border.take(at), *(end.take(at) for end in ends))
+            if not round_.all():
+                at = np.flatnonzero(~round_)
+                out[a + at] = self._polygon(border.take(at), *(end.take(at) for end in ends))
+        return out
+
+    def _polygon(self, border: NDArray[np.void], lon0: F64, lat0: F64, lon1: F64, lat1: F64) -> F64:
+        """As `Bands.only_crossing`, pair by pair."""
+        south, north = np.minimum(lat0, lat1), np.maximum(lat0, lat1)
+        dx, dy = lon1 - lon0, lat1 - lat0
+        west, east = np.where(dx >= 0.0, lon0, lon1), np.where(dx >= 0.0, lon1, lon0)
+        last = border["last"].astype(np.int64)
+        low = _band(south, border["south"], border["scale"], last)
+        high = _band(north, border["south"], border["scale"], last)
+        begin = self._starts.array.take(border["bands"] + low)
+        end = self._starts.array.take(border["bands"] + high + 1)
+        owner, at = spread(begin, end - begin)
+        entry = self._entries.array.take(at)
+        # An edge in several of the bands counts once, in the lowest of them.
+        once = np.flatnonzero(entry["band"] == np.maximum(low.take(owner), entry["first"]))
+        owner, edge = owner.take(once), entry["edge"].take(once)
+        most = np.bincount(owner, minlength=len(lon0)) > Bands.MOST_EDGES
+        e = self._edges.array.take(edge)
+        ax, ay, bx, by = e["ax"], e["ay"], e["bx"], e["by"]
+        w, s_, o, n = west.take(owner), south.take(owner), east.take(owner), north.take(owner)
+        beside = (
+            ((ax < w) & (bx < w)) | ((ax > o) & (bx > o)) | ((ay < s_) & (by < s_)) | ((ay > n) & (by > n))
+        )
+        near = np.flatnonzero(~beside)
+        owner = owner.take(near)
+        ax, ay, bx, by = ax.take(near), ay.take(near), bx.take(near), by.take(near)
+        x0, y0, dx_, dy_ = lon0.take(owner), lat0.take(owner), dx.take(owner), dy.take(owner)
+        p, q = dx_ * (ay - y0), dy_ * (ax - x0)
+        a = p - q
+        unsure = np.abs(a) <= Bands.UNSURE * (np.abs(p) + np.abs(q))
+        p, q = dx_ * (by - y0), dy_ * (bx - x0)
+        b = p - q
+        unsure |= np.abs(b) <= Bands.UNSURE * (np.abs(p) + np.abs(q))
+        other = (a > 0.0) != (b > 0.0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            s = a / (a - b)
+            t = np.where(
+                np.abs(dx_) >= np.abs(dy_), (ax + s * (bx - ax) - x0) / dx_, (ay + s * (by - ay) - y0) / dy_
+            )
+            unsure |= other & ((np.abs(t) <= 1e-9) | (np.abs(t - 1.0) <= 1e-9))
+            found = np.flatnonzero(other & (t > 0.0) & (t < 1.0))
+        out = np.full(len(lon0), np.nan)
+        out[owner.take(found)] = t.take(found)
+        bad = most | (np.bincount(owner.take(found), minlength=len(lon0)) != 1)
+        bad[owner[unsure]] = True
+        out[bad] = np.nan
+        return out
+
+
+def _all_edges(fences: Sequence[Fence]) -> tuple[I64, F64]:
+    """The edges of all fences, as `polygon_edges` gives those of one: (owner, float64[n, 4])."""
+    parts, part_of = shapely.get_parts([fence.geometry for fence in fences], return_index=True)
+    rings, ring_of = shapely.get_rings(parts, return_index=True)
+    coords, ring = shapely.get_coordinates(rings, return_index=True)
+    edges = np.hstack([coords[:-1], coords[1:]])
+    keep = ring[1:] == ring[:-1]
+    keep &= (edges[:, 0] != edges[:, 2]) | (edges[:, 1] != edges[:, 3])
+    return part_of[ring_of[ring[:-1][keep]]].astype(np.int64), edges[keep]
+
+
+def _band(lat: F64, south: F64, scale: F64, last: I64) -> I64:
+    place = (lat - south) * scale
+    return np.minimum(np.maximum(place, 0.0), last).astype(np.int64)
+
+
+def _circle(border: NDArray[np.void], lon0: F64, lat0: F64, lon1: F64, lat1: F64) -> F64:
+    """As `circle_intervals` for a segment with one end inside; NaN for the others."""
+    fields: Any = {
+        name: np.ascontiguousarray(border[name]) for name in ("lon", "lat", "kx0", "kx1", "ky0", "ky1")
+    }
+    metric, r2 = Metric(**fields), border["r2"]
+    starts = metric.distance2_m2(lon0, lat0) <= r2
+    ends = metric.distance2_m2(lon1, lat1) <= r2
+    out = np.full(len(lon0), np.nan)
+    at = np.flatnonzero(starts != ends)
+    if len(at):
+        fields = {name: column.take(at) for name, column in fields.items()}
+        metric = Metric(**fields)
+        x0, y0, inside = lon0.take(at), lat0.take(at), starts.take(at)
+        u, v = x0 - metric.lon, y0 - metric.lat
+        du, dv = lon1.take(at) - x0, lat1.take(at) - y0
+        away, low = np.where(inside, 1.0, 0.0), np.where(inside, 0.0, 1.0)
+        out[at] = circle_roots(metric, r2.take(at), u, v, du, dv, away, low)
+    return out

@@ -1,0 +1,117 @@
+"""Members: which fences cover each of many points, told fence by fence, not as a key.
+
+The same cells as in `lookup`, read for fewer points: those whose set is new. What `lookup` adds up as keys is
+here counted slot by slot: the sets of the cells, the signs of the edges overhead, the circles. A fence covers
+the point when its count is 1. Points too close to an edge are left to `scalar`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hazfence_fences.index.raster import spread
+from hazfence_fences.index.table import CellTable
+
+__all__ = ["locate_members"]
+
+F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
+
+
+def locate_members(t: CellTable, x: F64, y: F64) -> tuple[I64, I64, I64]:
+    """The slots covering finite points.
+
+    Returns:
+        (int64[k] points, int64[k] slots) by point, then slot; and the points too close to an edge to be
+        settled here, whose slots mean nothing.
+    """
+    g = t.grid
+    with np.errstate(over="ignore"):
+        # The operations of `lookup`, in their order: the same cells.
+        u, v = np.clip((x - g.x0) * g.sx, 0.0, g.nx - 1.0), np.clip((y - g.y0) * g.sy, 0.0, g.ny - 1.0)
+    held = t.coarse.take(v.astype(np.int64) * g.nx + u.astype(np.int64)).astype(np.int64)
+    in_block = np.flatnonzero(held < 0)
+    sets, owners = [np.where(held < 0, 0, held)], [np.arange(len(x), dtype=np.int64)]
+    pairs: list[tuple[I64, I64, I64]] = []
+    close = np.zeros(0, np.int64)
+    if len(in_block):
+        number = -held.take(in_block)
+        block = t.block.take(number)
+        k = block["k"].astype(np.int64)
+        u, v = u.take(in_block), v.take(in_block)
+        cell = ((v - np.floor(v)) * block["k"]).astype(np.int64) * k
+        cell += ((u - np.floor(u)) * block["k"]).astype(np.int64) + block["start"]
+        fine = t.fine.take(cell).astype(np.int64)
+        busy = np.flatnonzero(fine < 0)
+        records, at = -fine.take(busy), in_block.take(busy)
+        sets += [t.block_set.take(number), np.maximum(fine, 0), t.record_set.take(records)]
+        owners += [in_block, in_block, at]
+        record = t.record.take(records)
+        edges, discs = record["edges"].astype(np.int64), record["discs"].astype(np.int64)
+        start = record["start"].astype(np.int64)
+        found, close = _edges(t, x, y, at, start, edges)
+        pairs += [found, _discs(t, x, y, at, start + edges, discs)]
+    pairs.append(_of_sets(t, np.concatenate(owners), np.concatenate(sets)))
+    point, slot, sign = (np.concatenate(columns) for columns in zip(*pairs, strict=True))
+    point, slot = _counted(point, slot, sign, int(slot.max(initial=0)) + 1)
+    return point, slot, close
+
+
+def _of_sets(t: CellTable, owner: I64, number: I64) -> tuple[I64, I64, I64]:
+    """What stands in the sets of some points: (point, slot, sign)."""
+    some = np.flatnonzero(number)
+    owner, number = owner.take(some), number.take(some)
+    which, at = spread(t.set_start.take(number).astype(np.int64), t.set_count.take(number).astype(np.int64))
+    slot = t.members.take(at).astype(np.int64)
+    return owner.take(which), np.where(slot < 0, ~slot, slot), np.where(slot < 0, -1, 1)
+
+
+def _edges(t: CellTable, x: F64, y: F64, at: I64, start: I64, count: I64) -> tuple[tuple[I64, I64, I64], I64]:
+    """The edges overhead of points in touched cells, and the points too close to one."""
+    which, entry = spread(start, count)
+    owner, number = at.take(which), t.entries.take(entry)
+    row = t.rows.take(number)
+    px, py, ax, bx, ay = x.take(owner), y.take(owner), row["ax"], row["bx"], row["ay"]
+    d = (bx - ax) * (py - ay)
+    d -= (row["by"] - ay) * (px - ax)
+    beside = (ax <= px) & (px <= bx)
+    close = np.unique(owner[beside & (np.abs(d) <= row["tau"])])
+    over = np.flatnonzero(beside & (px < bx) & (d < 0))
+    owner, number = owner.take(over), number.take(over).astype(np.int64)
+    group = t.row_group.take(number)
+    many = np.flatnonzero(group)
+    if len(many):  # a row that stands for several equal edges
+        which, place = spread(
+            t.group_start.take(group.take(many)).astype(np.int64),
+            t.group_count.take(group.take(many)).astype(np.int64),
+        )
+        alone = np.flatnonzero(group == 0)
+        owner = np.concatenate((owner.take(alone), owner.take(many).take(which)))
+        number = np.concatenate((number.take(alone), t.group_rows.take(place).astype(np.int64)))
+    sign = t.row_sign.take(number).astype(np.int64)
+    return (owner, t.row_slot.take(number).astype(np.int64), sign), close
+
+
+def _discs(t: CellTable, x: F64, y: F64, at: I64, start: I64, count: I64) -> tuple[I64, I64, I64]:
+    """The circles that hold points in touched cells."""
+    which, entry = spread(start, count)
+    owner, number = at.take(which), t.entries.take(entry)
+    row = t.circles.take(number)
+    v = y.take(owner) - row["lat"]
+    east = (row["kx0"] + row["kx1"] * v) * (x.take(owner) - row["lon"])
+    north = (row["ky0"] + row["ky1"] * v) * v
+    inside = np.flatnonzero(east * east + north * north <= row["r2"])
+    return owner.take(inside), t.circle_slot.take(number.take(inside)).astype(np.int64), np.ones_like(inside)
+
+
+def _counted(point: I64, slot: I64, sign: I64, slots: int) -> tuple[I64, I64]:
+    """The (point, slot) pairs whose signs add up to 1, sorted."""
+    pair = point * max(slots, 1) + slot
+    order = np.argsort(pair)
+    pair, sign = pair.take(order), sign.take(order)
+    if not len(pair):
+        return pair, pair
+    first = np.flatnonzero(np.concatenate(([True], pair[1:] != pair[:-1])))
+    inside = first[np.add.reduceat(sign, first) == 1]
+    return np.divmod(pair.take(inside), max(slots, 1))
