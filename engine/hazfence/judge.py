@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from hazfence.events import Event, Kind, Phase, event_id, iso
+from hazfence.events import Event, Kind, iso
 from hazfence.presence import Edge, Fix, Piece, pieces
 from hazfence.reference import ReferenceData
 from hazfence.rules.book import Params
@@ -45,11 +45,11 @@ from hazfence.rules.trust import held, weigh
 from hazfence.rules.zones import closed_hours, restricted_entry
 from hazfence.settings import EngineSettings
 from hazfence.vehicles import FOREVER_US, Record, SpeedRun
+from hazfence.visits import BORDER, closed, exit_detail, opened
 from hazfence_fences import Fence, FenceKind, FenceSet
 
 __all__ = ["Judge"]
 
-_BORDER = (Edge.CROSSING, Edge.GAP)
 #: What lasts as long as the visit it belongs to, and ends with it.
 _BOUND_TO_VISIT = (
     Kind.OVERSTAY,
@@ -352,7 +352,9 @@ class Judge:
             begins = piece.begins
             if begins is Edge.GOES_ON:  # inside before, but the fence is new in this place
                 begins = Edge.FENCE_CHANGED
-            visit = _visit(step.vehicle, fence, piece, begins, prev, fix)
+            place = _place(piece.start_us, begins, prev, fix)
+            fixes_us = None if prev is None else (prev.time_us, fix.time_us)
+            visit = opened(step.vehicle, fence, piece.start_us, place, begins, fixes_us, by_fix=piece.by_fix)
             bypass = None
             if fence.kind is FenceKind.DISTRICT:
                 gate = None
@@ -383,7 +385,7 @@ class Judge:
             papers(step, fence, stay, goes_on, visit, self._reference, fence.id in self._districts)
         if piece.ends is not Edge.GOES_ON:
             place = _place(piece.end_us, piece.ends, prev, fix)
-            between = (prev, fix) if prev is not None and piece.ends in _BORDER else None
+            fixes_us = (prev.time_us, fix.time_us) if prev is not None and piece.ends in BORDER else None
             more: dict[str, Any] = {}
             bypass = None
             if fence.kind is FenceKind.DISTRICT:
@@ -392,7 +394,7 @@ class Judge:
                     came = {"entered_at": iso(visit.started_us), "entry_gate": visit.detail.get("entry_gate")}
                     gate, bypass = self._border(step, fence, "out", piece.end_us, touched, came)
                     more["exit_gate"] = gate
-            self._leave(record, fence.id, (piece.end_us, *place), piece.ends, between, out, more)
+            self._leave(record, fence.id, (piece.end_us, *place), piece.ends, fixes_us, out, more)
             if bypass is not None:
                 out.append(bypass)
 
@@ -419,7 +421,7 @@ class Judge:
         fence_id: str,
         at: tuple[int, float, float],
         how: Edge,
-        between: tuple[Fix, Fix] | None,
+        fixes_us: tuple[int, int] | None,
         out: list[Event],
         more: Mapping[str, Any] | None = None,
     ) -> None:
@@ -432,11 +434,7 @@ class Judge:
             event = record.open.pop((kind, key), None)
             if event is None:
                 continue
-            detail: dict[str, Any] = {**event.detail, "exit": str(how)}
-            if kind is Kind.VISIT:
-                detail["exit_between"] = _between(between)
-                detail.update(more or {})
-            out.append(_closed(event, at, detail))
+            out.append(closed(event, at[0], at[1:], exit_detail(event, how, fixes_us, more or {})))
 
     def _border(
         self,
@@ -492,58 +490,17 @@ class Judge:
         event = record.open.pop((Kind.OVERSPEED, run.fence_id), None)
         if event is not None:
             detail = {**event.detail, "max_kmh": round(run.max_kmh, 1)}
-            out.append(_closed(event, (run.last_us, run.last_lon, run.last_lat), detail))
-
-
-def _visit(vehicle: str, fence: Fence, piece: Piece, begins: Edge, prev: Fix | None, fix: Fix) -> Event:
-    lon, lat = _place(piece.start_us, begins, prev, fix)
-    between = (prev, fix) if prev is not None and begins in _BORDER else None
-    return Event(
-        id=event_id(Kind.VISIT, vehicle, fence.id, piece.start_us),
-        kind=Kind.VISIT,
-        vehicle=vehicle,
-        fence_id=fence.id,
-        fence_version=fence.version,
-        revision=1,
-        phase=Phase.OPENED,
-        started_us=piece.start_us,
-        ended_us=None,
-        lon=lon,
-        lat=lat,
-        detail={
-            "fence_kind": str(fence.kind),
-            "entry": str(begins),
-            "entry_between": _between(between),
-            "witness": "fix" if piece.by_fix else "segment",
-        },
-    )
-
-
-def _closed(event: Event, at: tuple[int, float, float], detail: dict[str, Any]) -> Event:
-    ended_us, lon, lat = at
-    return replace(
-        event,
-        revision=event.revision + 1,
-        phase=Phase.CLOSED,
-        ended_us=ended_us,
-        end_lon=lon,
-        end_lat=lat,
-        detail=detail,
-    )
+            out.append(closed(event, run.last_us, (run.last_lon, run.last_lat), detail))
 
 
 def _place(at_us: int, how: Edge, prev: Fix | None, fix: Fix) -> tuple[float, float]:
     """Where the vehicle was: on the segment for a crossing, else at the last fix not after then."""
     if prev is None or at_us >= fix.time_us:
         return fix.lon, fix.lat
-    if how not in _BORDER or at_us <= prev.time_us:
+    if how not in BORDER or at_us <= prev.time_us:
         return prev.lon, prev.lat
     part = (at_us - prev.time_us) / (fix.time_us - prev.time_us)
     return prev.lon + part * (fix.lon - prev.lon), prev.lat + part * (fix.lat - prev.lat)
-
-
-def _between(fixes: tuple[Fix, Fix] | None) -> list[str] | None:
-    return None if fixes is None else [iso(fixes[0].time_us), iso(fixes[1].time_us)]
 
 
 def _in_time_order(events: list[Event]) -> list[Event]:
