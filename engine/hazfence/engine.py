@@ -28,12 +28,15 @@ from hazfence.events import Event, Kind
 from hazfence.fixes import FixBatch
 from hazfence.judge import Judge
 from hazfence.late import Late
+from hazfence.news import Batch, News, Telling
+from hazfence.plain import Plain, Taken
 from hazfence.presence import Fix
 from hazfence.recent import Track
 from hazfence.reference import ReferenceData
 from hazfence.screen import Before, Columns, Screen, group_starts, newest_before
 from hazfence.settings import EngineSettings
 from hazfence.snapshot import dump, load, read_sets
+from hazfence.stays import STEP
 from hazfence.story import Mark
 from hazfence.tell import Teller
 from hazfence.vehicles import NEVER_US
@@ -46,15 +49,22 @@ class Outcome(Sequence[Event]):
     """What came of a batch: a sequence of events, and what became of each fix.
 
     Attributes:
-        events: the new revisions; in time order a vehicle.
         reason: uint8, shape (n,), a :class:`~hazfence.clean.Reason` for every fix of the batch.
     """
 
-    __slots__ = ("events", "reason")
+    __slots__ = ("_events", "_news", "reason")
 
-    def __init__(self, events: tuple[Event, ...], reason: npt.NDArray[np.uint8]) -> None:
-        self.events = events
+    def __init__(self, news: News, reason: npt.NDArray[np.uint8]) -> None:
+        self._news = news
+        self._events: tuple[Event, ...] | None = None
         self.reason = reason
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """The new revisions; in time order a vehicle. Made at the first look."""
+        if self._events is None:
+            self._events = self._news.events()
+        return self._events
 
     @property
     def accepted(self) -> npt.NDArray[np.bool_]:
@@ -74,7 +84,7 @@ class Outcome(Sequence[Event]):
         return self.events[index]
 
     def __len__(self) -> int:
-        return len(self.events)
+        return len(self._news) if self._events is None else len(self._events)
 
     def __iter__(self) -> Iterator[Event]:
         return iter(self.events)
@@ -132,9 +142,11 @@ class Engine:
         """
         reason = screen_values(batch, self._settings)
         rows = np.flatnonzero(reason == 0)
+        news = News()
         if not len(rows):
-            return Outcome((), reason)
+            return Outcome(news, reason)
         codes = self._books.fleet.enroll(batch.vehicles)[batch.vehicle[rows]]
+        self._books.stays.grow(len(self._books.fleet))
         order = np.argsort(codes, kind="stable")
         rows, codes = rows[order], codes[order]
         track = Track(
@@ -148,16 +160,16 @@ class Engine:
         )
         newest_us = newest_before(codes, track.time_us, self._books.fleet.time_us[codes[group_starts(codes)]])
         if newest_us is None:
-            return Outcome(tuple(self._on_time(codes, track)), reason)
+            news.add(self._on_time(codes, track))
+            return Outcome(news, reason)
         found, in_turn = self._late.look(codes, track, newest_us)
         reason[rows] = found
-        events: list[Event] = []
         on_time = (track.time_us > newest_us) & ~in_turn
         if on_time.any():
-            events += self._on_time(codes[on_time], track.cut(on_time))
+            news.add(self._on_time(codes[on_time], track.cut(on_time)))
         if in_turn.any():
-            events += self._in_turn(codes, track, newest_us, in_turn, rows, reason)
-        return Outcome(tuple(events), reason)
+            self._in_turn(codes, track, newest_us, in_turn, rows, reason, news)
+        return Outcome(news, reason)
 
     def advance(self, now_us: int) -> tuple[Event, ...]:
         """Fire the deadlines that passed before ``now_us`` (microseconds UTC) in silence.
@@ -197,7 +209,8 @@ class Engine:
         nothing is matched again with old positions. Fixes from before the change that come after
         it are set aside as ``LATE``.
         """
-        self._bind(fences, self._screen.set_ids())
+        self._books.set_all_apart()
+        self._bind(fences, self._sets_in_use())
         self._rebind()
         self._books.begin_memory()
 
@@ -208,7 +221,8 @@ class Engine:
         before that time stands. What is open is looked at again at the vehicle's next fix or ``advance``.
         """
         self._reference = reference
-        self._bind(self._fences, self._screen.set_ids())
+        self._books.set_all_apart()
+        self._bind(self._fences, self._sets_in_use())
         self._rebind()
         fleet = self._books.fleet
         for code, record in self._books.records.items():
@@ -223,9 +237,9 @@ class Engine:
     def inside(self, vehicle: str) -> tuple[str, ...]:
         """Ids of the fences that the vehicle is visiting; empty when it is unknown."""
         code = self._books.fleet.code(vehicle)
-        record = None if code is None else self._books.records.get(code)
-        if record is None:
+        if code is None:
             return ()
+        record = self._books.record_seen(code)
         return tuple(fence_id for kind, fence_id in record.open if kind is Kind.VISIT)
 
     def last_fix(self, vehicle: str) -> FixBatch:
@@ -238,10 +252,9 @@ class Engine:
         """Every visit and breach that goes on, as last said; of one vehicle, or of all."""
         if vehicle is not None:
             code = self._books.fleet.code(vehicle)
-            return () if code is None else tuple(self._books.record(code).open.values())
-        return tuple(
-            e for code in sorted(self._books.records) for e in self._books.records[code].open.values()
-        )
+            return () if code is None else self._books.record_seen(code).standing()
+        books = self._books
+        return tuple(e for code in books.codes_of_records() for e in books.record_seen(code).standing())
 
     def snapshot(self, *, with_recent: bool = True) -> bytes:
         """Everything the engine knows, as bytes that :meth:`restore` takes; the same for the same state.
@@ -250,7 +263,7 @@ class Engine:
             with_recent: whether recent fixes are part of it. A host that stores every accepted fix
                 can leave them out, and give them back with :meth:`remember`.
         """
-        return dump(self._books, self._screen.set_ids(), with_recent=with_recent)
+        return dump(self._books, self._screen.sets.ids, with_recent=with_recent)
 
     @classmethod
     def restore(
@@ -270,7 +283,7 @@ class Engine:
         """
         engine = cls(fences, settings, reference)
         engine._bind(fences, read_sets(data))
-        if not load(data, engine._books, engine._screen.fences_of_old):
+        if not load(data, engine._books, engine._screen.sets.fences_of_old):
             engine._books.suspend_memory()
         engine._rebind()
         return engine
@@ -303,6 +316,9 @@ class Engine:
         self._screen = Screen(fences, self._settings, sets)
         self._judge = Judge(fences, self._settings, self._reference)
         self._teller = Teller(self._screen, self._judge)
+        self._plain = Plain(fences, self._settings, self._judge)
+        self._telling = Telling(self._plain, self._screen.sets, self._books.fleet.names)
+        self._books.telling = self._telling
         self._late = Late(self._books, self._screen, self._judge, self._teller)
 
     def _rebind(self) -> None:
@@ -311,21 +327,39 @@ class Engine:
         for code, record in self._books.records.items():
             if any(k is Kind.VISIT and fence_id not in self._fences for k, fence_id in record.open):
                 fleet.deadline_us[code] = NEVER_US
-        for old, new in self._screen.rekeyed().items():
+        for old, new in self._screen.sets.rekeyed.items():
             fleet.key[:n][fleet.key[:n] == np.uint64(old)] = np.uint64(new)
 
-    def _on_time(self, codes: npt.NDArray[np.int32], track: Track) -> list[Event]:
-        """Take in fixes that are news for their vehicles, sorted by vehicle and time."""
+    def _sets_in_use(self) -> dict[int, tuple[str, ...]]:
+        """The fence ids behind the set of every vehicle's last fix."""
         fleet = self._books.fleet
+        return {key: self._screen.sets.ids(key) for key in np.unique(fleet.key[: len(fleet)]).tolist()}
+
+    def _on_time(self, codes: npt.NDArray[np.int32], track: Track) -> Batch:
+        """Take in fixes that are news for their vehicles, sorted by vehicle and time."""
+        books, fleet = self._books, self._books.fleet
         first = codes[group_starts(codes)]
         before = Before(*(getattr(fleet, name)[first] for name in Before._fields))
         c = self._screen.look(codes, track, before)
-        events: list[Event] = []
-        for group in c.active.tolist():
-            events += self._judge_vehicle(c, int(c.starts[group]), int(c.ends[group]))
+        active = c.active
+        taken: Taken | None = None
+        if self._plain.on:
+            plain = c.plain & books.stays.ours(first)
+            if plain.any():
+                taken = self._plain.take(c, before, plain, books.stays, self._screen.sets)
+                fleet.deadline_us[taken.codes] = taken.deadline_us
+                active = active[~taken.groups[active]]
+        judged = [
+            (group, self._judge_vehicle(c, int(c.starts[group]), int(c.ends[group])))
+            for group in active.tolist()
+        ]
         fleet.move(codes[c.ends - 1], c.track.cut(c.ends - 1))
-        self._books.recent.add(codes, c.track)
-        return events
+        books.recent.add(codes, c.track)
+        if taken is None:
+            return Batch(judged, np.zeros(0, np.int64), np.zeros(0, STEP), None)
+        if books.recent_us:
+            books.stays.log.add(codes[c.starts[taken.group]], taken.steps)
+        return Batch(judged, taken.group, taken.steps, self._telling)
 
     def _in_turn(
         self,
@@ -335,13 +369,13 @@ class Engine:
         which: npt.NDArray[np.bool_],
         rows: npt.NDArray[np.int64],
         reason: npt.NDArray[np.uint8],
-    ) -> list[Event]:
+        news: News,
+    ) -> None:
         """Take in fixes of vehicles with disorder one after the other, as if each had come alone.
 
         So the revisions are the same however the input is cut, which a second run after a crash
         relies on.
         """
-        events: list[Event] = []
         at = np.flatnonzero(which)
         late = track.time_us[at] <= newest_us[at]
         # Runs of fixes on time of one vehicle go together; each late one goes alone.
@@ -350,12 +384,11 @@ class Engine:
         for lo, hi in zip(starts.tolist(), [*starts[1:].tolist(), len(at)], strict=True):
             run = at[lo:hi]
             if not late[lo]:
-                events += self._on_time(codes[run], track.cut(run))
+                news.add(self._on_time(codes[run], track.cut(run)))
                 continue
             code, limit_us = int(codes[run[0]]), int(newest_us[run[0]])
             reason[rows[run[0]]], told = self._late.take_in(code, track.cut(run), limit_us)
-            events += told
-        return events
+            news.add(told)
 
     def _judge_vehicle(self, c: Columns, lo: int, hi: int) -> list[Event]:
         """Judge one vehicle's fixes ``lo..hi`` of the sorted columns."""
@@ -394,12 +427,16 @@ class Engine:
         told = self._teller.tell(name, record, prev, c, (row, hi), deadline_us, story.marks, story.judged_us)
         if told.judged is not None:
             story.judged_us = told.judged.time_us
+        events += story.count_on(record, told.events)
         self._books.keep(code, record, told.deadline_us)
-        return events + story.count_on(record, told.events)
+        if self._plain.on:
+            members = self._screen.sets.indexes(int(c.track.key[hi - 1]))
+            self._books.take_in(code, members, int(c.track.time_us[hi - 1]))
+        return events
 
     def _last_fix(self, code: int) -> Fix:
         f = self._books.fleet
-        fences = self._screen.fences_of(int(f.key[code]))
+        fences = self._screen.sets.fences_of(int(f.key[code]))
         place = float(f.lon[code]), float(f.lat[code]), float(f.speed_kmh[code])
         return Fix(int(f.time_us[code]), *place, fences, int(f.alarm[code]))
 

@@ -44,7 +44,7 @@ from hazfence.rules.terminal import BITS, alarms
 from hazfence.rules.trust import held, weigh
 from hazfence.rules.zones import closed_hours, restricted_entry
 from hazfence.settings import EngineSettings
-from hazfence.vehicles import FOREVER_US, Record, SpeedRun
+from hazfence.vehicles import FOREVER_US, Record, SpeedRun, open_key
 from hazfence.visits import BORDER, closed, exit_detail, opened
 from hazfence_fences import Fence, FenceKind, FenceSet
 
@@ -63,7 +63,14 @@ _BOUND_TO_VISIT = (
 
 
 class Judge:
-    """Judges fixes and silences under one set of fences and settings; keeps no state of its own."""
+    """Judges fixes and silences under one set of fences and settings; keeps no state of its own.
+
+    Attributes:
+        book: the rules, with what the fences say.
+        checkpoints: the checkpoints among the fences.
+        filed: ids of the fences in which papers are looked at.
+        remembers: whether a rule is on that takes notice of every fix judged.
+    """
 
     def __init__(
         self, fences: FenceSet, settings: EngineSettings, reference: ReferenceData | None = None
@@ -72,13 +79,13 @@ class Judge:
         self._order = {fence.id: i for i, fence in enumerate(fences.fences)}
         self._fences = {fence.id: fence for fence in fences.fences}
         self._set = fences
-        self._checkpoints = tuple(f for f in fences.fences if f.kind is FenceKind.CHECKPOINT)
+        self.checkpoints = tuple(f for f in fences.fences if f.kind is FenceKind.CHECKPOINT)
         self._timed = frozenset(fences[i].id for i in fences.timed)
-        self._gates = {f.id: f for f in self._checkpoints}
+        self._gates = {f.id: f for f in self.checkpoints}
         self._districts = {f.id: f for f in fences.fences if f.kind is FenceKind.DISTRICT}
         self._max_gap_us = round(settings.max_gap_s * 1e6)
-        self._book = settings.rules.for_fences(fences.fences, settings.rule_defaults())
-        on = {str(rule.kind): self._book.ever(rule.kind) for rule in RULES}
+        self.book = settings.rules.for_fences(fences.fences, settings.rule_defaults())
+        on = {str(rule.kind): self.book.ever(rule.kind) for rule in RULES}
         self._doubts = on[Kind.GNSS_SUSPECT]
         self._routes = {f.id: f for f in fences.fences if on_route(f, self._ask, 0)}
         self._has_routes = any(f.kind is FenceKind.CORRIDOR for f in fences.fences)
@@ -88,25 +95,26 @@ class Judge:
         self._silences, self._gaps = on[Kind.SILENT], on[Kind.COVERAGE_GAP]
         self._cries = any(on[kind] for kind in BITS)
         self._curfews = on[Kind.CURFEW]
-        self._slow_kmh = min((lowest_limit(f, self._book) for f in fences.fences), default=np.inf)
+        self._slow_kmh = min((lowest_limit(f, self.book) for f in fences.fences), default=np.inf)
+        self.remembers = self._has_routes or self._parks or self._drives or self._segments
         self._reference = reference
         papers_on = on[Kind.UNREGISTERED] or on[Kind.NO_WAYBILL]
-        self._filed = frozenset(
+        self.filed = frozenset(
             f.id
             for f in fences.fences
             if reference is not None
             and (
                 (papers_on and f.kind is FenceKind.DISTRICT)
-                or any(self._book.possible(Kind.CARGO_FORBIDDEN, f, "un_classes") - {None})
+                or any(self.book.possible(Kind.CARGO_FORBIDDEN, f, "un_classes") - {None})
             )
         )
         # A stay in these fences has to be looked at even when no border is met.
         self._timed_visits = frozenset(
             f.id
             for f in fences.fences
-            if any(self._book.possible(Kind.OVERSTAY, f, "max_min") - {None})
-            or any(self._book.possible(Kind.CURFEW, f, "hours") - {None})
-            or f.id in self._filed
+            if any(self.book.possible(Kind.OVERSTAY, f, "max_min") - {None})
+            or any(self.book.possible(Kind.CURFEW, f, "hours") - {None})
+            or f.id in self.filed
         )
 
     def fix(
@@ -191,7 +199,7 @@ class Judge:
             if curfew is not None and curfew["hours"] is not None:
                 change_us = curfew["hours"].next_change(judged_us)
                 due = min(due, FOREVER_US if change_us is None else change_us - 1)
-            if fence_id in self._filed and self._reference is not None:
+            if fence_id in self.filed and self._reference is not None:
                 change_us = self._reference.next_change(vehicle, judged_us)
                 due = min(due, FOREVER_US if change_us is None else change_us - 1)
         for fence in last.fences if self._timed else ():
@@ -222,12 +230,12 @@ class Judge:
             return self._ask
 
         def ask(rule: str, fence: Fence | None, at_us: int) -> Params | None:
-            return self._book.lookup(rule, fence, partial(reference.classes, vehicle, at_us), at_us)
+            return self.book.lookup(rule, fence, partial(reference.classes, vehicle, at_us), at_us)
 
         return ask
 
     def _ask(self, rule: str, fence: Fence | None, at_us: int) -> Params | None:
-        return self._book.lookup(rule, fence, frozenset, at_us)
+        return self.book.lookup(rule, fence, frozenset, at_us)
 
     def _step(self, vehicle: str, record: Record, prev: Fix | None, fix: Fix) -> Step:
         heard_us = None if prev is None else prev.time_us
@@ -305,7 +313,7 @@ class Judge:
                     self._piece(step, fence, goes_on, frozenset())
             return
         concerned = {f.id: f for f in (*(prev.fences if prev else ()), *fix.fences, *hits)}
-        for kind, fence_id in tuple(record.open):
+        for kind, fence_id in [open_key(event) for event in record.standing()]:
             if kind is Kind.VISIT and fence_id not in concerned:
                 at = prev or fix
                 gone = Edge.FENCE_CHANGED if fence_id in self._fences else Edge.FENCE_REMOVED
@@ -379,7 +387,7 @@ class Judge:
                 out.append(breach)
         if self._curfews and (piece.by_fix or visit.detail["witness"] == "fix"):
             self._curfew(step, fence, piece, visit)
-        if fence.id in self._filed and (piece.by_fix or visit.detail["witness"] == "fix"):
+        if fence.id in self.filed and (piece.by_fix or visit.detail["witness"] == "fix"):
             assert self._reference is not None
             stay, goes_on = (piece.start_us, piece.end_us), piece.ends is Edge.GOES_ON
             papers(step, fence, stay, goes_on, visit, self._reference, fence.id in self._districts)
@@ -451,7 +459,7 @@ class Judge:
         params = step.ask(Kind.GATE_BYPASS, district, at_us)
         tolerance_m = self._settings.gate_tolerance_m if params is None else params["tolerance_m"]
         crossing = Crossing(at_us, *_place(at_us, Edge.CROSSING, prev, fix), direction, prev, fix)
-        gate: Gate = gate_of(crossing, self._checkpoints, touched, tolerance_m)
+        gate: Gate = gate_of(crossing, self.checkpoints, touched, tolerance_m)
         if params is None:
             return gate.used, None
         return gate.used, gate_bypass(step.vehicle, district, crossing, gate, params, stay)

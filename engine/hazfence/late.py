@@ -93,11 +93,8 @@ class Late:
         pairs = np.stack((codes, near.before.time_us))
         _, inverse, counts = np.unique(pairs, axis=1, return_inverse=True, return_counts=True)
         fine &= counts[inverse.ravel()] == 1
-        stories = self._books.stories
-        for i in np.flatnonzero(fine).tolist():
-            story = stories.get(int(codes[i]))
-            if story is not None and story.judged_after(int(near.before.time_us[i])):
-                fine[i] = False
+        at = np.flatnonzero(fine)
+        fine[at] = ~self._books.judged_after(codes[at], near.before.time_us[at])
         return near.known, fine
 
     def take_in(self, code: int, fix: Track, newest_us: int) -> tuple[Reason, list[Event]]:

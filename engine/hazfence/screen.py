@@ -25,6 +25,7 @@ from hazfence.rules.astray import Astray
 from hazfence.rules.driving import STAND_KMH, STAND_M, apart2_m2
 from hazfence.rules.speed import lowest_limit
 from hazfence.rules.terminal import BITS
+from hazfence.sets import Sets
 from hazfence.settings import EngineSettings
 from hazfence.vehicles import NEVER_US, Fleet, Record
 from hazfence_fences import Fence, FenceKind, FenceSet
@@ -47,6 +48,7 @@ class Before(NamedTuple):
     speed_kmh: npt.NDArray[np.float32]
     motion: npt.NDArray[np.int8]
     departed: npt.NDArray[np.bool_]
+    alarm: npt.NDArray[np.uint32]
 
     @classmethod
     def of(cls, prev: Fix | None, record: Record, deadline_us: int) -> Before:
@@ -63,6 +65,7 @@ class Before(NamedTuple):
             np.array([np.nan if prev is None else prev.speed_kmh], np.float32),
             np.array([record.motion], np.int8),
             np.array([record.departed]),
+            np.array([0 if prev is None else prev.alarm], np.uint32),
         )
 
 
@@ -76,6 +79,8 @@ class Columns(NamedTuple):
         due: bool, shape (n,), True where the fix must be judged.
         light: bool, shape (n,), True where it is due only because the vehicle stops or moves off.
         active: int64, indexes of the groups in which something must be judged.
+        plain: bool, shape (g,), groups that are active only because sets of fences changed, or thin circles
+            were touched.
         hit_rows, hit_fences: pairs of row and fence index where a segment touches a thin fence,
             sorted by row.
     """
@@ -87,6 +92,7 @@ class Columns(NamedTuple):
     due: npt.NDArray[np.bool_]
     light: npt.NDArray[np.bool_]
     active: _Ints
+    plain: npt.NDArray[np.bool_]
     hit_rows: _Ints
     hit_fences: npt.NDArray[np.int32]
 
@@ -127,8 +133,10 @@ class Screen:
     Args:
         fences: the fences in force.
         settings: thresholds.
-        sets: fence ids by set key, as another screen knew them (:meth:`set_ids`); fences that are
-            gone are left out, see :meth:`rekeyed`.
+        sets: fence ids by set key, as another screen knew them; see :class:`~hazfence.sets.Sets`.
+
+    Attributes:
+        sets: the sets of fences met so far.
     """
 
     def __init__(
@@ -150,33 +158,12 @@ class Screen:
         self._doubts = self._doubt_limits()
         self._alarm_bits = sum(bit for kind, bit in BITS.items() if self._book.ever(kind))
         self._max_gap_us = round(settings.max_gap_s * 1e6)
-        self._sets: dict[int, tuple[Fence, ...]] = {0: ()}
-        self._limits: dict[int, float] = {0: np.inf}
-        self._off: dict[int, bool] = {0: False}
+        self._limit_kmh = np.array([lowest_limit(f, self._book) for f in fences.fences] or [np.inf])
+        self._slow_kmh = float(self._limit_kmh.min())
+        self._round = np.array([f.thin and f.shape == "circle" for f in fences.fences], np.bool_)
         self._astray = Astray.of(fences, self._book)
-        self._rekeyed: dict[int, int] = {}
-        for key, ids in (sets or {}).items():
-            members = tuple(fences[i] for i in ids if i in fences)
-            new_key = sum(f.key for f in members) % 2**64
-            if new_key != key:
-                self._rekeyed[key] = new_key
-            self._learn(new_key, members)
-
-    def set_ids(self) -> dict[int, tuple[str, ...]]:
-        """The fence ids behind every set key met so far."""
-        return {key: tuple(f.id for f in members) for key, members in self._sets.items()}
-
-    def rekeyed(self) -> dict[int, int]:
-        """Keys of the given ``sets`` that stand for other keys now, because fences are gone."""
-        return self._rekeyed
-
-    def fences_of_old(self, key: int) -> tuple[Fence, ...]:
-        """The fences of a set as another screen knew it, without those that are gone."""
-        return self._sets[self._rekeyed.get(key, key)]
-
-    def fences_of(self, key: int) -> tuple[Fence, ...]:
-        """The fences of a set that was met before."""
-        return self._sets[key]
+        self._off: dict[int, bool] = {}
+        self.sets = Sets(fences, sets)
 
     def hits(self, c: Columns, row: int) -> list[Fence]:
         """The thin fences that the segment to the fix at ``row`` touches."""
@@ -199,44 +186,52 @@ class Screen:
         starts = group_starts(codes)
         ends = np.append(starts[1:], len(codes))
         if not located:
-            track = track._replace(key=self.locate(track.lon, track.lat))
+            track = track._replace(key=self._fences.locate(track.lon, track.lat).keys)
         key_before = _shifted(track.key, starts, before.key)
-        due = track.key != key_before
+        changed = track.key != key_before
+        at = np.flatnonzero(changed)  # a set never met before is a set that changed
+        self.sets.meet(track.key[at], track.lon[at], track.lat[at])
 
         hit_rows, hit_fences = self._touched(track, starts, before)
-        due[self._telling(hit_rows, hit_fences, track.key, key_before)] = True
-        due |= self.too_fast(track)
+        rough = self.too_fast(track)
+        telling = self._telling(hit_rows, hit_fences, track.key, key_before)
+        changed[hit_rows[telling]] = True
+        rough[hit_rows[telling & ~self._round[hit_fences]]] = True
         if self._alarm_bits:
-            due |= (track.alarm & np.uint32(self._alarm_bits)) != 0
+            rough |= (track.alarm & np.uint32(self._alarm_bits)) != 0
         if self._doubts is not None or self._gap_us is not None:
-            due |= self._stirring(track, starts, before)
+            rough |= self._stirring(track, starts, before)
         if self._astray is not None:
             unsaid = np.repeat(~before.departed, ends - starts)
-            due |= self._astray.far(self._off_route(track.key) & unsaid, track.lon, track.lat)
+            rough |= self._astray.far(self._off_route(track.key) & unsaid, track.lon, track.lat)
+        due = changed | rough
         light = np.zeros(len(due), np.bool_)
         if self._motion:
             light = self._flips(track, starts, before) & ~due
             due |= light
         active = np.logical_or.reduceat(due, starts)
         active |= before.watch | (before.deadline_us < track.time_us[ends - 1])
-        return Columns(codes, starts, ends, track, due, light, np.flatnonzero(active), hit_rows, hit_fences)
+        plain = active & ~before.watch & (before.deadline_us >= track.time_us[ends - 1])
+        if rough.any() or light.any():
+            plain &= ~np.logical_or.reduceat(rough | light, starts)
+        where = np.flatnonzero(active)
+        return Columns(codes, starts, ends, track, due, light, where, plain, hit_rows, hit_fences)
 
     def too_fast(self, track: Track) -> npt.NDArray[np.bool_]:
         """bool, shape (n,): fixes over the lowest limit of their set, whatever the hour."""
         with np.errstate(invalid="ignore"):
-            return track.speed_kmh > self._limit_of(track.key) + self._margin_kmh
+            found: npt.NDArray[np.bool_] = track.speed_kmh > self._slow_kmh + self._margin_kmh
+        at = np.flatnonzero(found)
+        if len(at):
+            found[at] = track.speed_kmh[at] > self._limit_of(track.key[at]) + self._margin_kmh
+        return found
 
     def touches(self, a: Track, b: Track) -> npt.NDArray[np.bool_]:
         """bool, shape (n,): segments from a fix of ``a`` to that of ``b`` that may tell something."""
         found = np.zeros(len(a.time_us), np.bool_)
         rows, fences = self._fences.segment_hits(a.lon, a.lat, b.lon, b.lat)
-        found[self._telling(rows, fences, b.key, a.key)] = True
+        found[rows[self._telling(rows, fences, b.key, a.key)]] = True
         return found
-
-    def _learn(self, key: int, members: tuple[Fence, ...]) -> None:
-        self._sets[key] = members
-        self._off[key] = self._astray is not None and self._astray.off_route(members)
-        self._limits[key] = min((lowest_limit(f, self._book) for f in members), default=np.inf)
 
     def unheard(self, fleet: Fleet, now_us: int) -> _Ints:
         """Codes of the vehicles that may have been silent for too long, and of whom it was not said."""
@@ -249,7 +244,9 @@ class Screen:
         if not len(at):
             return at
         keys, where = np.unique(fleet.key[at], return_inverse=True)
-        inside = np.array([any(f.kind is FenceKind.DISTRICT for f in self._sets[k]) for k in keys.tolist()])
+        inside = np.array(
+            [any(f.kind is FenceKind.DISTRICT for f in self.sets.fences_of(k)) for k in keys.tolist()]
+        )
         # A fix in doubt may lie outside while the one that is held lies inside.
         return at[inside[where] | fleet.watch[at]]
 
@@ -353,27 +350,27 @@ class Screen:
 
     def locate(self, lon: npt.NDArray[np.float64], lat: npt.NDArray[np.float64]) -> npt.NDArray[np.uint64]:
         """The set key of every fix; sets never met before are looked up and remembered."""
-        located = self._fences.locate(lon, lat)
-        key = located.keys
+        key = self._fences.locate(lon, lat).keys
         # A vehicle's neighbouring fixes mostly share their set, so runs are far fewer than fixes.
         heads = np.flatnonzero(np.concatenate(([True], key[1:] != key[:-1])))
-        for value, at in zip(*np.unique(key[heads], return_index=True), strict=True):
-            if int(value) not in self._sets:
-                members = located.member_indexes(int(heads[at]))
-                self._learn(int(value), tuple(self._fences[i] for i in members))
+        self.sets.meet(key[heads], lon[heads], lat[heads])
         return key
 
     def _off_route(self, key: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
         """Whether every fix's set is in a district and on no route."""
-        heads = np.flatnonzero(np.concatenate(([True], key[1:] != key[:-1])))
-        off = np.array([self._off[k] for k in key[heads].tolist()])
-        return np.repeat(off, np.diff(np.append(heads, len(key))))
+        assert self._astray is not None
+        sets, which = np.unique(key, return_inverse=True)
+        for one in sets.tolist():
+            if one not in self._off:
+                self._off[one] = self._astray.off_route(self.sets.fences_of(one))
+        return np.array([self._off[one] for one in sets.tolist()])[which]
 
     def _limit_of(self, key: npt.NDArray[np.uint64]) -> npt.NDArray[np.float64]:
         """The lowest speed limit (km/h) of every fix's set, whatever the hour."""
-        heads = np.flatnonzero(np.concatenate(([True], key[1:] != key[:-1])))
-        limits = np.array([self._limits[k] for k in key[heads].tolist()])
-        return np.repeat(limits, np.diff(np.append(heads, len(key))))
+        row, member = self.sets.members(key)
+        limit = np.full(len(key), np.inf)
+        np.minimum.at(limit, row, self._limit_kmh[member])
+        return limit
 
     def _touched(self, track: Track, starts: _Ints, before: Before) -> tuple[_Ints, npt.NDArray[np.int32]]:
         """Pairs of (row, thin fence) for segments that two fixes near enough in time witness."""
@@ -396,23 +393,23 @@ class Screen:
         hit_fences: npt.NDArray[np.int32],
         key: npt.NDArray[np.uint64],
         key_before: npt.NDArray[np.uint64],
-    ) -> _Ints:
-        """Rows of the hits that can change something.
+    ) -> npt.NDArray[np.bool_]:
+        """Which of the hits can change something.
 
         Standing or driving within a circle touches it with every segment; a circle is convex, so
         such a segment never leaves it and tells nothing.
         """
-        if not len(hit_rows):
-            return hit_rows
         telling = np.ones(len(hit_rows), np.bool_)
+        if not len(hit_rows):
+            return telling
         keys = key[hit_rows]
         for value in np.unique(keys[keys == key_before[hit_rows]]).tolist():
-            for fence in self._sets[value]:
-                if fence.thin and fence.shape == "circle":
-                    index = self._fences.index_of(fence.id)
+            for fence in self.sets.fences_of(value):
+                index = self._fences.index_of(fence.id)
+                if self._round[index]:
                     same = (keys == value) & (key_before[hit_rows] == value)
                     telling[same & (hit_fences == index)] = False
-        return hit_rows[telling]
+        return telling
 
 
 def _shifted(column: npt.NDArray[_T], starts: _Ints, first: npt.NDArray[_T]) -> npt.NDArray[_T]:

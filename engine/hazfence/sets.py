@@ -97,9 +97,9 @@ class Sets:
         rows, places = spread(self._starts[at], self._counts[at])
         return rows, self._members[places]
 
-    def each(self, key: _Keys) -> tuple[_Keys, npt.NDArray[np.intp]]:
-        """The distinct sets among ``key``, and which of them each is."""
-        return np.unique(key, return_inverse=True)
+    def indexes(self, key: int) -> list[int]:
+        """The members (fence indexes) of a set met before."""
+        return self.members(np.array([key], np.uint64))[1].tolist()  # type: ignore[no-any-return]
 
     def _find(self, key: _Keys) -> _Ints:
         return np.searchsorted(self._keys, key)

@@ -16,7 +16,7 @@ import json
 import math
 import struct
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -44,8 +44,14 @@ class SnapshotError(ValueError):
     """The bytes are no snapshot, are damaged, or are of a version this release cannot read."""
 
 
-def dump(books: Books, sets: Mapping[int, tuple[str, ...]], *, with_recent: bool) -> bytes:
-    """The books and the sets in use, as bytes; recent fixes only when asked for."""
+def dump(books: Books, ids_of: Callable[[int], tuple[str, ...]], *, with_recent: bool) -> bytes:
+    """The books and the sets in use, as bytes; recent fixes only when asked for.
+
+    Args:
+        books: all that is known.
+        ids_of: the fence ids behind a set key.
+        with_recent: see :meth:`Engine.snapshot`.
+    """
     books.tidy()
     fleet = books.fleet.columns()
     recent: _Columns = {}
@@ -53,15 +59,23 @@ def dump(books: Books, sets: Mapping[int, tuple[str, ...]], *, with_recent: bool
         codes, track = books.recent.all()
         recent = {"codes": codes, **track._asdict()}
     writer = _Writer()
-    records = {str(code): writer.record(books.records[code]) for code in sorted(books.records)}
-    stories = {str(code): writer.story(books.stories[code]) for code in sorted(books.stories)}
+    records = {
+        str(code): writer.record(record)
+        for code in books.codes_of_records()
+        if not (record := books.record_seen(code)).idle
+    }
+    stories = {
+        str(code): writer.story(story)
+        for code in books.codes_of_stories()
+        if (story := books.story_seen(code)) is not None
+    }
     used = np.unique(np.concatenate((fleet["key"], recent.get("key", fleet["key"])))).tolist()
     keys = sorted({*used, *writer.keys} - {0})
     header = {
         "names": books.fleet.names,
         "fleet": _described(fleet),
         "recent": _described(recent),
-        "sets": {str(key): sets[key] for key in keys},
+        "sets": {str(key): ids_of(key) for key in keys},
         "events": [event.to_json() for event in writer.events],
         "records": records,
         "stories": stories,
@@ -100,10 +114,13 @@ def load(data: bytes, books: Books, fences_of: Callable[[int], tuple[Fence, ...]
     fleet, at = _columns(header["fleet"], body, 0)
     recent, _ = _columns(header["recent"], body, at)
     books.fleet.restore(header["names"], fleet)
+    books.stays.grow(len(books.fleet))
     reader = _Reader([Event.from_json(event) for event in header["events"]], fences_of)
     for code, record in header["records"].items():
+        books.stays.set_apart(int(code))
         books.records[int(code)] = reader.record(record)
     for code, story in header["stories"].items():
+        books.stays.set_apart(int(code))
         books.stories[int(code)] = reader.story(story)
     if recent:
         codes = recent.pop("codes").astype(np.int32)
@@ -154,7 +171,7 @@ class _Writer:
     def record(self, record: Record) -> dict[str, Any]:
         run = record.run
         return {
-            "open": [self._event(event) for event in record.open.values()],
+            "open": [self._event(event) for event in record.standing()],
             "run": None if run is None else {name: getattr(run, name) for name in SpeedRun.__slots__},
             "states": to_json(record.states),
         }

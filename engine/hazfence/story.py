@@ -62,6 +62,7 @@ class Story:
         silent_us: the moment at which that was said.
         said: what was said in silence, the last revision of each event.
         corrections: by event id.
+        plain_us: steps of ``stays.py`` up to this moment are among the marks.
     """
 
     marks: list[Mark] = field(default_factory=list)
@@ -70,6 +71,7 @@ class Story:
     silent_us: int | None = None
     said: dict[str, Event] = field(default_factory=dict)
     corrections: dict[str, Correction] = field(default_factory=dict)
+    plain_us: int = NEVER_US
 
     def speak(self, base: Record, now_us: int, news: Iterable[Event]) -> None:
         """Note what was said in silence, and the state that the next fix is judged from."""

@@ -99,6 +99,6 @@ class Teller:
             float(track.lon[at]),
             float(track.lat[at]),
             float(track.speed_kmh[at]),
-            self._screen.fences_of(int(track.key[at])),
+            self._screen.sets.fences_of(int(track.key[at])),
             int(track.alarm[at]),
         )

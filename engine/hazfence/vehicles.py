@@ -9,6 +9,7 @@ vehicles that have such things own one. ``snapshot.py`` writes both down and rea
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import repeat
 
 import numpy as np
 import numpy.typing as npt
@@ -55,6 +56,11 @@ class Record:
     open: dict[tuple[Kind, str], Event] = field(default_factory=dict)
     run: SpeedRun | None = None
     states: dict[str, State] = field(default_factory=dict)
+
+    def standing(self) -> tuple[Event, ...]:
+        """Everything that goes on, in an order that does not depend on how it came about."""
+        found = self.open.values()
+        return tuple(sorted(found, key=lambda e: (e.started_us, e.fence_id or "", e.kind, e.id)))
 
     @property
     def idle(self) -> bool:
@@ -152,6 +158,7 @@ class Fleet:
     def __init__(self) -> None:
         self.names: list[str] = []
         self._codes: dict[str, int] = {}
+        self._enrolled: tuple[tuple[str, ...], npt.NDArray[np.int32]] = ((), np.zeros(0, np.int32))
         for name, dtype, default in self._COLUMNS:
             setattr(self, name, np.full(64, default, dtype))
 
@@ -163,14 +170,21 @@ class Fleet:
         return self._codes.get(name)
 
     def enroll(self, names: tuple[str, ...]) -> npt.NDArray[np.int32]:
-        """The engine's codes of the given vehicles; new ones get the next free codes."""
-        codes, table = np.empty(len(names), np.int32), self._codes
-        for i, name in enumerate(names):
-            code = table.get(name)
+        """The engine's codes of the given vehicles; new ones get the next free codes.
+
+        Senders that keep their dictionary (the very same tuple) from batch to batch pay for it once.
+        """
+        if names is self._enrolled[0]:
+            return self._enrolled[1]
+        table = self._codes
+        codes = np.fromiter(map(table.get, names, repeat(-1)), np.int32, len(names))
+        for i in np.flatnonzero(codes < 0).tolist():
+            code = table.get(names[i])
             if code is None:
-                code = table[name] = len(self.names)
-                self.names.append(name)
+                code = table[names[i]] = len(self.names)
+                self.names.append(names[i])
             codes[i] = code
+        self._enrolled = names, codes
         if len(self.names) > len(self.time_us):
             size = max(2 * len(self.time_us), len(self.names))
             for column, dtype, default in self._COLUMNS:

@@ -1,10 +1,11 @@
-"""Where many segments cross the borders of many fences: `Fence.only_crossing` and circles, in columns.
+"""Where many segments leave or enter many fences: the ends of `Fence.intervals` that hold a fix, in columns.
 
-For each pair of a segment and a fence this gives the one fraction at which the segment crosses the fence's
-border, or NaN when it crosses more or less often or rounding could hide the answer; then `Fence.intervals`
-has to say. An answer is to the last bit the one `intervals` gives: the same operations in the same order as
-in `segments`. A polygon's edges lie in bands of latitude, so that a short segment meets few of them; the
-edges of all fences stand one behind the other in shared arrays. `FenceSet.crossings` is the way in.
+For each pair of a segment and a fence, of which one end of the segment is inside, this gives the fraction at
+which the stay that holds that end begins or ends, or NaN where rounding could hide the answer; then
+`Fence.intervals` has to say. An answer is to the last bit the one `intervals` gives: the same operations in
+the same order as in `segments`. A polygon's edges lie in bands of latitude, so that a short segment meets few
+of them; the edges of all fences stand one behind the other in shared arrays. `FenceSet.crossings` is the way
+in.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from hazfence_fences.index.raster import spread
 from hazfence_fences.index.table import Pool
 from hazfence_fences.metric import Metric
 from hazfence_fences.model import Fence
-from hazfence_fences.segments import Bands, circle_roots
+from hazfence_fences.segments import Bands, circle_passages, circle_roots
 
 __all__ = ["Borders"]
 
@@ -29,7 +30,7 @@ I64 = NDArray[np.int64]
 I32 = NDArray[np.int32]
 
 # A fence's border: a polygon's bands (where the entries of the lowest begin in `starts`, the number of the
-# last one, its south, bands a degree), or a circle (last is -1) with its metric and squared radius.
+# last one, its south, bands a degree), or a circle (last is -1) with its metric, squared radius and box.
 _BORDER = np.dtype(
     [
         ("bands", "i8"),
@@ -43,10 +44,14 @@ _BORDER = np.dtype(
         ("ky0", "f8"),
         ("ky1", "f8"),
         ("r2", "f8"),
+        ("half_w", "f8"),
+        ("half_h", "f8"),
     ]
 )
 # An edge within a band: the edge, the band, and the lowest band of the edge.
 _ENTRY = np.dtype([("edge", "i4"), ("band", "i4"), ("first", "i4")])
+# Crossings nearer to each other than this fraction of the segment are left to `intervals`.
+_APART = 1e-9
 # Pairs handled at a time, so that scratch arrays stay small.
 _STEP = 32_768
 
@@ -77,7 +82,8 @@ class Borders:
                 assert fence.radius_m is not None
                 m = fence.metric
                 r2 = fence.radius_m * fence.radius_m
-                border[i] = (0, -1, 0.0, 0.0, m.lon, m.lat, m.kx0, m.kx1, m.ky0, m.ky1, r2)
+                box = m.half_box_deg(fence.radius_m)
+                border[i] = (0, -1, 0.0, 0.0, m.lon, m.lat, m.kx0, m.kx1, m.ky0, m.ky1, r2, *box)
         polygons = np.array([i for i, fence in enumerate(new) if fence.metric is None], np.int64)
         if len(polygons):
             self._read_polygons(border, polygons, [new[i] for i in polygons.tolist()])
@@ -110,32 +116,51 @@ class Borders:
         border["south"][which] = low
         border["scale"][which] = scale
 
-    def crossings(self, slot: I32, lon0: F64, lat0: F64, lon1: F64, lat1: F64) -> F64:
-        """The fraction at which each segment crosses the border of the fence beside it: float64[n].
-
-        Args:
-            slot: the fence of each pair.
-            lon0, lat0, lon1, lat1: its segment, degrees WGS-84.
-
-        Returns:
-            the fraction, NaN where the segment does not certainly cross exactly once.
-        """
+    def crossings(
+        self, slot: I32, leaving: NDArray[np.bool_], lon0: F64, lat0: F64, lon1: F64, lat1: F64
+    ) -> F64:
+        """See `FenceSet.crossings`; `slot` is the fence of each pair."""
         out = np.full(len(slot), np.nan)
         for a in range(0, len(slot), _STEP):
             part = slice(a, a + _STEP)
             border = self._border.array.take(slot[part])
-            ends = lon0[part], lat0[part], lon1[part], lat1[part]
+            ways, ends = leaving[part], (lon0[part], lat0[part], lon1[part], lat1[part])
             round_ = border["last"] < 0
-            if round_.any():
-                at = np.flatnonzero(round_)
-                out[a + at] = _circle(border.take(at), *(end.take(at) for end in ends))
-            if not round_.all():
-                at = np.flatnonzero(~round_)
-                out[a + at] = self._polygon(border.take(at), *(end.take(at) for end in ends))
+            for some, of in ((np.flatnonzero(round_), _circle), (np.flatnonzero(~round_), self._polygon)):
+                if len(some):
+                    some_ends = (end.take(some) for end in ends)
+                    out[a + some] = of(border.take(some), ways.take(some), *some_ends)
         return out
 
-    def _polygon(self, border: NDArray[np.void], lon0: F64, lat0: F64, lon1: F64, lat1: F64) -> F64:
-        """As `Bands.only_crossing`, pair by pair."""
+    def passages(self, slot: I32, lon0: F64, lat0: F64, lon1: F64, lat1: F64) -> tuple[F64, F64]:
+        """See `FenceSet.passages`; `slot` is the fence of each pair."""
+        border = self._border.array.take(slot)
+        metric, r2 = Metric(**_metric(border)), border["r2"]
+        outside = (metric.distance2_m2(lon0, lat0) > r2) & (metric.distance2_m2(lon1, lat1) > r2)
+        outside &= border["last"] < 0
+        begin, end = np.full(len(slot), np.nan), np.full(len(slot), np.nan)
+        at = np.flatnonzero(outside)
+        border = border.take(at)
+        metric, x0, y0 = Metric(**_metric(border)), lon0.take(at), lat0.take(at)
+        begin[at], end[at] = circle_passages(
+            metric,
+            border["r2"],
+            border["half_w"],
+            border["half_h"],
+            (x0 - metric.lon, y0 - metric.lat, lon1.take(at) - x0, lat1.take(at) - y0),
+        )
+        return begin, end
+
+    def _polygon(
+        self,
+        border: NDArray[np.void],
+        leaving: NDArray[np.bool_],
+        lon0: F64,
+        lat0: F64,
+        lon1: F64,
+        lat1: F64,
+    ) -> F64:
+        """As `Bands.only_crossing`, pair by pair, but of several crossings the first or the last."""
         south, north = np.minimum(lat0, lat1), np.maximum(lat0, lat1)
         dx, dy = lon1 - lon0, lat1 - lat0
         west, east = np.where(dx >= 0.0, lon0, lon1), np.where(dx >= 0.0, lon1, lon0)
@@ -149,7 +174,6 @@ class Borders:
         # An edge in several of the bands counts once, in the lowest of them.
         once = np.flatnonzero(entry["band"] == np.maximum(low.take(owner), entry["first"]))
         owner, edge = owner.take(once), entry["edge"].take(once)
-        most = np.bincount(owner, minlength=len(lon0)) > Bands.MOST_EDGES
         e = self._edges.array.take(edge)
         ax, ay, bx, by = e["ax"], e["ay"], e["bx"], e["by"]
         w, s_, o, n = west.take(owner), south.take(owner), east.take(owner), north.take(owner)
@@ -174,10 +198,23 @@ class Borders:
             )
             unsure |= other & ((np.abs(t) <= 1e-9) | (np.abs(t - 1.0) <= 1e-9))
             found = np.flatnonzero(other & (t > 0.0) & (t < 1.0))
-        out = np.full(len(lon0), np.nan)
-        out[owner.take(found)] = t.take(found)
-        bad = most | (np.bincount(owner.take(found), minlength=len(lon0)) != 1)
+        bad = np.zeros(len(lon0), np.bool_)
         bad[owner[unsure]] = True
+        owner, t = owner.take(found), t.take(found)
+        count = np.bincount(owner, minlength=len(lon0))
+        bad |= count % 2 == 0  # both ends are on the same side: not the question
+        out = np.full(len(lon0), np.nan)
+        if count.max(initial=0) > 1:
+            order = np.lexsort((t, owner))
+            owner, t = owner.take(order), t.take(order)
+            close = (owner[1:] == owner[:-1]) & (t[1:] - t[:-1] <= _APART)
+            bad[owner[1:][close]] = True
+        first = np.flatnonzero(count)
+        end = np.cumsum(count).take(first)
+        if not count.max(initial=0) > 1:
+            out[owner] = t
+        else:
+            out[first] = t.take(np.where(leaving.take(first), end - count.take(first), end - 1))
         out[bad] = np.nan
         return out
 
@@ -198,7 +235,14 @@ def _band(lat: F64, south: F64, scale: F64, last: I64) -> I64:
     return np.minimum(np.maximum(place, 0.0), last).astype(np.int64)
 
 
-def _circle(border: NDArray[np.void], lon0: F64, lat0: F64, lon1: F64, lat1: F64) -> F64:
+def _metric(border: NDArray[np.void]) -> dict[str, Any]:
+    """The fields of the circles' metrics."""
+    return {name: np.ascontiguousarray(border[name]) for name in Metric.__slots__}
+
+
+def _circle(
+    border: NDArray[np.void], leaving: NDArray[np.bool_], lon0: F64, lat0: F64, lon1: F64, lat1: F64
+) -> F64:
     """As `circle_intervals` for a segment with one end inside; NaN for the others."""
     fields: Any = {
         name: np.ascontiguousarray(border[name]) for name in ("lon", "lat", "kx0", "kx1", "ky0", "ky1")
@@ -207,7 +251,7 @@ def _circle(border: NDArray[np.void], lon0: F64, lat0: F64, lon1: F64, lat1: F64
     starts = metric.distance2_m2(lon0, lat0) <= r2
     ends = metric.distance2_m2(lon1, lat1) <= r2
     out = np.full(len(lon0), np.nan)
-    at = np.flatnonzero(starts != ends)
+    at = np.flatnonzero((starts != ends) & (starts == leaving))
     if len(at):
         fields = {name: column.take(at) for name, column in fields.items()}
         metric = Metric(**fields)

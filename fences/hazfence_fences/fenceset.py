@@ -315,17 +315,53 @@ class FenceSet:
         return row[order], index[order]
 
     def crossings(
-        self, fence_index: I32, lon0: ArrayLike, lat0: ArrayLike, lon1: ArrayLike, lat1: ArrayLike
+        self,
+        fence_index: I32,
+        leaving: NDArray[np.bool_],
+        lon0: ArrayLike,
+        lat0: ArrayLike,
+        lon1: ArrayLike,
+        lat1: ArrayLike,
     ) -> F64:
-        """Where each of n segments crosses the border of the fence beside it, if certainly just once.
+        """Where each of n segments leaves, or enters, the fence beside it.
 
         Args:
-            fence_index: int[n], indexes into `fences`.
+            fence_index: int32[n], indexes into `fences`.
+            leaving: bool[n], True for a segment that begins inside and ends outside: where does the stay end
+                that holds its first end? False for one that begins outside and ends inside: where does the
+                stay begin that holds its second end?
             lon0, lat0, lon1, lat1: float64[n] degrees WGS-84, the ends of the segments.
 
         Returns:
-            float64[n], fractions of the segments, to the last bit those `Fence.intervals` gives; NaN where a
-            segment crosses more or less often, or rounding could hide the answer: then ask `intervals`.
+            float64[n], fractions of the segments, to the last bit those `Fence.intervals` gives; NaN where
+            the segment does not do that, or rounding could hide the answer: then ask `intervals`.
+
+        Raises:
+            ValueError: as for `locate`.
+        """
+        ax, ay = _finite_points(lon0, lat0)
+        bx, by = _finite_points(lon1, lat1)
+        if not len(ax) == len(bx) == len(fence_index) == len(leaving):
+            raise ValueError(
+                f"{len(fence_index)} fences, {len(leaving)} ways, {len(ax)} segment starts, {len(bx)} ends; "
+                "give arrays of one length"
+            )
+        slots = self._order[fence_index]
+        return self._registry.read_borders().crossings(slots, leaving, ax, ay, bx, by)
+
+    def passages(
+        self, fence_index: I32, lon0: ArrayLike, lat0: ArrayLike, lon1: ArrayLike, lat1: ArrayLike
+    ) -> tuple[F64, F64]:
+        """Where each of n segments passes through the circle beside it, both its ends being outside.
+
+        Args:
+            fence_index: int32[n], indexes into `fences`.
+            lon0, lat0, lon1, lat1: float64[n] degrees WGS-84, the ends of the segments.
+
+        Returns:
+            float64[n] begins and float64[n] ends of the stays, fractions of the segments, to the last bit
+            those `Fence.intervals` gives; NaN where a segment does not touch the circle, has an end in it,
+            or the fence is no circle.
 
         Raises:
             ValueError: as for `locate`.
@@ -337,7 +373,7 @@ class FenceSet:
                 f"{len(fence_index)} fences, {len(ax)} segment starts, {len(bx)} ends; "
                 "give arrays of one length"
             )
-        return self._registry.read_borders().crossings(self._order[fence_index], ax, ay, bx, by)
+        return self._registry.read_borders().passages(self._order[fence_index], ax, ay, bx, by)
 
     def _thin_indexes(self) -> I64:
         return np.array([i for i, fence in enumerate(self) if fence.thin], dtype=np.int64)

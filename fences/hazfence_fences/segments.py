@@ -22,6 +22,7 @@ from hazfence_fences.metric import Metric
 __all__ = [
     "Bands",
     "circle_intervals",
+    "circle_passages",
     "circle_roots",
     "circle_touches",
     "polygon_edges",
@@ -341,3 +342,41 @@ def circle_roots(m: Metric, r2: F64, u: F64, v: F64, du: F64, dv: F64, out: F64,
         a, b, t, left = a.take(still), b.take(still), near.take(still), left.take(still)
     found[left] = t
     return found
+
+
+def circle_passages(
+    m: Metric, r2: F64, half_w: F64, half_h: F64, segment: tuple[F64, F64, F64, F64]
+) -> tuple[F64, F64]:
+    """`circle_intervals` for n segments with both ends outside, the same to the last bit.
+
+    Args:
+        m: the circles' metrics, its fields float64[n].
+        r2, half_w, half_h: as for `circle_touches`.
+        segment: u, v, du, dv: the start as degrees from the centre, and the way to the end.
+
+    Returns:
+        float64[n] begins and ends of the stays, fractions; NaN where a segment passes by.
+    """
+    u, v, du, dv = segment
+    first, last = np.zeros_like(u), np.ones_like(u)
+    for place, step, half in ((u, du, half_w), (v, dv, half_h)):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            p, q = (-half - place) / step, (half - place) / step
+        still = step == 0.0
+        first = np.where(
+            still, np.where(np.abs(place) > half, 2.0, first), np.maximum(first, np.minimum(p, q))
+        )
+        last = np.where(still, last, np.minimum(last, np.maximum(p, q)))
+    begin, end = np.full(len(u), np.nan), np.full(len(u), np.nan)
+    at = np.flatnonzero(first <= last)
+    m = Metric(*(getattr(m, name).take(at) for name in Metric.__slots__))
+    u, v, du, dv, r2, first, last = (column.take(at) for column in (u, v, du, dv, r2, first, last))
+    low = np.minimum(np.maximum(_nearest(m, u, v, du, dv, (first + last) / 2.0), first), last)
+    inside = np.flatnonzero(_height(m, u + low * du, v + low * dv) <= r2)
+    m = Metric(*(getattr(m, name).take(inside) for name in Metric.__slots__))
+    u, v, du, dv, r2 = (column.take(inside) for column in (u, v, du, dv, r2))
+    low = low.take(inside)
+    a = circle_roots(m, r2, u, v, du, dv, first.take(inside), low)
+    b = circle_roots(m, r2, u, v, du, dv, last.take(inside), low)
+    begin[at.take(inside)], end[at.take(inside)] = np.minimum(a, b), np.maximum(a, b)
+    return begin, end

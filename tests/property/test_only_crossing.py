@@ -80,33 +80,55 @@ def test_many_at_once_say_the_same_to_the_last_bit(name: str) -> None:
         "small": lambda: set_c(300),
     }[name]()
     index, *ends = _pairs(fences, 4000, seed=3)
-    found = fences.crossings(index, *ends)
-    answered = 0
-    for i, t in enumerate(found.tolist()):
-        fence, segment = fences[int(index[i])], [column.item(i) for column in ends]
-        if fence.metric is None:
-            expected = fence.only_crossing(*segment)
+    segments = [[column.item(i) for column in ends] for i in range(len(index))]
+    stays = [fences[int(i)].intervals(*segment) for i, segment in zip(index, segments, strict=True)]
+    leaving = np.array([bool(s) and s[0][0] == 0.0 for s in stays])
+    found = fences.crossings(index, leaving, *ends)
+    answered = several = 0
+    for t, out, stay in zip(found.tolist(), leaving.tolist(), stays, strict=True):
+        entering = bool(stay) and stay[-1][1] == 1.0
+        if out != entering and (out or entering):
+            assert np.isnan(t) or t == (stay[0][1] if out else stay[-1][0])
+            answered += not np.isnan(t)
+            several += len(stay) > 1 and not np.isnan(t)
         else:
-            starts, over = fence.covers(*segment[:2]), fence.covers(*segment[2:])
-            expected = None if starts == over else fence.intervals(*segment)[0][1 if starts else 0]
-        assert (expected is None and np.isnan(t)) or expected == t
-        answered += expected is not None
+            assert np.isnan(t), "both ends on one side"
     assert answered > 300
+    assert several or name == "small"
+
+
+@pytest.mark.parametrize("name", ["torture", "small"])
+def test_passages_through_circles(name: str) -> None:
+    fences = FenceSet(f for f in (torture() if name == "torture" else set_c(300)) if f.metric is not None)
+    index, *ends = _pairs(fences, 4000, seed=5)
+    begin, end = fences.passages(index, *ends)
+    passed = 0
+    for i, (a, b) in enumerate(zip(begin.tolist(), end.tolist(), strict=True)):
+        fence, segment = fences[int(index[i])], [column.item(i) for column in ends]
+        stay = fence.intervals(*segment)
+        if not stay or fence.covers(*segment[:2]) or fence.covers(*segment[2:]):
+            assert np.isnan(a)
+            assert np.isnan(b)
+        else:
+            assert stay == [(a, b)]
+            passed += 1
+    assert passed > 200
 
 
 def test_fences_added_later_are_read_in() -> None:
     fences = set_c(40)
     index, *ends = _pairs(fences, 100, seed=1)
-    fences.crossings(index, *ends)
+    fences.crossings(index, np.zeros(100, np.bool_), *ends)
     more = fences
     for fence in set_c(60).fences[40:]:
         more = more.with_fence(fence)
     index, *ends = _pairs(more, 1000, seed=2)
-    assert np.array_equal(
-        more.crossings(index, *ends), FenceSet(more.fences).crossings(index, *ends), equal_nan=True
-    )
+    way = np.zeros(1000, np.bool_)
+    found = more.crossings(index, way, *ends)
+    assert np.array_equal(found, FenceSet(more.fences).crossings(index, way, *ends), equal_nan=True)
+    assert np.isfinite(found).any()
 
 
 def test_arrays_of_different_length_are_refused() -> None:
-    with pytest.raises(ValueError, match="2 fences, 1 segment starts, 1 ends"):
-        set_c(3).crossings(np.array([0, 1], np.int32), [121.5], [29.9], [121.6], [29.9])
+    with pytest.raises(ValueError, match="2 fences, 1 ways, 1 segment starts, 1 ends"):
+        set_c(3).crossings(np.array([0, 1], np.int32), np.array([True]), [121.5], [29.9], [121.6], [29.9])

@@ -147,7 +147,7 @@ class Rulebook:
         if key in self._plain:
             return self._plain[key]
         layers = self._layers.get(key) or self._layers[rule, None]
-        if all(layer.classes is None and layer.hours is None for layer in layers):
+        if self.constant(rule, fence):
             self._plain[key] = _merged(layers)
             return self._plain[key]
         return _merged(layer for layer in layers if layer.holds(classes(), at_us))
@@ -159,6 +159,12 @@ class Rulebook:
         if not any(layer.on for layer in layers):
             return set()
         return {layer.values[parameter] for layer in layers if parameter in layer.values}
+
+    def constant(self, rule: str, fence: Fence | None) -> bool:
+        """Whether the rule says the same there for every vehicle at any hour."""
+        key = (rule, None if fence is None else fence.id)
+        layers = self._layers.get(key) or self._layers[rule, None]
+        return all(layer.classes is None and layer.hours is None for layer in layers)
 
     def ever(self, rule: str) -> bool:
         """Whether the rule can be on anywhere."""

@@ -1,0 +1,234 @@
+"""What a batch gave, in order: events of the judge, and plain steps told as events when asked for.
+
+You are in the core, between ``plain.py``, whose steps are columns, and the hosts, who want
+:class:`~hazfence.events.Event` objects. Making an event costs more than finding it, so it is made when
+somebody looks: a host that only counts, or only follows positions, never pays for it. :class:`Telling`
+also gives a vehicle's plain visits as the record and the marks that the judge works with, and takes such
+a record back.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import groupby
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from hazfence.events import Event, Kind, from_iso, iso
+from hazfence.plain import Plain
+from hazfence.presence import Edge, Fix
+from hazfence.rules.gates import Crossing, Gate, gate_bypass
+from hazfence.rules.zones import restricted_entry
+from hazfence.sets import Sets
+from hazfence.stays import EDGES, NO_DISTRICT, NO_GATE, STAY
+from hazfence.story import Mark
+from hazfence.vehicles import NEVER_US, Record
+from hazfence.visits import BORDER, closed, exit_detail, opened
+
+__all__ = ["Batch", "News", "Telling"]
+
+_Ints = npt.NDArray[np.int64]
+_Rows = npt.NDArray[np.void]
+
+
+class Telling:
+    """Tells rows of ``stays.py`` as events, under one set of fences.
+
+    Args:
+        plain: knows the fences and their parameters.
+        sets: what set keys stand for.
+        names: vehicle names by code; may grow.
+    """
+
+    def __init__(self, plain: Plain, sets: Sets, names: Sequence[str]) -> None:
+        self._plain = plain
+        self._sets = sets
+        self._names = names
+
+    def count(self, steps: _Rows) -> int:
+        """How many events the steps are."""
+        entries = self._plain.entry[steps["stay"]["fence"]] & steps["stay"]["by_fix"]
+        return len(steps) + int(entries.sum()) + int(steps["bypass"].sum())
+
+    def events(self, step: Any) -> list[Event]:
+        """The events of one step, in the order in which the judge would say them."""
+        stay = step["stay"]
+        going_on = self._open(stay)
+        gate, how = self._gate(step["gate"]), EDGES[step["how"]]
+        bypass = self._bypass(step, going_on[0]) if step["bypass"] else None
+        if step["opens"]:
+            visit, *entry = going_on
+            return [visit, *([] if bypass is None else [bypass]), *entry]
+        fixes_us = (int(step["prev_us"]), int(step["fix_us"])) if how in BORDER else None
+        more = {} if step["gate"] == NO_DISTRICT else {"exit_gate": gate}
+        at_us, place = int(step["at_us"]), (float(step["lon"]), float(step["lat"]))
+        over = [
+            closed(event, at_us, place, exit_detail(event, how, fixes_us, more))
+            for event in reversed(going_on)
+        ]
+        return over if bypass is None else [*over, bypass]
+
+    def record(self, stays: _Rows) -> Record:
+        """Visits that go on, as the judge knows them."""
+        found = [event for stay in stays for event in self._open(stay)]
+        found.sort(key=lambda e: (e.started_us, e.fence_id, e.kind is not Kind.VISIT))
+        return Record({(event.kind, str(event.fence_id)): event for event in found})
+
+    def marks(self, stays: _Rows, steps: _Rows) -> list[Mark]:
+        """The states before each of a vehicle's steps, by time.
+
+        Args:
+            stays: what goes on after the last step.
+            steps: in order, as far as they are remembered.
+        """
+        going_on = {int(stay["fence"]): stay for stay in stays}
+        marks = []
+        for _, together in groupby(reversed(list(steps)), key=lambda step: int(step["fix_us"])):
+            for step in together:
+                since_us, prev = int(step["since_us"]), self._prev(step)
+                fence = int(step["stay"]["fence"])
+                if step["opens"]:
+                    del going_on[fence]
+                else:
+                    going_on[fence] = step["stay"]
+            record = self.record(np.array(list(going_on.values()), STAY))
+            marks.append(Mark(prev, record, since_us))
+        marks.reverse()
+        return marks
+
+    def rows(self, code: int, record: Record, members: Sequence[int]) -> _Rows | None:
+        """A record's visits as rows; None when there is more to it than plain visits.
+
+        Args:
+            code: of the vehicle.
+            record: its state.
+            members: the fences (indexes) that cover its last fix.
+        """
+        if record.run is not None or record.states:
+            return None
+        plain, fences = self._plain, self._plain.fences
+        if not len(members) <= len(record.open) <= 2 * len(members) or not all(
+            plain.fine[i] for i in members
+        ):
+            return None
+        rows, held = np.zeros(len(members), STAY), 0
+        for row, i in zip(rows, members, strict=True):
+            fence = fences[i]
+            visit = record.open.get((Kind.VISIT, fence.id))
+            if visit is None or visit.fence_version != fence.version:
+                return None
+            detail = visit.detail
+            around = detail["entry_between"] or (None, None)
+            prev_us, fix_us = (NEVER_US if t is None else from_iso(t) for t in around)
+            gate = NO_DISTRICT
+            if "entry_gate" in detail:
+                name = detail["entry_gate"]
+                ids = [g.id for g in plain.gates]
+                if name is not None and name not in ids:
+                    return None
+                gate = NO_GATE if name is None else ids.index(name)
+            edge = EDGES.index(Edge(detail["entry"]))
+            row["start_us"], row["lon"], row["lat"] = visit.started_us, visit.lon, visit.lat
+            row["prev_us"], row["fix_us"], row["begins"], row["gate"] = prev_us, fix_us, edge, gate
+            row["code"], row["fence"], row["next"], row["by_fix"] = code, i, -1, detail["witness"] == "fix"
+            told = self._open(row)
+            if any(record.open.get((e.kind, fence.id)) != e for e in told):
+                return None  # it says something that a row cannot hold
+            held += len(told)
+        return rows if held == len(record.open) else None
+
+    def _open(self, stay: Any) -> list[Event]:
+        """A visit that goes on, and the restricted entry that it is."""
+        fence = self._plain.fences[int(stay["fence"])]
+        begins = EDGES[stay["begins"]]
+        visit = opened(
+            self._names[stay["code"]],
+            fence,
+            int(stay["start_us"]),
+            (float(stay["lon"]), float(stay["lat"])),
+            begins,
+            (int(stay["prev_us"]), int(stay["fix_us"])) if begins in BORDER else None,
+            by_fix=bool(stay["by_fix"]),
+        )
+        if stay["gate"] != NO_DISTRICT:
+            visit = replace(visit, detail={**visit.detail, "entry_gate": self._gate(stay["gate"])})
+        entry = restricted_entry(visit, fence) if self._plain.entry[stay["fence"]] else None
+        return [visit] if entry is None else [visit, entry]
+
+    def _prev(self, step: Any) -> Fix | None:
+        """The fix before the one that made a step."""
+        if step["prev_us"] == NEVER_US:
+            return None
+        place = float(step["prev_lon"]), float(step["prev_lat"]), float(step["prev_kmh"])
+        fences = self._sets.fences_of(int(step["prev_key"]))
+        return Fix(int(step["prev_us"]), *place, fences, int(step["prev_alarm"]))
+
+    def _gate(self, gate: int) -> str | None:
+        return None if gate < 0 else self._plain.gates[gate].id
+
+    def _bypass(self, step: Any, visit: Event) -> Event:
+        """The border crossed away from every checkpoint, into a visit or out of it."""
+        fence = self._plain.fences[int(step["stay"]["fence"])]
+        ends = (Fix(int(step[name]), math.nan, math.nan, math.nan, ()) for name in ("prev_us", "fix_us"))
+        direction = "in" if step["opens"] else "out"
+        crossing = Crossing(int(step["at_us"]), float(step["lon"]), float(step["lat"]), direction, *ends)
+        gate = Gate(None, self._gate(step["near"]), float(step["near_m"]) if step["near"] >= 0 else math.inf)
+        stay = {}
+        if not step["opens"]:
+            stay = {"entered_at": iso(visit.started_us), "entry_gate": visit.detail["entry_gate"]}
+        params = {"tolerance_m": float(self._plain.tolerance_m[int(step["stay"]["fence"])])}
+        found = gate_bypass(visit.vehicle, fence, crossing, gate, params, stay)
+        assert found is not None
+        return found
+
+
+class Batch(NamedTuple):
+    """What one look at some vehicles gave: events of the judge and plain steps, by group of vehicle."""
+
+    judged: list[tuple[int, list[Event]]]
+    group: _Ints
+    steps: _Rows
+    telling: Telling | None
+
+    def __len__(self) -> int:
+        told = sum(len(events) for _, events in self.judged)
+        return told if self.telling is None else told + self.telling.count(self.steps)
+
+    def events(self) -> Iterator[Event]:
+        """All of it as events, vehicle by vehicle."""
+        judged = iter([*self.judged, (len(self.group) + (1 << 40), [])])
+        at, events = next(judged)
+        for group, step in zip(self.group.tolist(), self.steps, strict=True):
+            while at < group:
+                yield from events
+                at, events = next(judged)
+            assert self.telling is not None
+            yield from self.telling.events(step)
+        yield from events
+        for _, events in judged:
+            yield from events
+
+
+class News:
+    """Everything that was found, in order."""
+
+    def __init__(self) -> None:
+        self._parts: list[Batch | list[Event]] = []
+
+    def add(self, part: Batch | list[Event]) -> None:
+        """Put something at the end."""
+        if len(part):
+            self._parts.append(part)
+
+    def __len__(self) -> int:
+        return sum(len(part) for part in self._parts)
+
+    def events(self) -> tuple[Event, ...]:
+        """All of it as events."""
+        return tuple(
+            event for part in self._parts for event in (part.events() if isinstance(part, Batch) else part)
+        )

@@ -1,0 +1,292 @@
+"""Plain visits that go on, as columns: what most vehicles have open, without a Python object each.
+
+You are in the core, below ``books.py``. A visit is plain when nothing goes on but the visit itself
+(and, in a restricted zone, the entry): no rule remembers anything, nothing was corrected. Such visits
+are rows here, chained by vehicle, and each step that opened or closed some is kept in a log for as long
+as a late fix may ask what was known before it. ``plain.py`` makes the steps and tells them as events; a
+vehicle that needs more than that is set apart, and judged by ``judge.py`` fix by fix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from hazfence.presence import Edge
+from hazfence.sets import spread
+from hazfence.vehicles import NEVER_US
+
+__all__ = ["EDGES", "NO_DISTRICT", "NO_GATE", "STAY", "STEP", "Log", "Stays"]
+
+_Ints = npt.NDArray[np.int64]
+_Rows = npt.NDArray[np.void]
+
+#: Edges by their number in ``begins`` and ``how``.
+EDGES = tuple(Edge)
+#: Gates that are none: a district's border crossed elsewhere, or no border of a district.
+NO_GATE, NO_DISTRICT = -1, -2
+
+#: A visit that goes on: vehicle's code, fence's index, start, the two fixes around it (the same for a
+#: first fix), the next visit of the same vehicle, the gate it began at, how it began, and whether a fix lies
+#: in it or only a segment passed through.
+STAY = np.dtype(
+    [
+        ("start_us", "i8"),
+        ("lon", "f8"),
+        ("lat", "f8"),
+        ("prev_us", "i8"),
+        ("fix_us", "i8"),
+        ("code", "i4"),
+        ("fence", "i4"),
+        ("next", "i4"),
+        ("gate", "i2"),
+        ("begins", "u1"),
+        ("by_fix", "?"),
+    ]
+)
+#: One visit opened or closed by a fix: the visit, the moment and place, the moments of the fix before, of
+#: this one and of the judgement before, the fix before itself, the gate, how, whether it is a gate bypass,
+#: and how near which checkpoint (an index among the checkpoints) was.
+STEP = np.dtype(
+    [
+        ("stay", STAY),
+        ("at_us", "i8"),
+        ("lon", "f8"),
+        ("lat", "f8"),
+        ("prev_us", "i8"),
+        ("fix_us", "i8"),
+        ("since_us", "i8"),
+        ("prev_lon", "f8"),
+        ("prev_lat", "f8"),
+        ("prev_key", "u8"),
+        ("prev_kmh", "f4"),
+        ("prev_alarm", "u4"),
+        ("near_m", "f8"),
+        ("gate", "i2"),
+        ("near", "i2"),
+        ("how", "u1"),
+        ("opens", "?"),
+        ("bypass", "?"),
+    ]
+)
+
+_NONE, _APART = -1, -2
+#: Rows of the log that are not merged again until all of it is.
+_LARGE = 1 << 16
+_Chunk = tuple[npt.NDArray[np.int32], _Rows]
+
+
+class Stays:
+    """The plain visits of all vehicles.
+
+    Args:
+        limit_us: gives, for vehicle codes, the moments before which no late fix is judged.
+    """
+
+    def __init__(self, limit_us: Callable[[npt.NDArray[np.int32]], _Ints]) -> None:
+        self._head = np.full(64, _NONE, np.int32)
+        self._judged_us = np.full(64, NEVER_US, np.int64)
+        self._rows = np.zeros(64, STAY)
+        self._used = 0
+        self._free = np.zeros(0, np.int32)
+        self.log = Log(limit_us)
+
+    def grow(self, vehicles: int) -> None:
+        """Have room for that many vehicles."""
+        more = max(2 * len(self._head), vehicles) - len(self._head)
+        if vehicles > len(self._head):
+            self._head = np.append(self._head, np.full(more, _NONE, np.int32))
+            self._judged_us = np.append(self._judged_us, np.full(more, NEVER_US, np.int64))
+
+    def apart(self, code: int) -> bool:
+        """Whether the vehicle is judged fix by fix, its visits being elsewhere."""
+        return bool(self._head[code] == _APART)
+
+    def ours(self, codes: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
+        """Which vehicles are not set apart."""
+        return np.asarray(self._head[codes] != _APART)
+
+    def together(self) -> list[int]:
+        """Codes of the vehicles that have something here, or were judged here."""
+        here = (self._head >= 0) | ((self._judged_us != NEVER_US) & (self._head != _APART))
+        return np.flatnonzero(here).tolist()
+
+    def judged_us(self, code: int) -> int:
+        """When the vehicle was last judged here."""
+        return int(self._judged_us[code])
+
+    def judged_at(self, codes: npt.NDArray[np.int32]) -> _Ints:
+        """When each of the vehicles was last judged here."""
+        return self._judged_us[codes]
+
+    def rows(self, at: npt.NDArray[np.int32]) -> _Rows:
+        """Visits by their places."""
+        return self._rows.take(at)
+
+    def expand(self, codes: npt.NDArray[np.int32]) -> tuple[_Ints, npt.NDArray[np.int32]]:
+        """The visits of vehicles: (int64[k] places in ``codes``, int32[k] of the visits), by vehicle."""
+        owner, here = np.arange(len(codes)), self._head[codes]
+        owners, places = [], []
+        while True:
+            some = np.flatnonzero(here >= 0)
+            if not len(some):
+                break
+            owner, here = owner[some], here[some]
+            owners.append(owner)
+            places.append(here)
+            here = self._rows["next"][here]
+        if not owners:
+            return np.zeros(0, np.int64), np.zeros(0, np.int32)
+        owner, here = np.concatenate(owners), np.concatenate(places)
+        order = np.argsort(owner, kind="stable")
+        return owner[order], here[order]
+
+    def change(
+        self,
+        codes: npt.NDArray[np.int32],
+        judged_us: _Ints,
+        found: tuple[_Ints, npt.NDArray[np.int32]],
+        stays: npt.NDArray[np.bool_],
+        new_owner: _Ints,
+        new: _Rows,
+    ) -> tuple[_Ints, _Rows]:
+        """Put other visits in the place of those of some vehicles.
+
+        Args:
+            codes: the vehicles, distinct.
+            judged_us: the moment up to which each is judged now.
+            found: their visits, as :meth:`expand` gives them.
+            stays: bool, shape (k,), which of those go on.
+            new_owner, new: the visits to add.
+
+        Returns:
+            all visits that go on: places in ``codes``, sorted, and the rows.
+        """
+        owner, places = found[0][stays], found[1][stays]
+        self._free = np.append(self._free, found[1][~stays])
+        fresh = self._allot(len(new))
+        self._rows[fresh] = new
+        owner, places = np.append(owner, new_owner), np.append(places, fresh)
+        order = np.argsort(owner, kind="stable")
+        owner, places = owner[order], places[order]
+        first = np.flatnonzero(np.append(True, owner[1:] != owner[:-1])) if len(owner) else owner
+        following = np.append(places[1:], np.int32(_NONE))
+        if len(owner):
+            following[np.append(first[1:] - 1, len(owner) - 1)] = _NONE
+        self._rows["next"][places] = following
+        self._head[codes] = _NONE
+        self._head[codes[owner[first]]] = places[first]
+        self._judged_us[codes] = judged_us
+        return owner, self._rows.take(places)
+
+    def set_apart(self, code: int) -> None:
+        """Give a vehicle's visits up: from now on it is judged fix by fix."""
+        _, places = self.expand(np.array([code], np.int32))
+        self._free = np.append(self._free, places)
+        self._head[code] = _APART
+
+    def take_in(self, code: int, judged_us: int, stays: _Rows) -> None:
+        """Take a vehicle in that was set apart."""
+        self._head[code] = _NONE
+        codes, none = np.array([code], np.int32), (np.zeros(0, np.int64), np.zeros(0, np.int32))
+        owner = np.zeros(len(stays), np.int64)
+        self.change(codes, np.array([judged_us]), none, np.zeros(0, np.bool_), owner, stays)
+
+    def _allot(self, count: int) -> npt.NDArray[np.int32]:
+        """Places for new visits."""
+        reused = self._free[max(len(self._free) - count, 0) :]
+        self._free = self._free[: len(self._free) - len(reused)]
+        more = count - len(reused)
+        if self._used + more > len(self._rows):
+            grown = np.zeros(max(2 * len(self._rows), self._used + more), STAY)
+            grown[: self._used] = self._rows[: self._used]
+            self._rows = grown
+        fresh = np.arange(self._used, self._used + more, dtype=np.int32)
+        self._used += more
+        return np.append(reused, fresh)
+
+
+class Log:
+    """The latest steps of all vehicles, for as long as a late fix may ask what was before them.
+
+    Args:
+        limit_us: as for :class:`Stays`. The last step before that moment is kept too.
+    """
+
+    def __init__(self, limit_us: Callable[[npt.NDArray[np.int32]], _Ints]) -> None:
+        self._limit_us = limit_us
+        self._chunks: list[_Chunk] = []
+        self._merged_once = 0
+
+    def __len__(self) -> int:
+        return sum(len(code) for code, _ in self._chunks)
+
+    def add(self, code: npt.NDArray[np.int32], steps: _Rows) -> None:
+        """Keep steps, sorted by vehicle and time."""
+        self._chunks.append((code, steps))
+        # Merged like a binary counter, as in ``recent.py``, up to a size; and all of it when it has doubled.
+        chunks = self._chunks
+        while len(chunks) > 1 and len(chunks[-2][0]) < 2 * len(chunks[-1][0]) < 2 * _LARGE:
+            newer, older = chunks.pop(), chunks.pop()
+            chunks.append(self._merged([older, newer]))
+        if len(self) > 2 * self._merged_once + _LARGE:
+            self._chunks = [self._merged(chunks)]
+            self._merged_once = len(self)
+
+    def _merged(self, chunks: list[_Chunk]) -> _Chunk:
+        """Chunks, oldest first, as one, without what nobody asks for any more."""
+        code = np.concatenate([codes for codes, _ in chunks])
+        order = np.argsort(code, kind="stable")  # older steps of a vehicle come first, as they are
+        code, steps = code[order], joined([steps for _, steps in chunks]).take(order)
+        # Not needed: what is followed by a step that is itself old enough to be forgotten.
+        fix_us = np.ascontiguousarray(steps["fix_us"])
+        old = steps["prev_us"] < self._limit_us(code)
+        begins = np.append(True, (code[1:] != code[:-1]) | (fix_us[1:] != fix_us[:-1]))
+        begins = np.append(np.flatnonzero(begins), len(code))
+        following = begins[np.searchsorted(begins, np.arange(len(code)), side="right")]
+        inside = np.minimum(following, len(code) - 1)
+        needless = (following < len(code)) & (code[inside] == code) & old[inside]
+        if not needless.any():
+            return code, steps
+        kept = np.flatnonzero(~needless)
+        return code[kept], steps.take(kept)
+
+    def of(self, code: int, after_us: int) -> _Rows:
+        """The steps of a vehicle after a moment, oldest first."""
+        found = []
+        for codes, steps in self._chunks:
+            lo, hi = np.searchsorted(codes, (code, code + 1))
+            if lo < hi:
+                found.append(steps[lo:hi])
+        if not found:
+            return np.zeros(0, STEP)
+        steps = joined(found)
+        steps = steps.take(np.flatnonzero(steps["fix_us"] > after_us))
+        # Where one was given up, those before it are leftovers of older chunks.
+        fix_us = steps["fix_us"]
+        gap = (fix_us[1:] != fix_us[:-1]) & (steps["since_us"][1:] != fix_us[:-1])
+        return steps[int(np.flatnonzero(gap)[-1]) + 1 :] if gap.any() else steps
+
+    def steps_from(
+        self, codes: npt.NDArray[np.int32], prev_us: _Ints, after_us: _Ints
+    ) -> npt.NDArray[np.bool_]:
+        """Of each vehicle, whether a step after a moment was made from the fix of ``prev_us``."""
+        found = np.zeros(len(codes), np.bool_)
+        for known, steps in self._chunks:
+            lo = np.searchsorted(known, codes)
+            row, at = spread(lo, np.searchsorted(known, codes, side="right") - lo)
+            from_it = (steps["prev_us"][at] == prev_us[row]) & (steps["fix_us"][at] > after_us[row])
+            found[row[from_it]] = True
+        return found
+
+    def clear(self) -> None:
+        """Forget every step."""
+        self._chunks, self._merged_once = [], 0
+
+
+def joined(rows: list[_Rows]) -> _Rows:
+    """Rows one behind the other; numpy copies the fields of such rows one by one if it knows them."""
+    plain = np.dtype((np.void, rows[0].dtype.itemsize))
+    return np.concatenate([np.ascontiguousarray(r).view(plain) for r in rows]).view(rows[0].dtype)
