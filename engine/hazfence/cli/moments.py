@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from hazfence.postgis.history import us_of
+from hazfence.postgis.moments import us_of
 
 __all__ = ["moment", "span"]
 

@@ -9,9 +9,10 @@ users are commands for people. What is built on it: reports (`hazfence_replay.re
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -19,15 +20,19 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import psycopg
 from psycopg.rows import TupleRow
 
+from hazfence.events import Event
+from hazfence.postgis.fence_history import FenceHistory
 from hazfence.postgis.link import SchemaMismatch
+from hazfence.postgis.moments import moment_at
+from hazfence.postgis.reference import reference_of_rows
+from hazfence.postgis.store import event_of
+from hazfence.reference import ReferenceData
 from hazfence_sql import head, queries
 
-__all__ = ["DIMENSIONS", "Fact", "History", "NotInHistory", "Only", "ReportRow"]
+__all__ = ["DIMENSIONS", "Fact", "History", "NotInHistory", "Only", "ReportRow", "Stored"]
 
 #: What a report can count by.
 DIMENSIONS = ("all", "kind", "vehicle", "company", "fence", "checkpoint", "hour", "day", "month", "year")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 
 
 class NotInHistory(ValueError):
@@ -53,13 +58,33 @@ class Only:
     def parameters(self) -> dict[str, Any]:
         """For the queries."""
         return {
-            "since": moment_of(self.since_us),
-            "until": moment_of(self.until_us),
+            "since": None if self.since_us is None else moment_at(self.since_us),
+            "until": None if self.until_us is None else moment_at(self.until_us),
             **{
                 name: None if (value := getattr(self, name)) is None else list(value)
                 for name in ("kinds", "vehicles", "companies", "fences")
             },
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A visit or breach as the database holds it.
+
+    Attributes:
+        event: its latest revision.
+        topic, partition: the partition whose fixes it was found in.
+        known_at: when its first revision was stored.
+        revised_at: when its latest one was.
+        revisions: every revision and when it became known, in the order said.
+    """
+
+    event: Event
+    topic: str
+    partition: int
+    known_at: datetime
+    revised_at: datetime
+    revisions: tuple[tuple[Event, datetime], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,23 +224,65 @@ class History:
         [(first, last)] = self.ask("report_span")
         return None if first is None else (first, last)
 
+    def stored(self, event_id: str) -> Stored:
+        """One visit or breach.
+
+        Raises:
+            NotInHistory: no such id, or none that can be one.
+        """
+        try:
+            asked = {"id": uuid.UUID(event_id)}
+        except ValueError:
+            raise NotInHistory(
+                f"{event_id!r} is no event id: it has 32 hex digits, as in the column event_id of "
+                "hazfence.event and hazfence.visit"
+            ) from None
+        rows = self.ask("fact_by_id", asked)
+        if not rows:
+            raise NotInHistory(f"there is no event {event_id} in this database: not in event, not in visit")
+        *event, topic, partition, known_at, revised_at = rows[0]
+        revisions = tuple((event_of(row[:-1]), row[-1]) for row in self.ask("fact_revisions", asked))
+        return Stored(event_of(event), topic, partition, known_at, revised_at, revisions)
+
+    def overlapping(
+        self,
+        since_us: int,
+        until_us: int,
+        *,
+        vehicles: Iterable[str] | None = None,
+        fences: Iterable[str] | None = None,
+    ) -> list[Event]:
+        """Visits and breaches that overlap [since, until), by beginning; retracted ones too."""
+        asked = {
+            "since": moment_at(since_us),
+            "until": moment_at(until_us),
+            "vehicles": None if vehicles is None else list(vehicles),
+            "fences": None if fences is None else list(fences),
+        }
+        return [event_of(row) for row in self.ask("facts_overlapping", asked)]
+
+    def fences(self) -> FenceHistory:
+        """Every version of every fence."""
+        return FenceHistory.of_rows(self.ask("fence_history"))
+
+    def reference(self) -> ReferenceData | None:
+        """Everything on file; None when nothing is, which is how a worker without a file judges."""
+        since = {"since": datetime(1900, 1, 1, tzinfo=UTC)}
+        filed, bills = self.ask("reference_filed", since), self.ask("reference_waybills", since)
+        return reference_of_rows(filed, bills) if filed or bills else None
+
+    def fix_span(self, vehicle: str) -> tuple[datetime, datetime] | None:
+        """The first and the last stored fix of a vehicle; None when there is none."""
+        rows = self.ask("fix_span", {"vehicle": vehicle})
+        return None if not rows or rows[0][0] is None else (rows[0][0], rows[0][1])
+
     def local(self, moment: datetime | int | None) -> str:
         """A moment (or microseconds UTC) for people: ``2026-03-02 08:15:30``, empty for None."""
         if moment is None:
             return ""
         if isinstance(moment, int):
-            moment = _EPOCH + timedelta(microseconds=moment)
+            moment = moment_at(moment)
         return f"{moment.astimezone(self.zone):%Y-%m-%d %H:%M:%S}"
-
-
-def moment_of(time_us: int | None) -> datetime | None:
-    """Microseconds UTC as a moment."""
-    return None if time_us is None else _EPOCH + timedelta(microseconds=time_us)
-
-
-def us_of(moment: datetime) -> int:
-    """A moment as microseconds UTC."""
-    return (moment - _EPOCH) // _MICROSECOND
 
 
 def _first(rows: Iterable[Sequence[Any]]) -> Any:

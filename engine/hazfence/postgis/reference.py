@@ -24,7 +24,7 @@ from hazfence.postgis.link import Link, is_away
 from hazfence.reference import Filed, ReferenceData, ReferenceFault, Waybill
 from hazfence_sql import queries
 
-__all__ = ["PostgisReference"]
+__all__ = ["PostgisReference", "reference_of_rows"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -77,7 +77,7 @@ class PostgisReference:
             filed = await (await connection.execute(queries.load("reference_filed"), since)).fetchall()
             bills = await (await connection.execute(queries.load("reference_waybills"), since)).fetchall()
         seq = int(row[0]) if row else 0
-        return seq, ReferenceData(map(_filed, filed), map(_waybill, bills))
+        return seq, reference_of_rows(filed, bills)
 
     async def changed(self, after_seq: int, timeout_s: float) -> bool:
         """Wait until there are changes after ``after_seq``; False when time is up.
@@ -112,6 +112,15 @@ class PostgisReference:
             self._ear = await AsyncConnection.connect(self._url, autocommit=True, connect_timeout=5)
             await self._ear.execute("LISTEN hazfence_reference")
         return self._ear
+
+
+def reference_of_rows(filed: Iterable[TupleRow], bills: Iterable[TupleRow]) -> ReferenceData:
+    """From the rows of ``reference_filed.sql`` and ``reference_waybills.sql``.
+
+    Raises:
+        ReferenceFault: a row cannot be used; names it.
+    """
+    return ReferenceData(map(_filed, filed), map(_waybill, bills))
 
 
 def _us(moment: datetime) -> int:

@@ -220,7 +220,7 @@ class PostgisStore:
         """Revisions of the partition with ``seq`` above ``after_seq``, in order, at most ``limit``."""
         parameters = {"topic": topic, "partition": partition, "after_seq": after_seq, "limit": limit}
         rows = await self._rows("outbox", parameters)
-        return [Published(row[0], _event(row[1:])) for row in rows]
+        return [Published(row[0], event_of(row[1:])) for row in rows]
 
     async def outbox_tail(self, topic: str, partition: int, count: int) -> int:
         """The ``after_seq`` with which `outbox` gives the last ``count`` revisions; 0 if there are fewer."""
@@ -230,7 +230,7 @@ class PostgisStore:
     async def open_events(self, topic: str, partition: int) -> Sequence[Event]:
         """Every visit and breach of the partition that is not over, by start."""
         return [
-            _event(row) for row in await self._rows("open_events", {"topic": topic, "partition": partition})
+            event_of(row) for row in await self._rows("open_events", {"topic": topic, "partition": partition})
         ]
 
     async def load_fences(self) -> FenceSet:
@@ -344,7 +344,7 @@ def _us(moment: datetime) -> int:
     return (moment - _EPOCH) // _MICROSECOND
 
 
-def _event(row: Sequence[Any]) -> Event:
+def event_of(row: Sequence[Any]) -> Event:
     """An event from the columns that ``outbox.sql`` and ``open_events.sql`` select."""
     event_id, kind, vehicle, fence_id, fence_version, revision, phase, started, ended = row[:9]
     lon, lat, end_lon, end_lat, severity, detail = row[9:]

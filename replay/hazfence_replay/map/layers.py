@@ -67,6 +67,7 @@ class Layers:
         fixes: how many fixes the tracks stand for.
         tolerance_m: by how much a drawn track may be off its fixes.
         start_s, end_s: the time span, seconds UTC; equal when there is neither track nor breach.
+        view: west, south, east, north of what is looked at, degrees; None for everything.
     """
 
     fences: tuple[Fence, ...]
@@ -80,10 +81,13 @@ class Layers:
     tolerance_m: float
     start_s: float
     end_s: float
+    view: tuple[float, float, float, float] | None = None
 
     @property
     def bounds(self) -> tuple[float, float, float, float]:
-        """West, south, east, north of all that is drawn, degrees; without roads, which are background."""
+        """West, south, east, north of what is looked at, degrees: of all that is drawn, but for roads."""
+        if self.view is not None:
+            return self.view
         boxes = [f.bounds for f in self.fences]
         # Tracks may lead far out of a district, which is then what the map is about.
         if not any(f.kind is FenceKind.DISTRICT for f in self.fences):
@@ -103,6 +107,7 @@ def build_layers(
     roads: Iterable[F64] = (),
     comparison: Comparison | None = None,
     max_vertices: int = 180_000,
+    view: tuple[float, float, float, float] | None = None,
 ) -> Layers:
     """Gather and thin out what a map draws.
 
@@ -113,6 +118,7 @@ def build_layers(
         roads: background lines, float64[n, 2] degrees.
         comparison: from ``hazfence_replay.compare``; the page then tells planted and found apart.
         max_vertices: the most track vertices to keep.
+        view: west, south, east, north of what to look at, degrees; everything by default.
     """
     fixes = tracks if isinstance(tracks, FixBatch) else FixBatch.concat(tracks)
     items = list(events)
@@ -135,6 +141,7 @@ def build_layers(
         tolerance_m=tolerance_m,
         start_s=float(span.min()),
         end_s=float(span.max()),
+        view=view,
     )
 
 

@@ -67,12 +67,13 @@ def write_html(
     subtitle: str | None = None,
     timezone: str = "Asia/Shanghai",
     max_vertices: int = 180_000,
+    view: tuple[float, float, float, float] | None = None,
 ) -> int:
     """Write a map page.
 
     Args:
         path: file to write; an existing one is replaced.
-        fences, tracks, events, roads, comparison, max_vertices: see
+        fences, tracks, events, roads, comparison, max_vertices, view: see
             :func:`hazfence_replay.map.layers.build_layers`.
         title, subtitle: shown at the top; the subtitle says date and time zone by default.
         timezone: IANA name of the zone in which times are shown (with the offset it has at the
@@ -86,7 +87,13 @@ def write_html(
         2134567
     """
     layers = build_layers(
-        fences, tracks, events, roads=roads, comparison=comparison, max_vertices=max_vertices
+        fences,
+        tracks,
+        events,
+        roads=roads,
+        comparison=comparison,
+        max_vertices=max_vertices,
+        view=view,
     )
     parts = resources.files("hazfence_replay.map")
     style = parts.joinpath("page.css").read_text(encoding="utf-8")

@@ -87,19 +87,26 @@ def write_png(
     timezone: str = "Asia/Shanghai",
     width_px: int = 1600,
     max_vertices: int = 180_000,
+    view: tuple[float, float, float, float] | None = None,
 ) -> None:
     """Draw fences, tracks and breaches.
 
     Args:
         path: file to write.
-        fences, tracks, events, roads, comparison, max_vertices: see
+        fences, tracks, events, roads, comparison, max_vertices, view: see
             :func:`hazfence_replay.map.layers.build_layers`.
         title: drawn above the map.
         timezone: IANA name of the zone in which the date is shown.
         width_px: width of the picture; the height follows from what is drawn.
     """
     layers = build_layers(
-        fences, tracks, events, roads=roads, comparison=comparison, max_vertices=max_vertices
+        fences,
+        tracks,
+        events,
+        roads=roads,
+        comparison=comparison,
+        max_vertices=max_vertices,
+        view=view,
     )
     west, south, east, north = layers.bounds
     pad = max(east - west, north - south, 1e-4) * 0.045

@@ -7,6 +7,7 @@ policy lets the browser use this page's style and nothing else. Next room: ``wor
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import os
 from datetime import datetime
@@ -15,14 +16,14 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from hazfence.postgis.history import ReportRow
 from hazfence_replay.report.charts import Bar, longest, stacks_by_time
 from hazfence_replay.report.columns import Report, cells, columns
 
-__all__ = ["page_environment", "shown", "style_of", "write_html"]
+__all__ = ["shown", "template_of", "write_html"]
 
 #: Rows of one table of the page; a page with a fleet of thousands stays one that a browser likes.
 _MOST_ROWS = 500
@@ -31,48 +32,46 @@ _MOST_ROWS = 500
 def write_html(path: str | os.PathLike[str], report: Report) -> int:
     """Write the page; returns its size in bytes."""
     zone = ZoneInfo(report.time_zone)
-    style = resources.files("hazfence_replay.report").joinpath("page.css").read_text(encoding="utf-8")
-    source = resources.files("hazfence_replay.report").joinpath("page.html.j2").read_text(encoding="utf-8")
-    text = (
-        page_environment()
-        .from_string(source)
-        .render(
-            report=report,
-            **style_of(style),
-            figures=_figures(report.total),
-            found=stacks_by_time(report.by_time_and_kind, _found),
-            visits=stacks_by_time(report.by_time_and_kind, lambda row: row.visits),
-            tops=_tops(report),
-            sections=[
-                {
-                    "by": section.by,
-                    "title": section.title,
-                    "head": columns(section.by),
-                    "rows": [cells(row, zone, section.by) for row in section.rows[:_MOST_ROWS]],
-                    "left_out": max(0, len(section.rows) - _MOST_ROWS),
-                }
-                for section in report.sections
-            ],
-        )
+    template, style = template_of("hazfence_replay.report")
+    text = template.render(
+        report=report,
+        **style,
+        figures=_figures(report.total),
+        found=stacks_by_time(report.by_time_and_kind, _found),
+        visits=stacks_by_time(report.by_time_and_kind, lambda row: row.visits),
+        tops=_tops(report),
+        sections=[
+            {
+                "by": section.by,
+                "title": section.title,
+                "head": columns(section.by),
+                "rows": [cells(row, zone, section.by) for row in section.rows[:_MOST_ROWS]],
+                "left_out": max(0, len(section.rows) - _MOST_ROWS),
+            }
+            for section in report.sections
+        ],
     )
     raw = text.encode("utf-8", "replace")
     Path(path).write_bytes(raw)
     return len(raw)
 
 
-def page_environment() -> Environment:
-    """Templates that escape everything and refuse a name they do not know."""
+@functools.cache
+def template_of(package: str) -> tuple[Template, dict[str, Any]]:
+    """The ``page.html.j2`` of a package, and its ``page.css`` as the template wants it.
+
+    The template escapes everything that is put into it and refuses a name it does not know; the style
+    comes with the hash by which the page's policy lets it in.
+    """
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["shown"] = shown
-    return environment
-
-
-def style_of(style: str) -> dict[str, Any]:
-    """A page's own style and the hash by which its policy lets it in."""
+    parts = resources.files(package)
+    style = parts.joinpath("page.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    return {"style": Markup(style), "style_hash": f"sha256-{digest}"}
+    template = environment.from_string(parts.joinpath("page.html.j2").read_text(encoding="utf-8"))
+    return template, {"style": Markup(style), "style_hash": f"sha256-{digest}"}
 
 
 def shown(cell: Any) -> str:

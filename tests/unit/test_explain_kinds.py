@@ -1,0 +1,161 @@
+"""Every kind of event is judged again from its evidence to the last bit, and told in two languages."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from hazfence.engine import Engine
+from hazfence.events import Event, Kind, Phase
+from hazfence.fixes import FixBatch
+from hazfence.reference import Filed, ReferenceData
+from hazfence.rules.book import Rulebook
+from hazfence.rules.capacity import CapacityWatch
+from hazfence.rules.papers import paper_warnings
+from hazfence.settings import EngineSettings
+from hazfence_fences import FenceKind, FenceSet, circle
+from hazfence_replay.explain import Evidence, examine, tell
+from hazfence_replay.explain.derive import NEEDS_READS, Verdict
+from hazfence_replay.explain.evidence import Revision
+from hazfence_replay.explain.page import page
+from hazfence_replay.explain.phrases import REASONS, STEPS, VERDICTS, WORDS
+from hazfence_replay.explain.picture import draw
+from hazfence_replay.simulator.cases import simulate_week, week_fences, week_rules
+from tests.acceptance.test_rules_week import found as found_in_week
+
+
+def evidence_of(
+    event: Event,
+    fixes: FixBatch,
+    fences: FenceSet,
+    settings: EngineSettings | None = None,
+    reference: ReferenceData | None = None,
+) -> Evidence:
+    times = fixes.time_us if len(fixes) else np.array([event.started_us])
+    return Evidence(
+        event=event,
+        topic="t",
+        partition=0,
+        revisions=(Revision(event, event.started_us),),
+        fences=fences,
+        fences_now=fences,
+        fixes=fixes,
+        settings=settings or EngineSettings(),
+        reference=reference,
+        around=(),
+        since_us=int(times.min()),
+        until_us=(event.ended_us or event.started_us) + 3_600_000_000,
+        oldest_us=int(times.min()),
+    )
+
+
+def test_every_kind_of_the_week_stands_and_is_told_whole() -> None:
+    week = simulate_week(seed=2, vehicles=110, days=2)
+    fences, settings = week_fences(), EngineSettings(rules=week_rules())
+    last = {event.id: event for event in found_in_week(week)}
+    by_kind: dict[str, list[Event]] = {}
+    for event in last.values():
+        if event.phase is not Phase.RETRACTED:
+            by_kind.setdefault(
+                f"{event.kind}{event.detail.get('part', '')}{event.detail.get('why', '')}", []
+            ).append(event)
+    assert len(by_kind) >= 20
+    for events in by_kind.values():
+        for event in events[:1]:
+            code = week.fixes.vehicles.index(event.vehicle)
+            until_us = (event.ended_us or event.started_us) + 3_600_000_000
+            mine = week.fixes.take((week.fixes.vehicle == code) & (week.fixes.time_us < until_us))
+            evidence = evidence_of(event, mine, fences, settings, week.reference)
+            again = Evidence.of_parts(evidence.parts())
+            assert again.fixes == evidence.fixes
+            finding = examine(again)
+            wanted = Verdict.UNKNOWN if event.kind in NEEDS_READS else Verdict.STANDS
+            assert finding.verdict is wanted, (event, finding.differences, finding.reasons)
+            for language in ("en", "zh"):
+                told = tell(again, finding, language=language)  # type: ignore[arg-type]
+                whole = json.dumps(told.to_json(), ensure_ascii=False)
+                assert "?" not in " ".join(told.steps), told.steps
+                assert event.vehicle in whole
+                assert len(told.steps) >= 2
+                assert page(told, draw(again, finding)).startswith(b"<!doctype html>")
+
+
+def test_every_kind_has_its_sentences_in_both_languages() -> None:
+    assert set(STEPS) == {str(kind) for kind in Kind}
+    for steps in STEPS.values():
+        for _, english, chinese in steps:
+            assert english.isascii()
+            assert not chinese.isascii()
+    for table in (VERDICTS, REASONS, WORDS):
+        for english, chinese in table.values():
+            assert english.isascii()
+            assert chinese
+
+
+def test_a_crowd_is_judged_again_from_the_fixes_of_all_its_vehicles() -> None:
+    fences = FenceSet(
+        [
+            circle(
+                "yard",
+                FenceKind.ZONE,
+                121.6,
+                29.98,
+                100.0,
+                properties={"rules": {"zone_capacity": {"most": 1}}},
+            )
+        ]
+    )
+    settings = EngineSettings(rules=Rulebook())
+    # A from 0 to 300 s, B from 100 to 400 s; both come and go within ten seconds.
+    rows = []
+    for name, start, end in (("A", 0, 300), ("B", 100, 400)):
+        rows += [(name, t * 1_000_000, 121.6 if start <= t < end else 121.7) for t in range(0, 500, 10)]
+    rows.sort(key=lambda row: row[1])
+    names, times, lon = zip(*rows, strict=True)
+    day = 1_772_409_600_000_000
+    fixes = FixBatch.of(names, time_us=np.array(times) + day, lon=lon, lat=[29.98] * len(rows))
+    engine, watch = Engine(fences, settings), CapacityWatch(fences, settings.rules)
+    crowds = watch.take(engine.process(fixes))
+    [crowd] = {event.id: event for event in crowds if event.phase is not Phase.RETRACTED}.values()
+    finding = examine(evidence_of(crowd, fixes, fences, settings))
+    assert (finding.verdict, crowd.detail["peak"]) == (Verdict.STANDS, 2)
+    one = fixes.take(fixes.vehicle == 0)
+    assert examine(evidence_of(crowd, one, fences, settings)).verdict is Verdict.FALLS
+
+
+def test_a_paper_is_judged_again_from_the_file() -> None:
+    data = ReferenceData([Filed("company", "c-1", "approved", 0, papers={"permit": 30 * 86_400_000_000 * 2})])
+    [warning, *_] = paper_warnings(data, 0, 2**60)
+    fences = FenceSet([circle("yard", FenceKind.ZONE, 121.6, 29.98, 100.0)])
+    evidence = evidence_of(warning, FixBatch.empty(), fences, reference=data)
+    finding = examine(evidence)
+    assert finding.verdict is Verdict.STANDS
+    assert "permit" in " ".join(tell(evidence, finding).steps)
+    gone = dataclasses.replace(evidence, reference=ReferenceData())
+    assert examine(gone).reasons == (("file_changed", {}),)
+
+
+@pytest.mark.parametrize("speed", [70.0, 50.0])
+def test_the_fix_that_tips_the_scales_and_the_state_before_it(speed: float) -> None:
+    fences = FenceSet([circle("road", FenceKind.ZONE, 121.6, 29.98, 5000.0, speed_limit_kmh=60.0)])
+    day = 1_772_409_600_000_000
+    fixes = FixBatch.of(
+        ["A"] * 6,
+        time_us=day + np.arange(6) * 10_000_000,
+        lon=121.6 + np.arange(6) * 0.002,
+        lat=[29.98] * 6,
+        speed_kmh=[50.0, 70.0, 70.0, 70.0, 70.0, speed],
+    )
+    [event] = [e for e in Engine(fences).process(fixes) if e.kind is Kind.OVERSPEED and e.revision == 1]
+    last = [e for e in Engine(fences).process(fixes) if e.id == event.id][-1]
+    finding = examine(evidence_of(last, fixes, fences))
+    # Over the limit since 10 s; for longer than 20 s at the fix of 40 s.
+    assert finding.derived.decisive == 4
+    before = finding.derived.before
+    assert before is not None
+    assert before.inside == ("road",)
+    assert before.last.time_us.tolist() == [day + 30_000_000]
+    assert [e.kind for e in before.going_on] == [Kind.VISIT]
