@@ -3,6 +3,7 @@
 #   make test   set up, run every test
 #   make check  linters, types, import contracts, tests
 #   make chaos  kill, freeze and cut off everything for a quarter of an hour, and compare all rows (KILLS=500 SEED=7)
+#   make bench-report  measure this machine for some minutes, write .bench/report.html, tell what changed
 #   make up     PostGIS, Redis, a broker and a worker, privately, until `make down`
 
 PYTHON ?= python3
@@ -11,10 +12,10 @@ BIN := $(VENV)/bin
 UP := .hazfence
 KILLS ?= 500
 
-.PHONY: help setup demo test check lint chaos nightly up down clean
+.PHONY: help setup demo test check lint chaos bench-report nightly up down clean
 
 help:
-	@sed -n '2,7s/^# *//p' Makefile
+	@sed -n '2,8s/^# *//p' Makefile
 
 $(VENV)/.system: scripts/install-system-packages.sh
 	@sh scripts/install-system-packages.sh
@@ -51,6 +52,11 @@ check: lint test
 chaos: setup kafka
 	@$(BIN)/python -m tests.chaos --kills $(KILLS) $(if $(SEED),--seed $(SEED))
 
+bench-report: setup
+	@mkdir -p .bench
+	@$(BIN)/hazfence bench all --quick --save .bench/result.json --html .bench/report.html
+	@$(BIN)/hazfence bench compare benchmarks/baseline.json .bench/result.json
+
 nightly: setup
 	@HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest tests/property
 
@@ -62,4 +68,4 @@ down:
 	@if [ -x $(BIN)/hazfence ]; then $(BIN)/hazfence down --folder $(UP); else echo "nothing is up: there is no $(VENV)"; fi
 
 clean: down
-	@rm -rf $(VENV) .demo $(UP) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) .demo .bench $(UP) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

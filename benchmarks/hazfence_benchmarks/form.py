@@ -133,6 +133,11 @@ class Figure:
         return cls(**{k: v for k, v in obj.items() if k in known} | {"values": tuple(obj.get("values", ()))})
 
 
+def _short(value: float) -> float:
+    """Six figures that count: more would only be noise in a file."""
+    return float(f"{value:.6g}")
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """A run of one or more suites on one machine.
@@ -183,7 +188,7 @@ class Result:
         for figure in self.figures:
             row, ratio = figure.to_json(), self.ratio(figure)
             if ratio is not None:
-                row["ours_times_better"] = ratio
+                row["ours_times_better"] = _short(ratio)
             rows.append(row)
         rest = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "figures"}
         return {"form": FORM, **rest, "figures": rows}
@@ -224,9 +229,11 @@ class Result:
             raise BadResult(f"{path} is not JSON ({error})") from error
 
     def save(self, path: str | Path) -> None:
-        """Write it, so that `load` reads it."""
-        text = json.dumps(self.to_json(), ensure_ascii=False, indent=1)
-        Path(path).write_text(text + "\n", encoding="utf-8")
+        """Write it, so that `load` reads it: a line a figure, for those who compare versions of a file."""
+        found = self.to_json()
+        figures = ",\n".join(json.dumps(row, ensure_ascii=False) for row in found.pop("figures"))
+        head = json.dumps(found, ensure_ascii=False)[:-1]
+        Path(path).write_text(f'{head}, "figures": [\n{figures}\n]}}\n', encoding="utf-8")
 
     def of_suite(self, suite: str) -> tuple[Figure, ...]:
         """The figures of one suite."""

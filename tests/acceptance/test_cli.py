@@ -34,14 +34,14 @@ FENCE = {
 }
 
 
-def hazfence(*arguments: object, **env: str) -> subprocess.CompletedProcess[str]:
+def hazfence(*arguments: object, timeout_s: float = 120, **env: str) -> subprocess.CompletedProcess[str]:
     clean = {k: v for k, v in os.environ.items() if not k.startswith("HAZFENCE_")}
     return subprocess.run(
         [sys.executable, "-W", "error", "-m", "hazfence.cli", *map(str, arguments)],
         capture_output=True,
         text=True,
         env={**clean, "COLUMNS": "200", **env},
-        timeout=120,
+        timeout=timeout_s,
         check=False,
     )
 

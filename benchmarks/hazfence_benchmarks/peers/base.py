@@ -15,6 +15,7 @@ from typing import ClassVar, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from hazfence.services import ServiceError
 from hazfence_benchmarks.exactness import reference_keys
 from hazfence_benchmarks.plan import Plan
 from hazfence_fences import FenceSet
@@ -26,7 +27,7 @@ I64 = NDArray[np.int64]
 U64 = NDArray[np.uint64]
 
 
-class Missing(Exception):
+class Missing(ServiceError):
     """A peer is not installed or cannot do this here; the text says what is missing and how to get it."""
 
 

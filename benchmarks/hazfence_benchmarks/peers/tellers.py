@@ -11,6 +11,7 @@ import contextlib
 import json
 import shutil
 import socket
+import time
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,6 +30,9 @@ from hazfence_benchmarks.plan import Plan
 from hazfence_fences import FenceSet
 
 __all__ = ["TELLERS", "PostGisTrigger", "Teller", "TellerByHand", "Tile38"]
+
+
+_SILENCE_S = 30.0  # without a notification: the server does not work
 
 
 class Teller(Protocol):
@@ -185,9 +189,8 @@ class Tile38:
                 stack.enter_context(server)
             except ServiceError as error:
                 raise Missing(" ".join(str(error).split())) from error
-            # Tile38 speaks the older protocol, and knows no CLIENT SETINFO.
             connect: Any = redis.Redis
-            self._client: Any = connect(port=server.port, protocol=2, lib_name=None, lib_version=None)
+            self._client: Any = connect(port=server.port, protocol=2)
             stack.callback(self._client.close)
             pipe = self._client.pipeline(transaction=False)
             for i, area in enumerate(areas(fences)):
@@ -226,11 +229,14 @@ class Tile38:
         """Send a marker, take in notifications until its own comes; how many of fences there were."""
         self._marks += 1
         self._client.execute_command("SET", "marker", f"m{self._marks}", "POINT", 0, 0)
-        told = 0
+        told, until_s = 0, time.monotonic() + _SILENCE_S
         while True:
-            message = self._heard.get_message(timeout=30)
-            if message is None:
-                raise Missing("tile38-server told nothing for 30 s")
+            message = self._heard.get_message(timeout=1)
+            if message is None:  # also what a confirmation of the subscription reads as
+                if time.monotonic() > until_s:
+                    raise Missing(f"tile38-server told nothing for {_SILENCE_S:g} s")
+                continue
+            until_s = time.monotonic() + _SILENCE_S
             said = json.loads(message["data"])
             if said.get("hook") == self._MARK:
                 if said.get("id") == f"m{self._marks}":
