@@ -65,6 +65,10 @@ def look(settings: WorkerSettings, say: Say, fences: Say, clock_s: Callable[[], 
 
 def _mend_of(error: str) -> str:
     """What to do about an error of connecting, by what libpq says in every language and version."""
+    if "pg_hba" in error:
+        return (
+            "allow user, database and address in pg_hba.conf; where it says hostssl, add ?sslmode=verify-full"
+        )
     if "certificate" in error or "SSL" in error:
         return "give the authority: add ?sslmode=verify-full&sslrootcert=FILE to HAZFENCE_DATABASE_URL"
     if "password" in error or "authentication" in error or "role" in error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, MutableMapping
 from typing import Any, TextIO
 
 import structlog
@@ -20,6 +20,14 @@ __all__ = ["set_up"]
 
 #: Libraries that tell more than an operator wants to read.
 _QUIET = {"aiokafka": "warning", "faust": "warning", "mode": "warning", "aiohttp.access": "warning"}
+
+
+def _one_line(_: Any, __: str, said: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Escape what is not printable, so that no plate or message forges a line or colours the terminal."""
+    for key, value in said.items():
+        if isinstance(value, str) and not value.isprintable() and key != "exception":
+            said[key] = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in value)
+    return said
 
 
 def set_up(
@@ -50,7 +58,7 @@ def set_up(
             structlog.processors.JSONRenderer(ensure_ascii=False),
         ]
     else:
-        last = [structlog.dev.ConsoleRenderer(colors=out.isatty())]
+        last = [_one_line, structlog.dev.ConsoleRenderer(colors=out.isatty())]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
