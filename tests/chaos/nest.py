@@ -7,6 +7,7 @@ program is the other one, and ends, with its workers, when its standard input is
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -31,10 +32,23 @@ class Hatched:
     def __init__(self, pid: int) -> None:
         self.pid = pid
         self.code: Future[int] = Future()
+        self._lock = threading.Lock()
+        # Another process may get the number when this one has died; the descriptor stays with this one.
+        self._descriptor: int | None = None
+        with contextlib.suppress(ProcessLookupError):
+            self._descriptor = os.pidfd_open(pid)
 
     def send_signal(self, number: signal.Signals) -> None:
-        if not self.code.done():
-            os.kill(self.pid, number)
+        with self._lock, contextlib.suppress(ProcessLookupError):  # it has just died
+            if self._descriptor is not None:
+                signal.pidfd_send_signal(self._descriptor, number)
+
+    def died(self, code: int) -> None:
+        with self._lock:
+            if self._descriptor is not None:
+                os.close(self._descriptor)
+            self._descriptor = None
+        self.code.set_result(code)
 
     def wait(self) -> int:
         """The exit code, negative for a signal."""
@@ -84,9 +98,9 @@ class Nest:
                 one = self._alive[said["born"]] = Hatched(said["born"])
                 self._born.set_result(one)
             else:
-                self._alive.pop(said["died"]).code.set_result(said["code"])
+                self._alive.pop(said["died"]).died(said["code"])
         for one in self._alive.values():
-            one.code.set_result(-signal.SIGKILL)
+            one.died(-signal.SIGKILL)
 
 
 def main() -> None:

@@ -50,7 +50,7 @@ class Worker:
     async def feed(self, messages: dict[Place, list[Message]]) -> None:
         for place, some in messages.items():
             for message in some:
-                await self.all.put(place, message)
+                await self.all.put(place, [message])
         await self.all.settled()
 
     async def tick(self, now_us: int, end_of: Callable[[Place], LogEnd | None]) -> None:
@@ -327,7 +327,7 @@ def test_a_full_inbox_makes_the_reader_wait() -> None:
 
         async def read() -> None:
             for i in range(20):
-                await worker.all.put(A, fix(i))
+                await worker.all.put(A, [fix(i)])
 
         reading = asyncio.create_task(read())
         await asyncio.sleep(0.05)
@@ -377,8 +377,8 @@ def test_one_partition_does_not_wait_for_another() -> None:
             await original(claim, events, rejects)
 
         worker.store.write = write  # type: ignore[method-assign]
-        await worker.all.put(A, fix(0))
-        await worker.all.put(B, fix(0, "W"))
+        await worker.all.put(A, [fix(0)])
+        await worker.all.put(B, [fix(0, "W")])
         async with asyncio.timeout(2):
             while {e.vehicle for e in worker.store.events.values()} != {"W"}:
                 await asyncio.sleep(0)
@@ -403,7 +403,7 @@ def test_what_is_being_fed_is_stored_before_the_partition_leaves() -> None:
             await original(claim, events, rejects)
 
         worker.store.write = write  # type: ignore[method-assign]
-        await worker.all.put(A, fix(0))
+        await worker.all.put(A, [fix(0)])
         await asyncio.sleep(0.01)
         leaving = asyncio.create_task(worker.all.revoke({A}))
         await asyncio.sleep(0.01)

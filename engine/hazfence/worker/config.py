@@ -87,9 +87,10 @@ class WorkerSettings(BaseSettings):
 
     linger_s: float = Field(0.02, ge=0, le=0.05, description="a message waits this long for company")
     inbox_bytes: int = Field(32 * 1024 * 1024, ge=1, description="messages that may wait to be processed")
-    queue_messages: int = Field(1000, ge=1, description="messages that may wait inside Faust on top")
     fetch_max_wait_ms: int = Field(100, ge=1)
-    fetch_max_bytes: int = Field(2 * 1024 * 1024, ge=1, description="a partition and fetch")
+    fetch_max_bytes: int = Field(
+        2 * 1024 * 1024, ge=1, description="a partition and fetch; four such wait inside Faust on top"
+    )
     session_timeout_s: float = Field(30.0, gt=0)
     heartbeat_s: float = Field(3.0, gt=0)
     rebalance_timeout_s: float = Field(60.0, gt=0)

@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from typing import NamedTuple
 
 import structlog
@@ -139,16 +139,16 @@ class Partitions:
         self._barred.clear()
         self._truncated.clear()
 
-    async def put(self, place: Place, message: Message) -> None:
-        """Hand over the next message of a partition; waits only when too much lies unprocessed.
+    async def put(self, place: Place, messages: Sequence[Message]) -> None:
+        """Hand over the next messages of a partition; waits only when too much lies unprocessed.
 
-        A message of a partition that is not ours is left alone: its owner reads it.
+        Messages of a partition that is not ours are left alone: its owner reads them.
         """
         slot = self._slot(place)
         if slot is None:
             return
-        size = len(message.value or b"")
-        slot.inbox.append(message)
+        size = sum([len(message.value) for message in messages if message.value])
+        slot.inbox.extend(messages)
         slot.inbox_bytes += size
         self._waiting_bytes += size
         slot.idle.clear()
