@@ -93,6 +93,10 @@ class Desk:
         """Those of the events that are to be told, in their order; visits are none of its business."""
         return [event for event in events if event.kind is Kind.VISIT or self._tells(event)]
 
+    def holds(self, event: Event) -> bool:
+        """Whether an event that goes on is being held back."""
+        return event.id in self._held
+
     def _tells(self, event: Event) -> bool:
         why = self._held.get(event.id)
         if why is None and event.id not in self._told:

@@ -43,6 +43,7 @@ class Kind(StrEnum):
     PLATE_WITHOUT_GPS = "plate_without_gps"  #: 有牌无位: read by a checkpoint's camera, no GPS near
     GPS_WITHOUT_PLATE = "gps_without_plate"  #: 有位无牌: passed a checkpoint, no plate read
     ZONE_CAPACITY = "zone_capacity"  #: 超量停放: too many hazmat vehicles in a zone
+    SEPARATION = "separation"  #: 混停: incompatible goods of two vehicles too near for too long
     EMERGENCY = "emergency"  #: 紧急报警: alarm bit 0 of the terminal
     COLLISION = "collision"  #: 碰撞预警: alarm bit 29
     ROLLOVER = "rollover"  #: 侧翻预警: alarm bit 30

@@ -9,7 +9,7 @@ commit point, so that a test may raise there and see what survives.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,8 @@ from hazfence.ports import (
     BoardForgot,
     Checkpoint,
     Claim,
+    FileState,
+    Progress,
     Published,
     Reject,
     StaleClaim,
@@ -57,6 +59,7 @@ class MemoryStore:
         self._outboxes: dict[_Place, list[Published]] = {}
         self._revisions: set[tuple[str, int]] = set()
         self._homes: dict[str, _Place] = {}
+        self._heard: dict[_Place, int] = {}
         self._seq = 0
 
     def fixes(self, topic: str, partition: int) -> FixBatch:
@@ -102,6 +105,8 @@ class MemoryStore:
             self._fixes.setdefault(place, []).append(fixes)
         self._put(claim, events, rejects)
         self._checkpoints[place] = checkpoint
+        if checkpoint.heard_us is not None:
+            self._heard[place] = checkpoint.heard_us
         self._done("checkpoint")
 
     async def recent_fixes(self, topic: str, partition: int, last: FixBatch, recent_s: float) -> FixBatch:
@@ -133,6 +138,29 @@ class MemoryStore:
         self._reach("open_events")
         here = topic, partition
         return [e for e in self.events.values() if not e.is_over and self._homes[e.id] == here]
+
+    async def heard(self, claim: Claim, heard_us: int) -> None:
+        """See the port."""
+        self._reach("heard")
+        self._check(claim)
+        self._heard[claim.topic, claim.partition] = heard_us
+        self._done("heard")
+
+    async def progress(self, topic: str) -> Mapping[int, Progress]:
+        """See the port."""
+        self._reach("progress")
+        found = {}
+        for place in sorted(self._epochs):
+            if place[0] == topic:
+                stored = self._checkpoints.get(place)
+                next_offset = None if stored is None else stored.next_offset
+                found[place[1]] = Progress(self._heard.get(place), next_offset)
+        return found
+
+    async def outbox_start(self, topic: str, partition: int, age_s: float) -> int:
+        """See the port: nothing here is old."""
+        self._reach("outbox_start")
+        return 0
 
     def _put(self, claim: Claim, events: Sequence[Event], rejects: Sequence[Reject]) -> None:
         place = claim.topic, claim.partition
@@ -309,10 +337,10 @@ class MemoryReference:
     async def close(self) -> None:
         """Nothing to let go of."""
 
-    async def load(self) -> tuple[int, ReferenceData]:
+    async def load(self) -> FileState:
         """See the port."""
         self._reach()
-        return self._seq, self._data
+        return FileState(self._seq, self._data)
 
     async def changed(self, after_seq: int, timeout_s: float) -> bool:
         """See the port."""

@@ -14,9 +14,9 @@ order of ``seq``, and the board remembers the last ``seq`` it saw of each partit
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from hazfence.events import Event
 from hazfence.fixes import FixBatch
@@ -27,6 +27,8 @@ __all__ = [
     "BoardAway",
     "Checkpoint",
     "Claim",
+    "FileState",
+    "Progress",
     "Published",
     "Reference",
     "Reject",
@@ -63,10 +65,18 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What a partition's state was when the messages before ``next_offset`` had been processed."""
+    """What a partition's state was when the messages before ``next_offset`` had been processed.
+
+    Attributes:
+        next_offset: see above.
+        snapshot: the state.
+        heard_us: the moment up to which all is said that can be said of the partition's vehicles,
+            microseconds UTC; None when nobody asks, or when it is not known.
+    """
 
     next_offset: int
     snapshot: bytes
+    heard_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +104,32 @@ class Published:
 
     seq: int
     event: Event
+
+
+class FileState(NamedTuple):
+    """What is on file at a moment.
+
+    Attributes:
+        seq: the count of changes it stands for.
+        data: what is on file.
+        faults: what is wrong with rows that had to be left out, one line each.
+    """
+
+    seq: int
+    data: ReferenceData
+    faults: tuple[str, ...] = ()
+
+
+class Progress(NamedTuple):
+    """How far a partition has come, as last stored.
+
+    Attributes:
+        heard_us: see :class:`Checkpoint`.
+        next_offset: see :class:`Checkpoint`; None before the first one.
+    """
+
+    heard_us: int | None
+    next_offset: int | None
 
 
 class Store(Protocol):
@@ -153,6 +189,22 @@ class Store(Protocol):
     async def open_events(self, topic: str, partition: int) -> Sequence[Event]:
         """Every visit and breach of the partition that is not over."""
 
+    async def heard(self, claim: Claim, heard_us: int) -> None:
+        """Note how far time has come on a partition on which nothing else happened.
+
+        Raises:
+            StaleClaim: somebody else owns the partition now; nothing was written.
+        """
+
+    async def progress(self, topic: str) -> Mapping[int, Progress]:
+        """How far each partition of a topic has come that was ever claimed.
+
+        What :meth:`outbox` gives afterwards holds everything that was found up to then.
+        """
+
+    async def outbox_start(self, topic: str, partition: int, age_s: float) -> int:
+        """The ``after_seq`` with which :meth:`outbox` gives what was stored in the last ``age_s``."""
+
 
 class Board(Protocol):
     """The live side: Redis. Every method may raise :class:`BoardAway`."""
@@ -210,12 +262,8 @@ class Reference(Protocol):
     async def close(self) -> None:
         """Let go of the connections."""
 
-    async def load(self) -> tuple[int, ReferenceData]:
-        """Everything on file, and the count of changes it stands for.
-
-        Raises:
-            ReferenceFault: a row on file cannot be used; the message names it.
-        """
+    async def load(self) -> FileState:
+        """Everything on file that can be used, and what is wrong with the rest."""
 
     async def changed(self, after_seq: int, timeout_s: float) -> bool:
         """Wait until there are changes after the ``after_seq`` of :meth:`load`; False when time is up."""

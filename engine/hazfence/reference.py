@@ -178,6 +178,32 @@ class ReferenceData:
         self._covered: dict[str, list[Span]] = {}
         self._changes: dict[str, list[int]] = {}
 
+    @classmethod
+    def of_usable(
+        cls, filed: Iterable[Filed], waybills: Iterable[Waybill]
+    ) -> tuple[ReferenceData, tuple[str, ...]]:
+        """The same without rows that contradict others, and what is wrong with those, a line each.
+
+        Of two rows of one id that overlap the one that began earlier stands, of two waybills of one
+        number the one whose window begins earlier.
+        """
+        faults: list[str] = []
+        rows: list[Filed] = []
+        ends: dict[tuple[str, str], int] = {}
+        for row in sorted(filed, key=lambda row: row.from_us):
+            key = row.kind, normal_plate(row.id) if row.kind == "vehicle" else row.id
+            if ends.get(key, row.from_us) > row.from_us:
+                faults.append(f"{row.kind} {row.id!r}: two rows hold at the same time; end the older one")
+                continue
+            ends[key] = _FOREVER_US if row.to_us is None else row.to_us
+            rows.append(row)
+        bills: dict[str, Waybill] = {}
+        for bill in sorted(waybills, key=lambda bill: (bill.from_us, bill.plate)):
+            if bill.number in bills:
+                faults.append(f"waybill {bill.number!r}: the number is used twice; give each its own")
+            bills.setdefault(bill.number, bill)
+        return cls(rows, bills.values()), tuple(faults)
+
     @property
     def filed(self) -> tuple[Filed, ...]:
         """Every row, by kind, id and time."""
@@ -214,6 +240,10 @@ class ReferenceData:
             if b.valid and b.valid[0] <= at_us < b.valid[1]
         ]
         return max(found, key=lambda b: (b.to_us, b.number), default=None)
+
+    def goods(self, plate: str) -> frozenset[str]:
+        """The UN classes that any waybill of a vehicle names, whenever it is valid."""
+        return frozenset(bill.un_class for bill in self._waybills.get(normal_plate(plate), []))
 
     def approved(self, plate: str) -> list[Span]:
         """When a vehicle was on file and approved: sorted, disjoint [from, to)."""

@@ -319,6 +319,9 @@ class Checkpoint(Base):
     snapshot: Mapped[bytes | None]
     claimed_at: Mapped[datetime] = _now()
     written_at: Mapped[datetime | None]
+    heard_until: Mapped[datetime | None] = mapped_column(
+        comment="All that can be said of the vehicles up to this moment is stored"
+    )
 
 
 def _filed(name: str, key: str) -> tuple[Any, ...]:

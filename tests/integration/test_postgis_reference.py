@@ -8,7 +8,6 @@ import time
 import psycopg
 import pytest
 
-from hazfence import ReferenceFault
 from hazfence.events import from_iso
 from hazfence.postgis import PostgisReference
 from hazfence.postgis.link import is_away
@@ -37,11 +36,11 @@ def test_the_file_is_read_as_it_stood_at_each_moment(postgres_url):
     async def test() -> None:
         file = PostgisReference(postgres_url)
         await file.open()
-        seq, data = await file.load()
+        seq, data, _ = await file.load()
         assert (seq, data.filed, data.waybills) == (0, (), ())
         with psycopg.connect(postgres_url) as connection:
             connection.execute(FILE)
-        seq, data = await file.load()
+        seq, data, _ = await file.load()
         await file.close()
         assert seq == 5
         assert data.audit("浙b 12345", us("2026-01-15T00:00:00Z")) == "pending"
@@ -71,7 +70,7 @@ def test_news_is_heard_at_once_and_found_by_polling_when_it_was_not_heard(postgr
         with psycopg.connect(postgres_url) as connection:
             connection.execute(FILE)
         file = PostgisReference(postgres_url, poll_s=30.0)
-        seq, _ = await file.load()
+        seq, _, _ = await file.load()
         assert not await file.changed(seq, 0.05)
         began = time.monotonic()
         waiting = asyncio.create_task(file.changed(seq, 30.0))
@@ -81,12 +80,12 @@ def test_news_is_heard_at_once_and_found_by_polling_when_it_was_not_heard(postgr
         assert time.monotonic() - began < 10
         # What happened while nobody listened is seen by the count.
         await file.close()
-        seq, _ = await file.load()
+        seq, _, _ = await file.load()
         await change()
         assert await file.changed(seq, 0.05)
         # Without LISTEN (the ear is deaf: a pooler in between, say) polling finds it.
         deaf = PostgisReference(postgres_url, poll_s=0.1)
-        seq, _ = await deaf.load()
+        seq, _, _ = await deaf.load()
         ear = await deaf._listening()
         await ear.execute("UNLISTEN *")
         waiting = asyncio.create_task(deaf.changed(seq, 30.0))
@@ -102,7 +101,7 @@ def test_news_is_heard_at_once_and_found_by_polling_when_it_was_not_heard(postgr
 def test_a_broken_ear_is_told_as_away_and_mended_by_the_next_call(postgres_url):
     async def test() -> None:
         file = PostgisReference(postgres_url, poll_s=30.0)
-        seq, _ = await file.load()
+        seq, _, _ = await file.load()
         waiting = asyncio.create_task(file.changed(seq, 30.0))
         await asyncio.sleep(0.3)
         with psycopg.connect(postgres_url, autocommit=True) as connection:
@@ -140,13 +139,18 @@ def test_the_database_refuses_what_cannot_be_meant(postgres_url, statement, cons
 def test_a_paper_without_a_moment_is_named(postgres_url):
     async def test() -> None:
         file = PostgisReference(postgres_url)
-        with pytest.raises(ReferenceFault, match="tank 'T-1': paper 'inspection' expires 'soon'"):
-            await file.load()
+        state = await file.load()
         await file.close()
+        assert state.faults == (
+            "tank 'T-1': paper 'inspection' expires 'soon'; write a moment such as 2026-05-01T00:00:00+08:00",
+        )
+        assert [row.id for row in state.data.filed] == ["T-2"]  # the others count
 
     with psycopg.connect(postgres_url) as connection:
         papers = '{"inspection": "soon"}'
         connection.execute(
-            "INSERT INTO hazfence.tank (id, audit, papers) VALUES ('T-1', 'approved', %s)", [papers]
+            "INSERT INTO hazfence.tank (id, audit, papers) "
+            "VALUES ('T-1', 'approved', %s), ('T-2', 'approved', '{}')",
+            [papers],
         )
     asyncio.run(asyncio.wait_for(test(), 60))

@@ -15,14 +15,14 @@ def test_the_twin_counts_changes_and_wakes_who_waits() -> None:
     async def test() -> None:
         twin = MemoryReference()
         await twin.open()
-        seq, data = await twin.load()
+        seq, data, _ = await twin.load()
         assert data.filed == ()
         assert not await twin.changed(seq, 0.01)
         waiting = asyncio.create_task(twin.changed(seq, 10))
         await asyncio.sleep(0.01)
         twin.put(ReferenceData([Filed("vehicle", "浙B12345", "approved", 0)]))
         assert await waiting
-        again, data = await twin.load()
+        again, data, _ = await twin.load()
         assert again > seq
         assert data.audit("浙B12345", 1) == "approved"
         assert not await twin.changed(again, 0.01)

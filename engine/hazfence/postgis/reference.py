@@ -10,22 +10,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
-from hazfence.events import from_iso
-from hazfence.ports import StoreAway
+from hazfence.events import from_iso, iso
+from hazfence.ports import FileState, StoreAway
 from hazfence.postgis.link import Link, is_away
 from hazfence.reference import Filed, ReferenceData, ReferenceFault, Waybill
 from hazfence_sql import queries
 
 __all__ = ["PostgisReference", "reference_of_rows"]
 
+_T = TypeVar("_T")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -40,9 +42,9 @@ class PostgisReference:
 
     Example:
         >>> file = PostgisReference(url)  # doctest: +SKIP
-        >>> seq, data = await file.load()
-        >>> engine.use_reference(data)
-        >>> await file.changed(seq, timeout_s=3600)
+        >>> state = await file.load()
+        >>> engine.use_reference(state.data)
+        >>> await file.changed(state.seq, timeout_s=3600)
     """
 
     def __init__(self, url: str, *, since: datetime | None = None, poll_s: float = 10.0) -> None:
@@ -68,8 +70,8 @@ class PostgisReference:
             await ear.close()
         await self._link.close()
 
-    async def load(self) -> tuple[int, ReferenceData]:
-        """Everything on file, of one moment, and the count of changes it stands for."""
+    async def load(self) -> FileState:
+        """Everything on file that can be used, of one moment, and what is wrong with the rest."""
         since = {"since": self._since}
         async with self._link.transaction() as connection:
             await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
@@ -77,7 +79,24 @@ class PostgisReference:
             filed = await (await connection.execute(queries.load("reference_filed"), since)).fetchall()
             bills = await (await connection.execute(queries.load("reference_waybills"), since)).fetchall()
         seq = int(row[0]) if row else 0
-        return seq, reference_of_rows(filed, bills)
+        rows, bad_rows = _usable(_filed, filed)
+        usable, bad_bills = _usable(_waybill, bills)
+        data, contradictions = ReferenceData.of_usable(rows, usable)
+        return FileState(seq, data, (*bad_rows, *bad_bills, *contradictions))
+
+    async def save(self, data: ReferenceData) -> None:
+        """Put everything in ``data`` into the tables, for imports and demonstrations; the rest stays.
+
+        The role hazfence_write may not: the file belongs to whoever keeps it.
+        """
+        async with self._link.transaction() as connection:
+            for kind in ("company", "person", "tank", "vehicle"):
+                rows = [_filed_row(row) for row in data.filed if row.kind == kind]
+                if rows:
+                    await connection.execute(queries.load(f"save_{kind}"), {"rows": json.dumps(rows)})
+            bills = [_waybill_row(bill) for bill in data.waybills]
+            if bills:
+                await connection.execute(queries.load("save_waybill"), {"rows": json.dumps(bills)})
 
     async def changed(self, after_seq: int, timeout_s: float) -> bool:
         """Wait until there are changes after ``after_seq``; False when time is up.
@@ -123,6 +142,17 @@ def reference_of_rows(filed: Iterable[TupleRow], bills: Iterable[TupleRow]) -> R
     return ReferenceData(map(_filed, filed), map(_waybill, bills))
 
 
+def _usable(read: Callable[[TupleRow], _T], rows: Iterable[TupleRow]) -> tuple[list[_T], list[str]]:
+    """What can be read of the rows, and a line for each that cannot."""
+    found, faults = [], []
+    for row in rows:
+        try:
+            found.append(read(row))
+        except ReferenceFault as fault:
+            faults.append(str(fault))
+    return found, faults
+
+
 def _us(moment: datetime) -> int:
     return (moment - _EPOCH) // _MICROSECOND
 
@@ -154,6 +184,40 @@ def _papers(where: str, papers: Mapping[str, Any]) -> Iterable[tuple[str, int]]:
                 f"{where}: paper {paper!r} expires {expires!r}; "
                 "write a moment such as 2026-05-01T00:00:00+08:00"
             ) from None
+
+
+def _filed_row(row: Filed) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "name": row.name,
+        "category": row.category,
+        "audit": row.audit,
+        "papers": {paper: iso(expires_us) for paper, expires_us in row.papers.items()},
+        "valid_from": iso(row.from_us),
+        "valid_to": _maybe_iso(row.to_us),
+    }
+
+
+def _waybill_row(bill: Waybill) -> dict[str, Any]:
+    return {
+        "number": bill.number,
+        "plate": bill.plate,
+        "un_number": bill.un_number,
+        "un_class": bill.un_class,
+        "goods": bill.goods,
+        "tank_id": bill.tank or None,
+        "driver_id": bill.driver or None,
+        "escort_id": bill.escort or None,
+        "quantity_t": bill.quantity_t,
+        "window_from": iso(bill.from_us),
+        "window_to": iso(bill.to_us),
+        "approved_at": _maybe_iso(bill.approved_us),
+        "withdrawn_at": _maybe_iso(bill.withdrawn_us),
+    }
+
+
+def _maybe_iso(time_us: int | None) -> str | None:
+    return None if time_us is None else iso(time_us)
 
 
 def _waybill(row: TupleRow) -> Waybill:

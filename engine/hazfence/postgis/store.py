@@ -18,7 +18,7 @@ How a write comes to count once:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -29,7 +29,7 @@ from psycopg.rows import TupleRow
 
 from hazfence.events import Event, Kind, Phase, Severity
 from hazfence.fixes import FixBatch
-from hazfence.ports import Checkpoint, Claim, Published, Reject, StaleClaim, StoreAway
+from hazfence.ports import Checkpoint, Claim, Progress, Published, Reject, StaleClaim, StoreAway
 from hazfence.postgis.fences import SavedFences, load_fences, save_fences
 from hazfence.postgis.link import Link
 from hazfence.postgis.rows import BEGIN, END, copy_rows
@@ -182,7 +182,21 @@ class PostgisStore:
             await self._store_rejects(connection, claim, rejects)
             await connection.execute(
                 queries.load("store_checkpoint"),
-                {**where, "next_offset": checkpoint.next_offset, "snapshot": checkpoint.snapshot},
+                {
+                    **where,
+                    "next_offset": checkpoint.next_offset,
+                    "snapshot": checkpoint.snapshot,
+                    "heard_until": _maybe_moment(checkpoint.heard_us),
+                },
+            )
+
+    async def heard(self, claim: Claim, heard_us: int) -> None:
+        """Note how far time has come on a partition on which nothing else happened."""
+        async with self._link.transaction() as connection:
+            await self._hold(connection, claim)
+            await connection.execute(
+                queries.load("store_heard"),
+                {"topic": claim.topic, "partition": claim.partition, "heard_until": _maybe_moment(heard_us)},
             )
 
     # -- reading -----------------------------------------------------------------------------------
@@ -232,6 +246,19 @@ class PostgisStore:
         return [
             event_of(row) for row in await self._rows("open_events", {"topic": topic, "partition": partition})
         ]
+
+    async def progress(self, topic: str) -> Mapping[int, Progress]:
+        """How far each partition of a topic has come that was ever claimed."""
+        rows = await self._rows("progress", {"topic": topic})
+        return {
+            partition: Progress(None if heard is None else _us(heard), next_offset)
+            for partition, heard, next_offset in rows
+        }
+
+    async def outbox_start(self, topic: str, partition: int, age_s: float) -> int:
+        """The ``after_seq`` with which `outbox` gives what was stored in the last ``age_s``."""
+        rows = await self._rows("outbox_start", {"topic": topic, "partition": partition, "age_s": age_s})
+        return int(rows[0][0])
 
     async def load_fences(self) -> FenceSet:
         """The fences in force, in the order they were first saved."""
@@ -338,6 +365,10 @@ async def _row(
 def _stale(claim: Claim, row: Iterable[Any] | None) -> StaleClaim:
     now = "is unknown to the database" if row is None else f"belongs to epoch {next(iter(row))} now"
     return StaleClaim(f"{claim.topic}[{claim.partition}] {now}, this worker's is {claim.epoch}")
+
+
+def _maybe_moment(time_us: int | None) -> datetime | None:
+    return None if time_us is None else _EPOCH + _MICROSECOND * time_us
 
 
 def _us(moment: datetime) -> int:

@@ -18,7 +18,8 @@ health     silent, coverage_gap
 trust      gnss_suspect
 plates     plate_without_gps, gps_without_plate: a watch beside the engine, fed with reads and visits
 capacity   zone_capacity: a watch over the visits of all vehicles
-joint      how these two say, amend and retract
+separation separation: a watch over the fixes of all vehicles (segregation: what must be kept apart)
+joint      how these three say, amend and retract
 terminal   emergency, collision, rollover
 ========== ==================================================================================
 

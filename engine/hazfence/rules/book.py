@@ -170,6 +170,21 @@ class Rulebook:
         """Whether the rule can be on anywhere."""
         return any(layer.on for (name, _), layers in self._layers.items() if name == rule for layer in layers)
 
+    @property
+    def by_class(self) -> bool:
+        """Whether any rule differs by vehicle class, which only the file knows."""
+        return any(layer.classes is not None for layers in self._layers.values() for layer in layers)
+
+    @property
+    def asks_file(self) -> bool:
+        """Whether any rule asks the file of vehicles, waybills and papers."""
+        return self.by_class or any(self.ever(str(rule.kind)) for rule in RULES if rule.asks_file)
+
+    @property
+    def joint(self) -> frozenset[str]:
+        """The rules that are on and that no partition can judge alone."""
+        return frozenset(str(rule.kind) for rule in RULES if rule.joint and self.ever(str(rule.kind)))
+
     def to_json(self) -> dict[str, Any]:
         """The book as given."""
         return dict(self.given)
@@ -269,6 +284,8 @@ def _values(rule: Rule, given: Mapping[str, Any], where: str, fence: Fence | Non
             raise RuleError(f"{where}: there is no parameter {name!r}; known are {known}")
         if parameter.only_fence and fence is None:
             raise RuleError(f"{where}: {name!r} belongs to a fence; write it in the fence's property 'rules'")
+        if parameter.only_general and fence is not None:
+            raise RuleError(f"{where}: {name!r} is said for all fences; write it in the general book")
         values[name] = _value(parameter, value, f"{where}, {name!r}")
     return values
 

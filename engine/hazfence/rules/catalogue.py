@@ -35,6 +35,7 @@ class Parameter:
         form: what kind of value it takes.
         low, high: bounds of a number, both allowed.
         only_fence: True when only a fence can say it.
+        only_general: True when no fence can.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Parameter:
     low: float = 0.0
     high: float = float("inf")
     only_fence: bool = False
+    only_general: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +79,35 @@ class Rule:
     on: bool = False
     parameters: tuple[Parameter, ...] = ()
 
+    @property
+    def asks_file(self) -> bool:
+        """Whether it asks the file of vehicles, waybills and papers."""
+        return self.kind in _ASK_FILE
+
+    @property
+    def joint(self) -> bool:
+        """Whether it looks at more than one vehicle, or at more than fixes, so no partition can judge it."""
+        return self.kind in _JOINT
+
     def parameter(self, name: str) -> Parameter | None:
         """The parameter of that name."""
         return next((p for p in self.parameters if p.name == name), None)
 
 
+_ASK_FILE = (
+    Kind.UNREGISTERED,
+    Kind.NO_WAYBILL,
+    Kind.CARGO_FORBIDDEN,
+    Kind.PAPER_EXPIRING,
+    Kind.SEPARATION,
+)
+_JOINT = (
+    Kind.PLATE_WITHOUT_GPS,
+    Kind.GPS_WITHOUT_PLATE,
+    Kind.ZONE_CAPACITY,
+    Kind.PAPER_EXPIRING,
+    Kind.SEPARATION,
+)
 _SCOPE = "in the district"
 
 _JOIN = (
@@ -421,6 +447,36 @@ RULES: tuple[Rule, ...] = (
         "holds 2; a third comes at 08:00 and one leaves at 08:20: zone_capacity 08:00-08:20",
         False,
         (Parameter("most", "vehicles", None, "as many are allowed", low=1.0, only_fence=True),),
+    ),
+    Rule(
+        Kind.SEPARATION,
+        "混停",
+        "Two vehicles in the district whose waybills name goods that must be kept apart, at most near_m from "
+        "each other for for_min; one event a pair, under the lower name, the other in its detail. "
+        "A fence that says false is left out",
+        Severity.BREACH,
+        "first near + for_min",
+        "last moment near",
+        True,
+        "IMDG Code 7.2.4, general segregation table, taken over from ships to vehicles side by side; the "
+        "road rules (JT/T 617.6, ADR 7.5.2) are about mixed loading of one vehicle and name no distance",
+        "separation",
+        "petrol (3) parks 12 m from peroxide (5.2) 08:00-08:25: separation 08:10-08:25",
+        False,
+        (
+            Parameter("near_m", "m", 30.0, "nearer than this", low=1.0, high=2000.0, only_general=True),
+            Parameter("for_min", "min", 10.0, "for at least this long", low=0.5, only_general=True),
+            Parameter("apart_s", "s", 120.0, "apart for no longer than this in between", only_general=True),
+            Parameter(
+                "level",
+                "",
+                2.0,
+                "least number of the table: 1 away from, 2 separated from, 3, 4",
+                low=1.0,
+                high=4.0,
+                only_general=True,
+            ),
+        ),
     ),
     Rule(
         Kind.EMERGENCY,

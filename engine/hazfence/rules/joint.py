@@ -1,9 +1,9 @@
 """Rules that look at more than one vehicle, or at more than fixes: what is wanted against what was said.
 
-You are in ``hazfence.rules``. ``plates.py`` and ``capacity.py`` do not walk along a track: each works out,
-from the set of all that is known, what should be said, and :class:`Ledger` turns the difference to what
-was said before into revisions. So the outcome is a function of the set of what came in, not of its
-order, and what turns out to be wrong is retracted, never deleted.
+You are in ``hazfence.rules``. ``plates.py``, ``capacity.py`` and ``separation.py`` do not walk along a
+track: each works out, from the set of all that is known, what should be said, and :class:`Ledger` turns the
+difference to what was said before into revisions. So the outcome is a function of the set of what came in,
+not of its order, and what turns out to be wrong is retracted, never deleted.
 """
 
 from __future__ import annotations

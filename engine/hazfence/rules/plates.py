@@ -72,6 +72,7 @@ class PlateWatch:
         self._reads: dict[str, set[PlateRead]] = {}
         self._passages: dict[str, dict[str, _Passage]] = {}
         self._ledger = Ledger()
+        self._due_us: dict[str, int] = {}
         self._now_us = 0
         self.too_late = 0
 
@@ -113,7 +114,8 @@ class PlateWatch:
     def advance(self, now_us: int) -> tuple[Event, ...]:
         """Say what is still missing when its time is up, and forget what is too old to change."""
         self._now_us = max(self._now_us, now_us)
-        news = [event for plate in sorted({*self._reads, *self._passages}) for event in self._settle(plate)]
+        due = sorted(plate for plate, due_us in self._due_us.items() if due_us < self._now_us)
+        news = [event for plate in due for event in self._settle(plate)]
         self._forget()
         return tuple(news)
 
@@ -140,6 +142,7 @@ class PlateWatch:
             for plate, passages in known["passages"].items()
         }
         watch._ledger = Ledger.from_json(known["said"])
+        watch._due_us = dict.fromkeys({*watch._reads, *watch._passages}, 0)
         return watch
 
     def _settle(self, plate: str) -> list[Event]:
@@ -149,6 +152,7 @@ class PlateWatch:
         wanted: dict[str, Event] = {}
         among: list[str] = []
         vehicle = next((p.vehicle for p in passages.values()), plate)
+        due: list[int] = []
         for read in reads:
             gate = self._gates[read.checkpoint]
             params = self._book.lookup(Kind.PLATE_WITHOUT_GPS, gate, at_us=read.time_us)
@@ -156,8 +160,11 @@ class PlateWatch:
                 event = self._alone(read, vehicle, gate, params)
                 among.append(event.id)
                 seen = any(_near(p, read, params) for p in passages.values())
-                if not seen and self._now_us > read.time_us + round(params["wait_s"] * 1e6):
+                until_us = read.time_us + round(params["wait_s"] * 1e6)
+                if not seen and self._now_us > until_us:
                     wanted[event.id] = event
+                elif not seen:
+                    due.append(until_us)
         for passage in passages.values():
             gate = self._gates[passage.checkpoint]
             params = self._book.lookup(Kind.GPS_WITHOUT_PLATE, gate, at_us=passage.start_us)
@@ -167,8 +174,14 @@ class PlateWatch:
                 event = self._unread(passage, gate, params)
                 among.append(event.id)
                 was_read = any(_near(passage, read, params) for read in reads)
-                if not was_read and self._now_us > passage.end_us + round(params["wait_s"] * 1e6):
+                until_us = passage.end_us + round(params["wait_s"] * 1e6)
+                if not was_read and self._now_us > until_us:
                     wanted[event.id] = event
+                elif not was_read:
+                    due.append(until_us)
+        self._due_us.pop(plate, None)
+        if due:
+            self._due_us[plate] = min(due)
         return self._ledger.settle(wanted, among)
 
     def _settled(self, time_us: int, params: Params) -> bool:

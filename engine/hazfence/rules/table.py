@@ -74,7 +74,7 @@ def _parameter(p: Parameter) -> str:
     )
     if p.form in ("texts", "segments", "hours"):
         default = "none"
-    where = " (only in a fence)" if p.only_fence else ""
+    where = " (only in a fence)" if p.only_fence else " (not in a fence)" if p.only_general else ""
     return f"| `{p.name}` | {p.unit or '1'} | {default} | {p.meaning}{where} |"
 
 

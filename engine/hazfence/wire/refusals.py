@@ -26,6 +26,8 @@ class Refusal(StrEnum):
     MISSING_KEY = "missing_key"  #: JSON, but a required key is not there
     BAD_VEHICLE = "bad_vehicle"  #: the vehicle's name is empty, too long, or cannot be stored
     UNKNOWN_DATUM = "unknown_datum"  #: the declared datum is none of those known
+    UNKNOWN_CHECKPOINT = "unknown_checkpoint"  #: a plate read of a place that is no checkpoint
+    BAD_TIME = "bad_time"  #: a plate read of a moment that cannot be
     TRUNCATED = "truncated"  #: a batch message shorter than its header says
     BAD_BATCH = "bad_batch"  #: a batch message that contradicts itself
 

@@ -30,6 +30,7 @@ import logging
 import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import faust
@@ -41,16 +42,18 @@ from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 from yarl import URL
 
-from hazfence.ports import Board, Store
-from hazfence.settings import EngineSettings
+from hazfence.ports import Board, Reference, Store
 from hazfence.wire import Message
-from hazfence.worker.broker import tls_context
+from hazfence.worker.broker import client_options, tls_context
 from hazfence.worker.config import WorkerSettings
 from hazfence.worker.dead import DeadLetters
+from hazfence.worker.file import CurrentFile
+from hazfence.worker.joint import JointProcessor
 from hazfence.worker.metrics import WorkerMetrics
-from hazfence.worker.partitions import LogEnd, Partitions, Place
-from hazfence.worker.processor import PartitionProcessor
+from hazfence.worker.partitions import LogEnd, Partitions, Place, Processor
+from hazfence.worker.processor import PartitionProcessor, ProcessorSettings
 from hazfence.worker.showcase import Showcase
+from hazfence.worker.tail import KafkaTail
 from hazfence_fences import FenceSet
 
 __all__ = ["build_app", "partitions_of"]
@@ -71,6 +74,7 @@ def build_app(
     fences: FenceSet,
     store: Store,
     board: Board | None = None,
+    reference: Reference | None = None,
     metrics: WorkerMetrics | None = None,
     on_fatal: Callable[[BaseException], None] | None = None,
 ) -> faust.App:
@@ -79,7 +83,8 @@ def build_app(
     Args:
         settings: see there.
         fences: the fences in force.
-        store, board: open or to be opened by the caller, and his to close.
+        store, board, reference: open or to be opened by the caller, and his to close. Without reference,
+            rules that ask the file of vehicles and waybills say nothing.
         metrics: what is counted.
         on_fatal: called when something unknown goes wrong while messages are processed; the default
             logs it and ends the process at once, as nothing in memory can be trusted then.
@@ -115,11 +120,34 @@ def build_app(
     app.transport = _Transport(app.conf.broker_consumer, app, settings.fetch_max_wait_ms)
     dead = DeadLetters(_dead_topic(app, settings.dead_topic) if settings.dead_topic else None, metrics)
     engine_settings, processing = settings.engine_settings(), settings.processor()
+    rules = engine_settings.rules.for_fences(fences.fences, {})
+    file = None if reference is None else CurrentFile(reference, metrics)
+    topics = [settings.topic]
+    tail: KafkaTail | None = None
+    if rules.joint:
+        topics.append(settings.plate_topic)
+        processing = replace(processing, tell_heard=True)
+        tail = app.tail = KafkaTail(client_options(settings), settings.topic)
+    desk = settings.desk()
 
-    def make(place: Place) -> tuple[PartitionProcessor, Showcase | None]:
-        return _make(
-            place, fences, engine_settings, store=store, board=board, metrics=metrics, dead=dead,
-            settings=settings, processing=processing,
+    def make(place: Place) -> tuple[Processor, Showcase | None]:
+        processor: Processor
+        if place.topic == settings.topic:
+            processor = PartitionProcessor(
+                *place, fences=fences, engine_settings=engine_settings, store=store, settings=processing,
+                metrics=metrics, dead=dead, file=file,
+            )  # fmt: skip
+        else:
+            processor = JointProcessor(
+                *place, fixes_topic=settings.topic, fences=fences, engine_settings=engine_settings,
+                store=store, settings=_joint(settings, processing), metrics=metrics, dead=dead, file=file,
+                tail=tail,
+            )  # fmt: skip
+        if board is None:
+            return processor, None
+        return processor, Showcase(
+            processor, store=store, board=board, metrics=metrics, every_s=settings.board_every_s,
+            tail=settings.board_tail, desk=desk,
         )  # fmt: skip
 
     async def seek(place: Place, offset: int) -> None:
@@ -137,9 +165,10 @@ def build_app(
         inbox_bytes=settings.inbox_bytes,
         flush_timeout_s=settings.flush_timeout_s,
         board_every_s=settings.board_every_s,
+        last_topic=settings.plate_topic,
     )
 
-    @app.agent(app.topic(settings.topic, value_type=bytes, key_type=bytes), concurrency=1, name="match")
+    @app.agent(app.topic(*topics, value_type=bytes, key_type=bytes), concurrency=1, name="match")
     async def match(stream: Any) -> None:
         async for event in stream.events():
             portion = event.message
@@ -154,15 +183,17 @@ def build_app(
             fatal(error)
 
     async def assigned(_: Any, /, places: Any, **__: Any) -> None:
-        ours = {Place(tp.topic, tp.partition) for tp in places if tp.topic == settings.topic}
-        _log.info("partitions assigned", partitions=sorted(place.partition for place in ours))
+        ours = {Place(tp.topic, tp.partition) for tp in places if tp.topic in topics}
+        _log.info("partitions assigned", partitions=[f"{p.topic}/{p.partition}" for p in sorted(ours)])
         partitions.assign(ours)
 
     async def revoked(_: Any, /, places: Any, **__: Any) -> None:
         gone = {Place(tp.topic, tp.partition) for tp in places}
-        _log.info("partitions revoked", partitions=sorted(place.partition for place in gone))
+        _log.info("partitions revoked", partitions=[f"{p.topic}/{p.partition}" for p in sorted(gone)])
         await partitions.revoke(gone)
 
+    if file is not None:
+        app.task()(file.keep_fresh)
     app.timer(settings.tick_every_s, name="tick")(tick)
     signals: Any = app
     signals.on_partitions_assigned.connect(assigned)
@@ -176,29 +207,8 @@ def partitions_of(app: Any) -> Partitions:
     return app.partitions
 
 
-def _make(
-    place: Place,
-    fences: FenceSet,
-    engine_settings: EngineSettings,
-    *,
-    store: Store,
-    board: Board | None,
-    metrics: WorkerMetrics,
-    dead: DeadLetters,
-    settings: WorkerSettings,
-    processing: Any,
-) -> tuple[PartitionProcessor, Showcase | None]:
-    processor = PartitionProcessor(
-        *place, fences=fences, engine_settings=engine_settings, store=store, settings=processing,
-        metrics=metrics, dead=dead,
-    )  # fmt: skip
-    if board is None:
-        return processor, None
-    showcase = Showcase(
-        processor, store=store, board=board, metrics=metrics, every_s=settings.board_every_s,
-        tail=settings.board_tail,
-    )  # fmt: skip
-    return processor, showcase
+def _joint(settings: WorkerSettings, processing: ProcessorSettings) -> ProcessorSettings:
+    return replace(processing, checkpoint_every_s=settings.joint_every_s)
 
 
 def _credentials(settings: WorkerSettings) -> Any:
@@ -237,6 +247,7 @@ class _App(faust.App):
 
     logger = _FAUST_LOG
     partitions: Partitions
+    tail: KafkaTail | None = None
 
     def _create_directories(self) -> None:
         """Faust's folders are for tables, of which there are none."""
@@ -245,6 +256,8 @@ class _App(faust.App):
         self.partitions.free_waiting()
         await super()._stop_consumer()
         await self.partitions.close()
+        if self.tail is not None:
+            await self.tail.close()
 
 
 class _ConsumerThread(driver.AIOKafkaConsumerThread):

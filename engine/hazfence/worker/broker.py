@@ -76,8 +76,12 @@ def client_options(settings: WorkerSettings) -> dict[str, Any]:
     return options
 
 
-async def wait_for_broker(settings: WorkerSettings) -> None:
+async def wait_for_broker(settings: WorkerSettings, *, joint: bool = False) -> None:
     """Come back when the broker answers and the topics exist.
+
+    Args:
+        settings: name them.
+        joint: whether the topic of plate reads is needed.
 
     Raises:
         SettingsError: a topic is missing and may not be created here.
@@ -86,7 +90,7 @@ async def wait_for_broker(settings: WorkerSettings) -> None:
     tries, since_s, said_s = 0, clock(), float("-inf")
     while True:
         try:
-            await _see_to_topics(settings)
+            await _see_to_topics(settings, joint)
         except (KafkaError, OSError, TimeoutError) as error:
             if clock() - said_s >= _SAY_AGAIN_S:
                 said_s = clock()
@@ -104,7 +108,7 @@ async def wait_for_broker(settings: WorkerSettings) -> None:
             return
 
 
-async def _see_to_topics(settings: WorkerSettings) -> None:
+async def _see_to_topics(settings: WorkerSettings, joint: bool) -> None:
     admin = AIOKafkaAdminClient(**client_options(settings), request_timeout_ms=10_000)
     try:
         await admin.start()
@@ -112,6 +116,10 @@ async def _see_to_topics(settings: WorkerSettings) -> None:
         wanted = {settings.topic: settings.topic_partitions}
         if settings.dead_topic:
             wanted[settings.dead_topic] = 1
+        if joint:
+            wanted[settings.plate_topic] = 1
+            if settings.plate_topic in there:
+                await _see_that_it_is_one(admin, settings.plate_topic)
         missing = [name for name in wanted if name not in there]
         if missing and not settings.create_topics:
             raise SettingsError(
@@ -126,3 +134,13 @@ async def _see_to_topics(settings: WorkerSettings) -> None:
             _log.info("topic created", topic=name, partitions=wanted[name])
     finally:
         await admin.close()
+
+
+async def _see_that_it_is_one(admin: AIOKafkaAdminClient, topic: str) -> None:
+    """The plates of all checkpoints are judged together, so they come on one partition."""
+    (told,) = await admin.describe_topics([topic])
+    if len(told["partitions"]) > 1:
+        raise SettingsError(
+            f"topic {topic} has {len(told['partitions'])} partitions; make one with a single partition, "
+            f"or name it in {PREFIX}PLATE_TOPIC"
+        )

@@ -9,6 +9,8 @@ one variable, ``HAZFENCE_ENGINE='{"overspeed_for_s": 30}'``; their names are tho
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -19,6 +21,7 @@ from pydantic_settings import SettingsError as _EnvError
 from hazfence.settings import EngineSettings
 from hazfence.worker.processor import Clock, ProcessorSettings
 from hazfence.worker.redact import passwords_of
+from hazfence.worker.rulefile import RuleFile, read_rule_file
 
 __all__ = ["PREFIX", "SettingsError", "WorkerSettings"]
 
@@ -30,6 +33,7 @@ _MEND = {
     "redis_url": "e.g. redis://localhost:6379/0",
     "fences": "a folder or .geojson file, or the word db for the fences saved in the database",
     "engine": 'JSON, e.g. {"overspeed_for_s": 30}',
+    "rules": "a rulebook file (docs/rules.md), or the word all",
 }
 
 
@@ -85,6 +89,12 @@ class WorkerSettings(BaseSettings):
     max_kept_bytes: int = Field(1024 * 1024, ge=1, description="bytes kept of a message that cannot be read")
     engine: dict[str, Any] = Field(default_factory=dict, description="thresholds of the core, as JSON")
 
+    rules: str | None = Field(None, description="rulebook file, or all; four rules are on when unset")
+    plate_topic: str = Field("hazfence.plates", max_length=249, pattern=r"^[A-Za-z0-9._-]+$")
+    joint_every_s: float = Field(
+        5.0, gt=0, description="between checkpoints of the rules about more than one vehicle"
+    )
+
     linger_s: float = Field(0.02, ge=0, le=0.05, description="a message waits this long for company")
     inbox_bytes: int = Field(32 * 1024 * 1024, ge=1, description="messages that may wait to be processed")
     fetch_max_wait_ms: int = Field(100, ge=1)
@@ -137,6 +147,13 @@ class WorkerSettings(BaseSettings):
             raise ValueError(f"{value!r} does not exist")
         return value
 
+    @field_validator("rules")
+    @classmethod
+    def _rule_file(cls, value: str | None) -> str | None:
+        if value is not None:
+            read_rule_file(value)
+        return value
+
     @field_validator("database_url", "redis_url")
     @classmethod
     def _url(cls, value: SecretStr | None) -> SecretStr | None:
@@ -157,6 +174,8 @@ class WorkerSettings(BaseSettings):
                 f"{PREFIX}HEARTBEAT_S {self.heartbeat_s} must be at most a third of "
                 f"{PREFIX}SESSION_TIMEOUT_S {self.session_timeout_s}"
             )
+        if "rules" in self.engine and self.rules is not None:
+            raise ValueError(f"{PREFIX}ENGINE and {PREFIX}RULES both have rules; keep those of the file")
         return self
 
     @model_validator(mode="after")
@@ -246,5 +265,13 @@ class WorkerSettings(BaseSettings):
         )
 
     def engine_settings(self) -> EngineSettings:
-        """The thresholds of the core."""
-        return EngineSettings.from_json(self.engine)
+        """The thresholds of the core, with the rules of the rulebook file."""
+        settings, rules = EngineSettings.from_json(self.engine), self._rule_file_read().rules
+        return settings if rules is None else replace(settings, rules=rules)
+
+    def desk(self) -> Mapping[str, Any]:
+        """The desk's configuration of the rulebook file."""
+        return self._rule_file_read().desk
+
+    def _rule_file_read(self) -> RuleFile:
+        return RuleFile() if self.rules is None else read_rule_file(self.rules)

@@ -19,7 +19,9 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from hazfence.postgis import PostgisStore, SchemaMismatch
+from hazfence.postgis.reference import PostgisReference
 from hazfence.redis_board import RedisBoard
+from hazfence.rules import Rulebook, RuleError
 from hazfence.worker.app import build_app, partitions_of
 from hazfence.worker.broker import wait_for_broker
 from hazfence.worker.config import PREFIX, SettingsError, WorkerSettings
@@ -95,7 +97,12 @@ async def work(settings: WorkerSettings, stop: asyncio.Event, *, metrics: Worker
         fences = await _unless(stop, _prepare(settings, store, metrics, stage))
         if fences is None:
             return 0
-        app = build_app(settings, fences=fences, store=store, board=board, metrics=metrics)
+        reference = _reference(settings, fences)
+        if reference is not None:
+            held.push_async_callback(reference.close)
+        app = build_app(
+            settings, fences=fences, store=store, board=board, reference=reference, metrics=metrics
+        )
         stage.unready = partitions_of(app).unready
         app.finalize()
         try:
@@ -149,7 +156,7 @@ async def _prepare(
             f"{PREFIX}FENCES: no fence in {settings.fences}; save some in the database, or name a folder"
         )
     stage.say("the broker is away")
-    await wait_for_broker(settings)
+    await wait_for_broker(settings, joint=bool(_rules(settings, fences).joint))
     return fences
 
 
@@ -157,6 +164,21 @@ def _fences_of(path: str) -> FenceSet:
     try:
         return load_fences(path)
     except FenceError as error:
+        raise SettingsError(f"{PREFIX}FENCES: {error}") from error
+
+
+def _reference(settings: WorkerSettings, fences: FenceSet) -> PostgisReference | None:
+    """The file of vehicles and waybills, when a rule asks it."""
+    rules = _rules(settings, fences)
+    if rules.joint:
+        _log.info("joint rules are on: plate reads are expected", topic=settings.plate_topic)
+    return PostgisReference(settings.database_url.get_secret_value()) if rules.asks_file else None
+
+
+def _rules(settings: WorkerSettings, fences: FenceSet) -> Rulebook:
+    try:
+        return settings.engine_settings().rules.for_fences(fences.fences, {})
+    except RuleError as error:
         raise SettingsError(f"{PREFIX}FENCES: {error}") from error
 
 

@@ -74,6 +74,10 @@ class WorkerMetrics:
             "dead_topic_failures", "dead letters that did not reach their topic (the table has them)"
         )
         self.stale_claims = counter("stale_claims", "partitions dropped because another worker claimed them")
+        self.held = counter("events_held", "revisions that the desk did not tell, by reason", ("why", "kind"))
+        self.plate_reads = counter("plate_reads", "plate reads taken in")
+        self.reference_loads = counter("reference_loads", "times the file of vehicles and waybills was read")
+        self.reference_faults = gauge("reference_faults", "rows on file that cannot be used and are left out")
         self.partitions = gauge("partitions", "partitions loaded by this worker")
         self.store_up = gauge("store_up", "1 while the store answers, 0 while it is waited for")
         self.board_up = gauge("board_up", "1 while the board answers, 0 while it is done without")

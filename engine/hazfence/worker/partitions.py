@@ -16,14 +16,13 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import structlog
 
 from hazfence.wire import Message
 from hazfence.worker.metrics import WorkerMetrics
-from hazfence.worker.processor import PartitionProcessor
-from hazfence.worker.showcase import Showcase
+from hazfence.worker.showcase import Showcase, Shown
 from hazfence.worker.waiting import Dropped
 
 __all__ = ["LogEnd", "Partitions", "Place"]
@@ -56,6 +55,39 @@ class LogEnd(NamedTuple):
     current: bool
 
 
+class Processor(Shown, Protocol):
+    """What works on a partition: ``PartitionProcessor``, or ``JointProcessor`` on that of the plate reads."""
+
+    checkpoint_offset: int | None
+
+    @property
+    def next_offset(self) -> int:
+        """Offset of the message wanted next."""
+
+    @property
+    def loaded(self) -> bool:
+        """True from the end of :meth:`load` until it is dropped."""
+
+    @property
+    def waiting(self) -> bool:
+        """True while a store that is away is waited for."""
+
+    async def load(self) -> None:
+        """Take the partition over."""
+
+    async def feed(self, messages: Sequence[Message]) -> int | None:
+        """Take messages in; an offset from which to read again, or None."""
+
+    async def tick(self, now_us: int, *, caught_up: bool) -> int | None:
+        """Let time pass; as :meth:`feed`."""
+
+    async def checkpoint(self) -> None:
+        """Store what is not stored yet."""
+
+    def drop(self) -> None:
+        """Drop the partition at once."""
+
+
 class Partitions:
     """Owns a processor for each partition assigned.
 
@@ -69,11 +101,12 @@ class Partitions:
         inbox_bytes: messages that may wait in all inboxes before :meth:`put` does.
         flush_timeout_s: for the last checkpoint of a partition that leaves.
         board_every_s: how often the board is looked after when nothing is committed.
+        last_topic: partitions of this topic are let go after the others, whose last words they take in.
     """
 
     def __init__(
         self,
-        make: Callable[[Place], tuple[PartitionProcessor, Showcase | None]],
+        make: Callable[[Place], tuple[Processor, Showcase | None]],
         *,
         seek: Callable[[Place, int], Awaitable[None]],
         metrics: WorkerMetrics,
@@ -82,8 +115,10 @@ class Partitions:
         inbox_bytes: int = 32 * 1024 * 1024,
         flush_timeout_s: float = 10.0,
         board_every_s: float = 1.0,
+        last_topic: str = "",
     ) -> None:
         self._make = make
+        self._last_topic = last_topic
         self._seek = seek
         self._metrics = metrics
         self._on_fatal = on_fatal
@@ -181,7 +216,9 @@ class Partitions:
         """Make a last checkpoint of these and let them go; nothing is written for them afterwards."""
         going = [self._slots.pop(place) for place in places if place in self._slots]
         self._assigned -= set(places)
-        await asyncio.gather(*(self._let_go(slot) for slot in going))
+        for last in (False, True):
+            some = [slot for slot in going if (slot.place.topic == self._last_topic) == last]
+            await asyncio.gather(*(self._let_go(slot) for slot in some))
         self._metrics.partitions.set(len(self._slots))
 
     async def close(self) -> None:
@@ -348,7 +385,7 @@ class Partitions:
 class _Slot:
     """A partition at work."""
 
-    def __init__(self, place: Place, processor: PartitionProcessor, showcase: Showcase | None) -> None:
+    def __init__(self, place: Place, processor: Processor, showcase: Showcase | None) -> None:
         self.place = place
         self.processor = processor
         self.showcase = showcase

@@ -9,7 +9,8 @@ no Faust here and no service. The rules of the house:
   it are skipped, a hole after it makes the log be read again from there (``order.py``);
 - what is found in fixes depends on the log alone: it is stored at once, and a second run after a
   crash stores the same things under the same names. What is found in silence by the wall clock
-  depends on the moment: it is stored together with the snapshot that knows it;
+  depends on the moment: it is stored together with the snapshot that knows it; and so is what was
+  found with the help of the file of vehicles and waybills, which may be another one at a second run;
 - the fixes since the last checkpoint wait in memory and go with the next one;
 - a store that is away is waited for, in place (``waiting.py``); a board that is away is done without
   and caught up from the store's outbox (``showcase.py``);
@@ -32,12 +33,15 @@ import structlog
 
 from hazfence.clean import Reason, screen_values
 from hazfence.engine import Engine
-from hazfence.events import Event
+from hazfence.events import Event, Kind
 from hazfence.fixes import FixBatch
 from hazfence.ports import Checkpoint, Claim, Reject, Store
+from hazfence.reference import ReferenceData
+from hazfence.rules.papers import WAYBILL
 from hazfence.settings import EngineSettings
 from hazfence.wire import Message, decode
 from hazfence.worker.dead import DeadLetters, set_aside
+from hazfence.worker.file import CurrentFile
 from hazfence.worker.metrics import WorkerMetrics
 from hazfence.worker.order import LogOrder
 from hazfence.worker.waiting import Dropped, Patience
@@ -47,6 +51,7 @@ __all__ = ["Clock", "PartitionProcessor", "ProcessorSettings"]
 
 _log = structlog.get_logger(__name__)
 _Reasons = npt.NDArray[np.uint8]
+_BY_FILE = (Kind.UNREGISTERED, Kind.NO_WAYBILL, Kind.CARGO_FORBIDDEN)
 
 
 class Clock(StrEnum):
@@ -69,6 +74,7 @@ class ProcessorSettings:
         keep_fixes: whether accepted fixes are stored at all.
         fixes_indexed: whether the store finds stored fixes by vehicle and time at once.
         max_message_bytes, max_kept_bytes: see ``hazfence.wire.decode``.
+        tell_heard: whether the store is told how far time has come, for rules about all partitions.
     """
 
     clock: Clock = Clock.WALL
@@ -80,6 +86,7 @@ class ProcessorSettings:
     fixes_indexed: bool = True
     max_message_bytes: int = 4 * 1024 * 1024
     max_kept_bytes: int = 1024 * 1024
+    tell_heard: bool = False
 
     @property
     def recent_in_store(self) -> bool:
@@ -97,6 +104,7 @@ class PartitionProcessor:
         settings: see :class:`ProcessorSettings`.
         metrics: what is counted.
         dead: the dead-letter topic; None for none.
+        file: vehicles and waybills on file; None for none.
         monotonic_s, sleep: the clock of back-offs and intervals, replaced in tests.
 
     Attributes:
@@ -118,6 +126,7 @@ class PartitionProcessor:
         engine_settings: EngineSettings | None = None,
         metrics: WorkerMetrics | None = None,
         dead: DeadLetters | None = None,
+        file: CurrentFile | None = None,
         monotonic_s: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -129,10 +138,16 @@ class PartitionProcessor:
         self.committed = asyncio.Event()
         self._fences = fences
         self._engine_settings = engine_settings
+        book = (engine_settings or EngineSettings()).rules.for_fences(fences.fences, {})
+        self._by_class = book.by_class
         self._store = store
         self._settings = settings or ProcessorSettings()
         self._metrics = metrics or WorkerMetrics()
         self._dead = dead or DeadLetters(None, self._metrics)
+        self._file = file
+        self._reference: ReferenceData | None = None
+        self._heard_us: int | None = None
+        self._told_us: int | None = None
         self._monotonic_s = monotonic_s
         self._patience = Patience(
             self._metrics, monotonic_s=monotonic_s, sleep=sleep, topic=topic, partition=partition
@@ -179,10 +194,15 @@ class PartitionProcessor:
             claim, checkpoint = await self._patience.until_done(
                 "claim", lambda: self._store.claim(self.topic, self.partition)
             )
+            file = self._file
+            if file is not None:
+                self._reference = await self._patience.until_done("read the file", file.load)
             if checkpoint is None:
-                engine = Engine(self._fences, self._engine_settings)
+                engine = Engine(self._fences, self._engine_settings, self._reference)
             else:
-                engine = Engine.restore(checkpoint.snapshot, self._fences, self._engine_settings)
+                engine = Engine.restore(
+                    checkpoint.snapshot, self._fences, self._engine_settings, self._reference
+                )
                 self._order.next_offset = self.checkpoint_offset = checkpoint.next_offset
             positions = engine.positions()
             if len(positions) and self._settings.recent_in_store:
@@ -218,6 +238,7 @@ class PartitionProcessor:
             if admitted.missing:
                 self._metrics.messages_missing.inc(admitted.missing)
                 self._log.warning("the log no longer has some messages", missing=admitted.missing)
+            self._refresh()
             if admitted.messages:
                 await self._take(admitted.messages)
                 if self._buffered >= self._settings.max_buffered_fixes or self._due():
@@ -242,17 +263,21 @@ class PartitionProcessor:
             Dropped: the partition is not ours any more.
         """
         async with self._mine():
+            self._refresh()
             events: tuple[Event, ...] = ()
             if self._settings.clock is Clock.WALL:
                 moment_us = now_us if caught_up else self._received_us
                 if moment_us is not None:
                     moment_us = min(moment_us, now_us) - int(self._settings.lateness_s * 1e6)
                     events = self.engine.advance(moment_us)
+                    self._heard_us = max(self._heard_us or moment_us, moment_us)
             if events:
                 # Alone they could be contradicted by a second run that reads the clock at other moments.
                 await self._save(events)
             elif self._due() and self.next_offset != (self.checkpoint_offset or 0):
                 await self._save(())
+            elif self._settings.tell_heard and self._due() and self._heard_us != self._told_us:
+                await self._tell_heard()
             self._gauge(now_us)
             seek_to = self._order.ask_again()
             if seek_to is not None:
@@ -303,6 +328,12 @@ class PartitionProcessor:
                 self._patience.give_up()
                 raise
 
+    def _refresh(self) -> None:
+        """Judge by the newest file from here on."""
+        if self._file is not None and self._file.data is not self._reference:
+            self._reference = self._file.data
+            self.engine.use_reference(self._reference)
+
     async def _take(self, messages: Sequence[Message]) -> None:
         settings, metrics = self._settings, self._metrics
         with metrics.step_seconds.labels("decode").time():
@@ -320,9 +351,13 @@ class PartitionProcessor:
         self._metrics_of_fixes(reason)
         self._received_us = max(self._received_us or 0, messages[-1].timestamp_us) or None
         self._keep(batch, reason)
+        rejects.sort(key=lambda reject: (reject.offset, reject.item))
+        if any(map(self._by_file, events)):
+            await self._save(events, rejects)
+            await self._dead.put(self.topic, self.partition, rejects)
+            return
         self._count(events, rejects)
         if events or rejects:
-            rejects.sort(key=lambda reject: (reject.offset, reject.item))
             with metrics.step_seconds.labels("write").time():
                 await self._patience.until_done(
                     "write",
@@ -359,7 +394,15 @@ class PartitionProcessor:
         outcome = self.engine.process(batch.take(slice(start, None)))
         events += outcome
         reasons.append(outcome.reason)
+        if len(steps) and int(steps[-1]) * step_us > 0:
+            self._heard_us = int(steps[-1]) * step_us
         return events, np.concatenate(reasons)
+
+    def _by_file(self, event: Event) -> bool:
+        """Whether a second run, with a newer file, may find something else in its place."""
+        if self._file is None or event.kind is Kind.VISIT:
+            return False
+        return self._by_class or event.kind in _BY_FILE or event.detail.get("part") == WAYBILL
 
     def _keep(self, batch: FixBatch, reason: _Reasons) -> None:
         accepted = batch if not reason.any() else batch.take(reason == 0)
@@ -385,25 +428,38 @@ class PartitionProcessor:
         for reject in rejects:
             self._metrics.dead.labels(reject.reason).inc()
 
-    async def _save(self, events: Sequence[Event]) -> None:
+    async def _save(self, events: Sequence[Event], rejects: Sequence[Reject] = ()) -> None:
         """Make a checkpoint, with events that may not be stored without it."""
-        self._count(events, ())
+        self._count(events, rejects)
         await self._dead.flush()
         checkpoint = Checkpoint(
-            self.next_offset, self.engine.snapshot(with_recent=not self._settings.recent_in_store)
+            self.next_offset,
+            self.engine.snapshot(with_recent=not self._settings.recent_in_store),
+            self._heard_us if self._settings.tell_heard else None,
         )
         fixes = FixBatch.concat(self._buffer)
         with self._metrics.checkpoint_seconds.time():
             await self._patience.until_done(
                 "checkpoint",
-                lambda: self._store.checkpoint(self._claimed(), checkpoint, fixes, events),
+                lambda: self._store.checkpoint(self._claimed(), checkpoint, fixes, events, rejects),
                 buffered_fixes=self._buffered,
             )
         self._metrics.checkpoints.inc()
         self._buffer, self._buffered = [], 0
         self.checkpoint_offset = checkpoint.next_offset
         self._checkpointed_s = self._monotonic_s()
+        self._told_us = checkpoint.heard_us
         self._committed(events)
+
+    async def _tell_heard(self) -> None:
+        """Say how far time has come where nothing else happened."""
+        heard_us = self._heard_us
+        if heard_us is not None:
+            await self._patience.until_done(
+                "tell the time", lambda: self._store.heard(self._claimed(), heard_us)
+            )
+        self._told_us = heard_us
+        self._checkpointed_s = self._monotonic_s()
 
     def _committed(self, events: Sequence[Event]) -> None:
         if events:

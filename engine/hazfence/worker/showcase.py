@@ -2,22 +2,27 @@
 
 You are beside ``processor.py``: what it stored is read back from the store's outbox in the order
 of ``seq`` and published, positions follow at most once a second, and a board that was emptied is
-laid anew. All of this runs in a task of its own, so a board that hangs holds up no fix. The board
+laid anew. What the desk holds back (``hazfence.desk``) is passed over here, counted, and in the store all
+the same. All of this runs in a task of its own, so a board that hangs holds up no fix. The board
 remembers the last ``seq`` of each partition; nothing has to be remembered here across a restart.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import structlog
 
+from hazfence.desk import Desk
+from hazfence.engine import Engine
+from hazfence.events import Event
 from hazfence.fixes import FixBatch
-from hazfence.ports import Board, BoardAway, BoardForgot, Store, StoreAway
+from hazfence.ports import Board, BoardAway, BoardForgot, Published, Store, StoreAway
 from hazfence.worker.metrics import WorkerMetrics
-from hazfence.worker.processor import PartitionProcessor
 
 __all__ = ["Showcase"]
 
@@ -27,6 +32,19 @@ _BACK_OFF_S = (0.5, 1.0, 2.0, 5.0)
 _SAY_AGAIN_S = 15.0
 #: A board that was emptied while nothing happens is noticed within this time.
 _LOOK_EVERY_S = 5.0
+
+
+class Shown(Protocol):
+    """What there is to show of a partition; see ``PartitionProcessor``."""
+
+    topic: str
+    partition: int
+    touched: set[str]
+    committed: asyncio.Event
+
+    @property
+    def engine(self) -> Engine:
+        """See ``PartitionProcessor.engine``."""
 
 
 class Showcase:
@@ -39,17 +57,19 @@ class Showcase:
         metrics: what is counted.
         every_s: positions are shown at most this often.
         tail: how many of the latest revisions go onto the stream of a board that was emptied.
+        desk: what people are not told, see ``hazfence.desk``.
     """
 
     def __init__(
         self,
-        processor: PartitionProcessor,
+        processor: Shown,
         *,
         store: Store,
         board: Board,
         metrics: WorkerMetrics,
         every_s: float = 1.0,
         tail: int = 1000,
+        desk: Mapping[str, Any] | None = None,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._processor = processor
@@ -61,6 +81,9 @@ class Showcase:
         self._tail = tail
         self._monotonic_s = monotonic_s
         self._log = _log.bind(topic=processor.topic, partition=processor.partition)
+        self._desk_given = desk or {}
+        self._desk = Desk(self._desk_given)
+        self._held: dict[tuple[str, str], int] = {}
         self._seq: int | None = None
         self._shown_s = float("-inf")
         self._looked_s = monotonic_s()
@@ -117,7 +140,8 @@ class Showcase:
         last = await self._board.last_seq(*self._place)
         if last is None or last > newest:  # emptied, or another database's board
             after = await self._store.outbox_tail(*self._place, self._tail)
-            open_events = await self._store.open_events(*self._place)
+            await self._read_desk(after)
+            open_events = self._told(await self._store.open_events(*self._place))
             self._processor.touched.clear()
             fixes, inside = self._positions(None)
             await self._board.rebuild(*self._place, fixes, inside, open_events, after)
@@ -125,6 +149,7 @@ class Showcase:
             self._log.info("board laid anew", vehicles=len(fixes), open_events=len(open_events))
             self._seq, self._shown_s = after, self._monotonic_s()
         else:
+            await self._read_desk(last)
             self._processor.touched.update(self._processor.engine.positions().vehicles)
             self._seq = last
         self._processor.committed.set()
@@ -139,11 +164,41 @@ class Showcase:
                 entries = await self._store.outbox(*self._place, self._seq, _CHUNK)
                 if not entries:
                     return
-                self._metrics.published.inc(await self._board.publish(*self._place, entries))
+                told = self._tell(entries)
+                if told:
+                    self._metrics.published.inc(await self._board.publish(*self._place, told))
                 self._seq = entries[-1].seq
         except BaseException:
             self._processor.committed.set()
             raise
+
+    def _tell(self, entries: Sequence[Published]) -> list[Published]:
+        """What the desk tells of these; the rest is counted."""
+        if not self._desk_given:
+            return list(entries)
+        told = set(map(_name, self._desk.tell(entry.event for entry in entries)))
+        for (why, kind), number in self._desk.held.items():
+            self._metrics.held.labels(why, kind).inc(number - self._held.get((why, kind), 0))
+        self._held = dict(self._desk.held)
+        return [entry for entry in entries if _name(entry.event) in told]
+
+    async def _read_desk(self, until_seq: int) -> None:
+        """Let the desk know what was told and held before, as far back as the tail reaches."""
+        if not self._desk_given:
+            return
+        self._desk, self._held = Desk(self._desk_given), {}
+        seq = await self._store.outbox_tail(*self._place, self._tail)
+        while seq < until_seq:
+            entries = await self._store.outbox(*self._place, seq, _CHUNK)
+            if not entries:
+                break
+            self._desk.tell(entry.event for entry in entries if entry.seq <= until_seq)
+            seq = entries[-1].seq
+        self._held = dict(self._desk.held)
+
+    def _told(self, events: Sequence[Event]) -> list[Event]:
+        """Those of the events that go on that were told."""
+        return [event for event in events if not self._desk.holds(event)]
 
     async def _show_positions(self) -> None:
         touched = self._processor.touched
@@ -182,3 +237,7 @@ class Showcase:
                 failures=self._failures,
                 error=str(error),
             )
+
+
+def _name(event: Event) -> tuple[str, int]:
+    return event.id, event.revision

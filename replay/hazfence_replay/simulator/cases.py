@@ -27,7 +27,7 @@ from hazfence_replay.simulator.case_trips import CASES, Trip, trip_of
 from hazfence_replay.simulator.day import Planted
 from hazfence_replay.simulator.plane import Plane
 
-__all__ = ["SimulatedWeek", "simulate_week", "week_fences", "week_rules"]
+__all__ = ["SimulatedWeek", "simulate_week", "week_fences", "week_geojson", "week_rules"]
 
 F64 = npt.NDArray[np.float64]
 
@@ -68,6 +68,11 @@ class SimulatedWeek:
 
 def week_fences() -> FenceSet:
     """The invented district: 20 km square, four gates, corridors, a park, a plant, a town."""
+    return FenceSet(parse_fences(week_geojson(), source="week"))
+
+
+def week_geojson() -> dict[str, Any]:
+    """The same as GeoJSON, for whoever wants it in a file."""
     segment = {"segment_overtime": {"to": {"*": {"max_min": 90}}}}
     features = [
         _box("district", (-10, -10, 10, 10), kind="district"),
@@ -86,7 +91,7 @@ def week_fences() -> FenceSet:
             rules={"curfew": {"hours": _CLOSED}, "cargo_forbidden": {"un_classes": ["1", "2.3"]}},
         ),
     ]
-    return FenceSet(parse_fences({"type": "FeatureCollection", "features": features}, source="week"))
+    return {"type": "FeatureCollection", "features": features}
 
 
 _PLANT = {"corridor_departure": {"on_route": True}, "overpark": {"allowed": True}}
