@@ -20,6 +20,7 @@ ELSEWHERE = {
     "restricted_entry",
     "paper_expiring",
     "zone_capacity",
+    "separation",
 }
 NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
 

@@ -286,6 +286,8 @@ class JointProcessor:
             max_message_bytes=settings.max_message_bytes,
             max_kept_bytes=settings.max_kept_bytes,
         )
+        self._metrics.taken_in.inc(len(messages))
+        self._metrics.unreadable.inc(len(rejects))
         self._metrics.messages.inc(len(messages))
         self._metrics.plate_reads.inc(len(reads))
         self._received_us = max(self._received_us, messages[-1].timestamp_us)

@@ -53,7 +53,7 @@ class WorkerMetrics:
         )
         self.seeks = counter("seeks", "times the log was read again from the checkpoint")
         self.taken_in = counter(
-            "taken_in", "fixes and unreadable messages, counted before anything judges them"
+            "taken_in", "fixes, plate reads and unreadable messages, counted before anything judges them"
         )
         self.unreadable = counter(
             "messages_unreadable", "messages that could not be read, each a dead letter"
@@ -107,6 +107,7 @@ class WorkerMetrics:
             )
 
         accounted = total(self.accepted) + total(self.set_aside) + total(self.unreadable)
+        accounted += total(self.plate_reads)
         return total(self.taken_in) - accounted
 
     def render(self) -> bytes:
