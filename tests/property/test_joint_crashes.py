@@ -142,7 +142,7 @@ async def life(world: World, clock: Ticking, every_s: float, data: st.DataObject
                 await one.tick(START_US + 10**12, caught_up=one.next_offset == len(its_log))
     for processor, _ in places:
         await processor.checkpoint()
-    await joint.checkpoint()
+    await joint.tick(START_US + 10**12, caught_up=True)
     world.open = [event for p in processors for event in p.engine.open_events()]
     for processor, _ in places:
         await processor.close()

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -149,6 +150,7 @@ class JointProcessor:
         self._wall_us: int | None = None
         self._caught_up = False
         self._received_us = 0
+        self._reads_us = 0
         self._changed = False
         self._checkpointed_s = 0.0
         self._plates = PlateWatch(fences, self._rules, keep_s=_KEEP_S)
@@ -200,6 +202,7 @@ class JointProcessor:
                 self._order.next_offset = self.checkpoint_offset = checkpoint.next_offset
             self._claim = claim
             self._checkpointed_s = self._monotonic_s()
+            self._metrics.joint_behind.set(math.inf)
             self._log.info("joint rules loaded", epoch=claim.epoch, rules=sorted(self._joint))
 
     async def feed(self, messages: Sequence[Message]) -> int | None:
@@ -291,6 +294,7 @@ class JointProcessor:
         self._metrics.messages.inc(len(messages))
         self._metrics.plate_reads.inc(len(reads))
         self._received_us = max(self._received_us, messages[-1].timestamp_us)
+        self._reads_us = max([self._reads_us, *(read.time_us for read in reads)])
         self._changed = True
         if self._matches_plates:
             self._events += self._plates.take(reads=reads)
@@ -330,6 +334,7 @@ class JointProcessor:
             if read_all:
                 self._let_time_pass(everywhere_us)
             self._warn_of_papers(anywhere_us)
+            self._metrics.joint_behind.set((anywhere_us - (self.watermark_us or 0)) / 1e6)
 
     def _wall_or_event(self, heard_us: Mapping[int, int], done: set[int]) -> tuple[int, int] | None:
         """The moment up to which every partition is known, and the newest known of any."""
@@ -343,9 +348,10 @@ class JointProcessor:
         return min(lagging, default=newest_us), newest_us
 
     def _let_time_pass(self, now_us: int) -> None:
-        if self._settings.clock is Clock.WALL and not self._caught_up:
+        if not self._caught_up:
             # Reads that wait in the log may be the ones that are missing.
-            now_us = min(now_us, self._received_us - int(self._settings.lateness_s * 1e6))
+            read_us = self._received_us if self._settings.clock is Clock.WALL else self._reads_us
+            now_us = min(now_us, read_us - int(self._settings.lateness_s * 1e6))
         if self.watermark_us is None or now_us > self.watermark_us:
             self.watermark_us = now_us
             self._changed = True
