@@ -124,7 +124,7 @@ def test_a_day_with_all_rules_and_kills_is_found_as_planted(
                     await asyncio.sleep(0.05)
                 seen = await asyncio.to_thread(stored, postgres_url)
             await feeding
-            give_up_s = time.monotonic() + 60
+            give_up_s = time.monotonic() + 120
             while await asyncio.to_thread(stored, postgres_url) < len(week.fixes):
                 assert time.monotonic() < give_up_s, "not all fixes stored"
                 await asyncio.sleep(0.2)
