@@ -1,8 +1,8 @@
 """Run suites and tell what they found: the common options, the result, the table, ``--json`` and ``--save``.
 
 ``hazfence bench NAME`` and ``bench all`` end here. A suite that cannot run for want of a service or a
-package becomes a skipped figure that says why; the others go on. Next rooms: ``register.py`` names the
-suites, ``table.py`` draws the table.
+package, or that breaks, becomes a skipped figure that says why; the others go on. Next rooms:
+``register.py`` names the suites, ``table.py`` draws the table.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -27,6 +28,8 @@ from hazfence_benchmarks.table import show
 
 __all__ = ["add_common", "all_main", "plan_of", "run", "suite_main", "tell"]
 
+#: How the reason begins where a suite was not skipped but broke.
+BROKE = "broke: "
 _COMMON = ("size", "seed", "repeats", "peers", "tile38", "json", "save")
 
 
@@ -80,18 +83,23 @@ def run(
     figures: list[Figure] = []
     for suite in suites:
         say(f"{suite.name}: {suite.about}")
-        from_s = time.perf_counter()
+        from_s, from_cpu_s = time.perf_counter(), _cpu_s()
         try:
             for figure in _figures(suite, plan, own or {}):
                 figures.append(figure)
                 if figure.skipped:
                     say(f"  skipped {figure.what} by {figure.way}: {figure.skipped}")
-        except (ServiceError, ModuleNotFoundError) as error:
+        except BadOption:
+            raise
+        except Exception as error:  # what was measured before, and what comes after, is not lost
             if len(suites) == 1:
                 raise
-            figures.append(Figure(suite.name, "all", "everything", OURS, "", skipped=_line(error)))
-            say(f"  skipped: {_line(error)}")
-        say(f"  took {time.perf_counter() - from_s:.1f} s")
+            known = isinstance(error, ServiceError | ModuleNotFoundError)
+            why = _line(error) if known else f"{BROKE}{type(error).__name__}: {_line(error)}"
+            figures.append(Figure(suite.name, "all", "everything", OURS, "", skipped=why))
+            say(f"  skipped: {why}")
+        cpu_s = _cpu_s() - from_cpu_s
+        say(f"  took {time.perf_counter() - from_s:.1f} s, {cpu_s:.1f} s of processor time")
     about["others_busy_after"] = machine.busy_share()
     took_s = round(time.perf_counter() - start_s, 1)
     return Result(
@@ -101,7 +109,7 @@ def run(
 
 
 def tell(result: Result, *, as_json: bool, save: str | None) -> int:
-    """Print and keep a result; the exit code says whether all our answers were right."""
+    """Print and keep a result; the exit code is 1 where one of our answers was wrong or a suite broke."""
     if save:
         result.save(save)
     if as_json:
@@ -110,7 +118,7 @@ def tell(result: Result, *, as_json: bool, save: str | None) -> int:
         show(result)
         if save:
             sys.stdout.write(f"kept in {save}\n")
-    return int(any(f.wrong for f in result.figures if f.way == OURS))
+    return int(any(f.wrong or f.skipped.startswith(BROKE) for f in result.figures if f.way == OURS))
 
 
 def suite_main(name: str, argv: Sequence[str] | None = None) -> int:
@@ -164,6 +172,12 @@ def all_main(argv: Sequence[str] | None = None) -> int:
 
 def _figures(suite: Suite, plan: Plan, own: Mapping[str, Any]) -> Iterable[Figure]:
     return suite.run()(plan, **own)
+
+
+def _cpu_s() -> float:
+    """Processor time of this process and of those it started that have ended."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(u.ru_utime + u.ru_stime for u in used)
 
 
 def _line(error: BaseException) -> str:

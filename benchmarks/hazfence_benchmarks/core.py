@@ -94,7 +94,7 @@ def run(
     Raises:
         BadOption: an unknown set, or numbers out of range.
     """
-    chosen = list(sets) or plan.pick(["A"], ["A", "B", "C10k"], list(SETS))
+    chosen = list(sets) or plan.pick(["A"], ["A", "C10k"], list(SETS))
     vehicles = plan.pick(500, 100_000, 100_000) if vehicles is None else vehicles
     steps = plan.rounds(3, 6, 8) + 1 if steps is None else steps
     unknown = sorted(set(chosen) - set(SETS))

@@ -58,7 +58,7 @@ def run(
     Raises:
         BadOption: an unknown set or kind, or a batch below 1.
     """
-    chosen = list(sets) or plan.pick(["A"], ["A", "B", "C10k"], list(SETS))
+    chosen = list(sets) or plan.pick(["A"], ["A", "B"], list(SETS))
     kinds = list(POINTS) if points is None else points.split(",")
     for what, given, known in (("set", chosen, SETS), ("kind of points", kinds, POINTS)):
         unknown = sorted(set(given) - set(known))
@@ -75,7 +75,8 @@ def run(
                      n=len(fences))  # fmt: skip
         with opened(POINT_PEERS, plan, fences) as (peers, skipped):
             for kind in kinds:
-                lots = _lots(plan, fences, kind, min(batch, plan.pick(2_000, 100_000, 100_000)))
+                size = plan.pick(2_000, 20_000 if kind == "worst" else 100_000, 100_000)
+                lots = _lots(plan, fences, kind, min(batch, size))
                 yield from side_by_side(plan, fences, peers, lots, suite="match", workload=f"{name} {kind}")
             for way, why in skipped.items():
                 yield Figure("match", name, "locate", way, "points/s", skipped=why)
@@ -123,7 +124,7 @@ def side_by_side(
 
 
 def _ask(peer: PointPeer, lots: list[tuple[F64, F64]], n: int) -> Any:
-    return peer.pairs(*lots[n % _BATCHES])
+    return peer.pairs(*lots[n % len(lots)])
 
 
 def _besides(plan: Plan, fences: FenceSet, name: str) -> Iterable[Figure]:

@@ -112,7 +112,7 @@ def run(plan: Plan, *, vehicles: int | None = None, minutes: float | None = None
         BadOption: fewer than 10 vehicles or less than a minute.
     """
     vehicles = plan.pick(300, 21_500, 21_500) if vehicles is None else vehicles
-    minutes = plan.pick(2.0, 6.0, 10.0) if minutes is None else minutes
+    minutes = plan.pick(2.0, 3.0, 10.0) if minutes is None else minutes
     if vehicles < 10 or minutes < 1:
         raise BadOption("--vehicles must be at least 10 and --minutes at least 1")
     fences = load_fences(_zhenhai())

@@ -48,7 +48,8 @@ def row_of(result: Result, figure: Figure) -> tuple[str, ...]:
     share, ratio = limit_share(figure.unit, figure.median, result.yardstick), result.ratio(figure)
     wrong = ""
     if figure.checked:
-        wrong = f"{figure.wrong} of {figure.checked:,}" if figure.wrong else f"0 of {figure.checked:,}"
+        wrong = f"{figure.wrong} of {figure.checked:,}"
+        wrong += f" ({figure.wrong / figure.checked:.1%})" if figure.wrong else ""
     return (
         figure.workload,
         what,

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from hazfence_benchmarks.command import all_main
 from hazfence_benchmarks.form import OURS, BadResult, Figure, Result
 from hazfence_benchmarks.plan import BadOption, Plan, Took, interleave, rates
 from hazfence_benchmarks.register import SUITES
@@ -100,7 +101,16 @@ def test_numbers_are_short():
 def test_a_row_tells_ratio_limit_and_wrong_answers():
     peer = figure("peer", (5e6,), checked=1000, wrong=3)
     result = Result((figure(values=(50e6,)), peer), {}, {"least_mpoints_per_s": 100.0})
-    assert row_of(result, peer) == ("A", "locate", "peer", "5 M points/s", "", "5.0%", "10 x", "3 of 1,000")
+    assert row_of(result, peer) == (
+        "A",
+        "locate",
+        "peer",
+        "5 M points/s",
+        "",
+        "5.0%",
+        "10 x",
+        "3 of 1,000 (0.3%)",
+    )
     assert row_of(result, figure("gone", (), skipped="not installed"))[3] == "skipped: not installed"
 
 
@@ -121,3 +131,20 @@ def test_every_suite_of_the_register_can_be_run():
     for suite in SUITES.values():
         assert callable(suite.run())
         assert suite.describe()
+
+
+def test_a_suite_that_breaks_loses_nothing_and_fails_the_run(monkeypatch, tmp_path, capsys):
+    def broken(plan):
+        yield figure(values=(1.0,))
+        raise RuntimeError("half way")
+
+    monkeypatch.setattr("hazfence_benchmarks.wire.run", broken)
+    saved = tmp_path / "r.json"
+    assert all_main(["wire", "exactness", "--tiny", "--save", str(saved)]) == 1
+    found = Result.load(saved)
+    assert [f.skipped for f in found.of_suite("wire")] == ["broke: RuntimeError: half way"]
+    assert len(found.of_suite("match")) == 1
+    assert len(found.of_suite("exactness")) == 4
+    assert "half way" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        all_main(["nonsense"])

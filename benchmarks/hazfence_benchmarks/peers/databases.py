@@ -102,7 +102,7 @@ class PostGis:
 
     name: ClassVar[str] = "PostGIS COPY + join"
     clock: ClassVar[Literal["cpu", "wall"]] = "wall"
-    points: ClassVar[int] = 10_000
+    points: ClassVar[int] = 3_000
 
     def __init__(self, fences: FenceSet) -> None:
         with contextlib.ExitStack() as stack:
