@@ -50,6 +50,7 @@ def paces(
     *,
     until: int | None = None,
     step_s: float = STEP_S,
+    newest_us: int | None = None,
 ) -> Iterator[Pace]:
     """Cut a stream of fixes into paces, the same however it came in batches.
 
@@ -58,12 +59,13 @@ def paces(
         settings: of the engine that will take them: what they call a broken clock moves no time.
         until: time moves on to this at the end, microseconds UTC; None: to the newest fix.
         step_s: time moves on at multiples of this.
+        newest_us: to go on in the middle of a stream, after a pace: the newest believed time before.
 
     Yields:
         paces; together their batches are the stream. The last one moves time to its end, and is
         empty when nothing else was left to do.
     """
-    pacer = _Pacer(settings or EngineSettings(), round(step_s * 1e6))
+    pacer = _Pacer(settings or EngineSettings(), round(step_s * 1e6), newest_us)
     for batch in batches:
         yield from pacer.take(batch)
     yield from pacer.end(until)
@@ -101,11 +103,11 @@ def replay(
 
 
 class _Pacer:
-    def __init__(self, settings: EngineSettings, step_us: int) -> None:
+    def __init__(self, settings: EngineSettings, step_us: int, newest_us: int | None) -> None:
         self._settings, self._step_us = settings, step_us
         self._held: list[FixBatch] = []
         self._count = 0
-        self._newest_us: int | None = None
+        self._newest_us = newest_us
 
     def take(self, batch: FixBatch) -> Iterator[Pace]:
         if not len(batch):

@@ -46,6 +46,8 @@ __all__ = [
     "Fix",
     "Person",
     "ReferenceChange",
+    "ReplayEvent",
+    "ReplayRun",
     "Stream",
     "Tank",
     "Vehicle",
@@ -459,3 +461,63 @@ class ReferenceChange(Base):
 
     one: Mapped[bool] = mapped_column(server_default=text("true"))
     seq: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+
+
+class ReplayRun(Base):
+    """A replay of history: what was replayed with what."""
+
+    __tablename__ = "replay_run"
+    __table_args__ = (
+        PrimaryKeyConstraint("run", name="replay_run_pkey"),
+        UniqueConstraint("name", name="replay_run_name"),
+        {"comment": "Replays of history: what was replayed with what"},
+    )
+
+    run: Mapped[int] = mapped_column(Integer, Identity(always=True))
+    name: Mapped[str]
+    source: Mapped[str]
+    since: Mapped[datetime | None]
+    until: Mapped[datetime | None]
+    vehicles: Mapped[dict[str, Any] | None]
+    settings: Mapped[dict[str, Any]]
+    fences: Mapped[dict[str, Any]]
+    fixes: Mapped[int] = mapped_column(BigInteger)
+    set_aside: Mapped[dict[str, Any]]
+    release: Mapped[str]
+    stored_at: Mapped[datetime] = _now()
+
+
+class ReplayEvent(Base):
+    """A visit or breach that a replay found, by its latest revision."""
+
+    __tablename__ = "replay_event"
+    __table_args__ = (
+        PrimaryKeyConstraint("run", "event_id", name="replay_event_pkey"),
+        UniqueConstraint("key", name="replay_event_key"),
+        ForeignKeyConstraint(
+            ["run"], ["hazfence.replay_run.run"], name="replay_event_run", ondelete="CASCADE"
+        ),
+        CheckConstraint(
+            "phase IN ('opened', 'amended', 'closed', 'retracted')", name="replay_event_phase_known"
+        ),
+        CheckConstraint("severity IN ('info', 'warning', 'breach')", name="replay_event_severity_known"),
+        Index("replay_event_started", "run", "started_at"),
+        Index("replay_event_place", "place", postgresql_using="gist"),
+        {"comment": "Visits and breaches that a replay found, latest revision each"},
+    )
+
+    key: Mapped[int] = mapped_column(BigInteger, Identity(always=True))
+    run: Mapped[int]
+    event_id: Mapped[UUID]
+    kind: Mapped[str]
+    vehicle: Mapped[str]
+    fence_id: Mapped[str | None]
+    fence_version: Mapped[int | None]
+    revision: Mapped[int]
+    phase: Mapped[str]
+    started_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    place: Mapped[WKBElement] = mapped_column(_geometry("POINT"))
+    end_place: Mapped[WKBElement | None] = mapped_column(_geometry("POINT"))
+    severity: Mapped[str]
+    detail: Mapped[dict[str, Any]]

@@ -62,7 +62,7 @@ def test_version_and_help() -> None:
 
 def test_replay_of_a_recorded_drive_prints_its_visits(fence_file: Path, tmp_path: Path) -> None:
     page = tmp_path / "map.html"
-    done = hazfence("replay", TRACK, "--fences", fence_file, "--vehicle", "car", "--html", page)
+    done = hazfence("replay", TRACK, "--fences", fence_file, "--as", "car", "--html", page)
     assert done.returncode == 0, done.stderr
     rows = [line.split() for line in done.stdout.splitlines() if "village" in line]
     # By hand: in between 06:17:48 and :59 at .4105 of the way, out between 06:18:07 and :14 at .1945.
@@ -78,6 +78,46 @@ def test_replay_as_json_is_rows_for_other_programs(fence_file: Path) -> None:
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert [row["kind"] for row in rows] == ["visit"]
     assert all(row["phase"] == "closed" for row in rows)
+
+
+def test_replay_of_a_part_into_files_with_what_could_not_be_read(fence_file: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "tracks"
+    folder.mkdir()
+    rows = ["车牌号,时间,经度,纬度"]
+    for minute in range(30):
+        for plate, lon in (("浙B1", 13.716), ("浙B2", 13.719)):
+            rows.append(f"{plate},2026-03-02 08:{minute:02d}:00,{lon if minute % 10 else 13.70},45.28")
+    rows.insert(5, "浙B1,nonsense,13.716,45.28")
+    (folder / "day.csv").write_bytes("\n".join(rows).encode("gbk"))
+    out = tmp_path / "rows.jsonl"
+    command = [
+        *(
+            "replay",
+            folder,
+            "--fences",
+            fence_file,
+            "--tz",
+            "Asia/Shanghai",
+            "--out",
+            out,
+            "--vehicle",
+            "浙B1",
+        ),
+        *("--out", tmp_path / "rows.csv", "--out", tmp_path / "map.html", "--from", "2026-03-02T08:05"),
+        *("--settings", '{"max_gap_s": 120}'),
+    ]
+    done = hazfence(*command, "--to", "2026-03-02T08:25:00+08:00")
+    assert done.returncode == 0, done.stderr
+    found = [json.loads(line) for line in out.read_text().splitlines()]
+    assert {row["vehicle"] for row in found} == {"浙B1"}
+    assert [row["started_at"][11:19] for row in found] == ["00:05:00", "00:10:56", "00:20:56"]
+    assert "20 fixes of 1 vehicles from 2026-03-02T00:05:00Z to 2026-03-02T00:24:00Z" in done.stderr
+    assert "1 row set aside: 1 bad_time" in done.stderr
+    kept = json.loads((tmp_path / "rows.jsonl.rejects.jsonl").read_text())
+    assert (kept["line"], kept["reason"]) == (6, "bad_time")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        *("map.html", "rows.csv", "rows.jsonl", "rows.jsonl.rejects.jsonl", "tracks", "village.geojson"),
+    ]
 
 
 def test_fences_check_names_what_was_repaired() -> None:
@@ -108,6 +148,15 @@ def test_simulate_writes_the_same_bytes_for_the_same_seed(tmp_path: Path) -> Non
         (("migrate", "--database-url", "postgresql://127.0.0.1:1/none"), "127.0.0.1"),
         (("serve",), "HAZFENCE_DATABASE_URL: is not set"),
         (("replay", TRACK), "--fences"),
+        (("replay", TRACK, "--fences", ZHENHAI, "--out", "rows.xls"), "--out rows.xls: rows go to a file"),
+        (("replay", TRACK, "--fences", ZHENHAI, "--out", "no/rows.csv"), "there is no folder"),
+        (("replay", TRACK, "--fences", ZHENHAI, "--from", "soon"), "--from 'soon' is no date or moment"),
+        (("replay", TRACK, "--fences", ZHENHAI, "--settings", "{"), "--settings: "),
+        (("replay", TRACK, "--fences", ZHENHAI, "--column", "lon"), "write FIELD=NAME"),
+        (("replay", TRACK, "--fences", ZHENHAI, "--datum", "moon"), "unknown datum 'moon'"),
+        (("replay", "db", "--fences", ZHENHAI), "HAZFENCE_DATABASE_URL, which is not set"),
+        (("replay", TRACK, "--out", "kafka://x"), "kafka://HOST:PORT/TOPIC"),
+        (("replay", TRACK, "--out", "kafka://127.0.0.1:1/t"), "127.0.0.1:1"),
         (("nonsense",), "nonsense"),
     ],
 )

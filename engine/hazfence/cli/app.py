@@ -2,8 +2,8 @@
 
 You are on the top floor. Options that many commands share are declared here once, with the
 environment variable that sets them. Commands import what they need when they run, so that
-``hazfence --help`` is quick and works with few extras installed. Next rooms: ``tracks.py``
-(replay, simulate), ``fences.py``, ``report.py``, ``service.py`` (migrate, serve, up, down),
+``hazfence --help`` is quick and works with few extras installed. Next rooms: ``replay.py``,
+``tracks.py`` (simulate), ``fences.py``, ``report.py``, ``service.py`` (migrate, serve, up, down),
 ``doctor.py``, ``explain.py``, ``maintain.py``, ``demo.py``, ``bench.py``.
 """
 
@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from hazfence import __version__
-from hazfence.cli import bench, demo, doctor, explain, fences, maintain, report, service, tracks
+from hazfence.cli import bench, demo, doctor, explain, fences, maintain, replay, report, service, tracks
 
 __all__ = ["app"]
 
@@ -44,7 +44,7 @@ def _root(
 
 
 app.command("demo")(demo.demo)
-app.command("replay")(tracks.replay)
+app.command("replay")(replay.replay)
 app.command("simulate")(tracks.simulate)
 app.command("explain")(explain.explain)
 app.command("report")(report.report)

@@ -18,6 +18,7 @@ from rich.progress import (
     Progress,
     ProgressColumn,
     Task,
+    TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -25,7 +26,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["json_lines", "out", "progress", "table", "talk"]
+__all__ = ["json_lines", "out", "progress", "share_progress", "table", "talk"]
 
 out = Console(highlight=False, soft_wrap=True)
 talk = Console(stderr=True, highlight=False)
@@ -49,6 +50,33 @@ def progress(console: Console = talk) -> Progress:
         TimeRemainingColumn(),
         console=console,
         transient=False,
+    )
+
+
+class _Fixes(ProgressColumn):
+    """Fixes so far and fixes a second, whatever the bar counts."""
+
+    def render(self, task: Task) -> Text:
+        fixes, rate = task.fields.get("fixes", 0), task.fields.get("rate", 0.0)
+        return Text(f"{fixes / 1e6:,.2f} M fixes, {rate / 1e3:,.0f} k/s", style="cyan")
+
+
+def share_progress(console: Console = talk) -> Progress:
+    """A progress bar over a share of 0 to 1, with fixes, rate, time gone and time left.
+
+    The task's fields are ``fixes``, ``rate`` (fixes a second) and ``at`` (text).
+    """
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        _Fixes(),
+        TextColumn("{task.fields[at]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        refresh_per_second=4,
     )
 
 

@@ -1,6 +1,7 @@
-"""``hazfence replay`` and ``hazfence simulate``: recorded tracks in, invented tracks out.
+"""``hazfence simulate``: invented tracks of trucks with planted breaches.
 
-You are on the top floor; the work is done in ``hazfence_replay``.
+You are on the top floor; the work is done in ``hazfence_replay``. Recorded tracks are next door, in
+``replay.py``.
 """
 
 from __future__ import annotations
@@ -17,54 +18,7 @@ from hazfence.cli import show
 if TYPE_CHECKING:
     from hazfence_replay.simulator import SimulatedDay
 
-__all__ = ["replay", "simulate"]
-
-
-def replay(
-    track: Annotated[Path, typer.Argument(help="A GPX file (.gpx, .gpx.gz) or a folder of them.")],
-    fences: Annotated[
-        Path, typer.Option("--fences", help="GeoJSON file or folder of fences.", envvar="HAZFENCE_FENCES")
-    ],
-    vehicle: Annotated[
-        str | None, typer.Option(help="Name of the vehicle; by default the track's own name.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print events as lines of JSON.")] = False,
-    html: Annotated[Path | None, typer.Option(help="Write a map as one HTML file.")] = None,
-) -> None:
-    """Replay recorded tracks through the engine and print visits and breaches."""
-    from hazfence import Engine, FixBatch
-    from hazfence_fences import load_fences
-    from hazfence_replay.ledger import breach_rows, latest, visit_rows
-    from hazfence_replay.player import replay as play
-    from hazfence_replay.readers import open_track
-
-    fence_set = load_fences(fences)
-    reader = open_track(track, vehicle=vehicle)
-    batches = list(reader)
-    events = list(play(batches, Engine(fence_set)))
-    standing = latest(events)
-    if as_json:
-        show.json_lines(event.to_json() for event in standing)
-    else:
-        show.table(
-            "Visits", ("vehicle", "fence", "entered", "left", "stay"), (r.cells() for r in visit_rows(events))
-        )
-        breaches = breach_rows(events)
-        if breaches:
-            show.table(
-                "Breaches",
-                ("kind", "vehicle", "fence", "from", "to"),
-                ((b.kind, b.vehicle, b.fence_id, _time(b.started_us), _time(b.ended_us)) for b in breaches),
-            )
-    fixes = sum(len(b) for b in batches)
-    show.talk.print(f"{fixes} fixes, {len(standing)} events; {reader.rejects.summary()}")
-    for reject in reader.rejects.kept[:5]:
-        show.talk.print(f"  {reject}", markup=False)
-    if html is not None:
-        from hazfence_replay.map import write_html
-
-        write_html(html, fence_set, FixBatch.concat(batches), standing)
-        show.talk.print(f"map: {html}", markup=False)
+__all__ = ["simulate"]
 
 
 def simulate(
@@ -118,9 +72,3 @@ async def _send(day: SimulatedDay, kafka: str, topic: str) -> None:
             for batch in day.batches(5000):
                 await producer.send_batch(batch)
                 bars.advance(sent, len(batch))
-
-
-def _time(time_us: int | None) -> str:
-    from hazfence.events import iso
-
-    return "" if time_us is None else iso(time_us)[:19] + "Z"

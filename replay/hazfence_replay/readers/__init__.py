@@ -222,8 +222,8 @@ def open_source(
     """The reader for anything fixes can be read from.
 
     Args:
-        source: a file, a folder, or the URL of a database whose fix table is meant
-            (``postgresql://...``).
+        source: a file, a folder, the URL of a database whose fix table is meant (``postgresql://...``), or
+            of a topic (``kafka://HOST:PORT/TOPIC``).
         wanted: which of its fixes; all by default.
         **options: of the reader, as for :func:`open_track`.
 
@@ -240,6 +240,10 @@ def open_source(
         from hazfence_replay.readers.fix_table import FixTableReader
 
         return FixTableReader(source, wanted=wanted, batch_fixes=ReadOptions(**options).batch_fixes)
+    if isinstance(source, str) and source.startswith("kafka://"):
+        from hazfence_replay.readers.topic import TopicReader
+
+        return TopicReader(source, wanted=wanted, batch_fixes=ReadOptions(**options).batch_fixes)
     return open_track(source, wanted=wanted, **options)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import asdict, dataclass, field
-from typing import TextIO
+from typing import Protocol
 
 __all__ = ["Reject", "Rejects", "TrackError", "ZoneError"]
 
@@ -47,6 +47,14 @@ class Reject:
         return f"{self.source} line {self.line}: {self.reason}: {self.detail}"
 
 
+class Writable(Protocol):
+    """What :class:`Rejects` writes lines to."""
+
+    def write(self, text: str, /) -> object:
+        """Write a text."""
+        ...
+
+
 @dataclass(slots=True)
 class Rejects:
     """Rows set aside, over one reader or many.
@@ -61,7 +69,7 @@ class Rejects:
     keep: int = 1000
     counts: Counter[str] = field(default_factory=Counter)
     kept: list[Reject] = field(default_factory=list)
-    file: TextIO | None = None
+    file: Writable | None = None
 
     def add(self, reject: Reject) -> None:
         """Count a row, and keep it while there is room."""

@@ -7,7 +7,7 @@ statistics) looks at the fields; for all others :meth:`Wanted.cut` leaves it out
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -31,7 +31,7 @@ class Wanted:
     Example:
         >>> batch = FixBatch.of(["A", "B"], time_us=[0, 0], lon=[1, 1], lat=[2, 2])
         >>> Wanted(vehicles=frozenset({"A"})).cut(batch)
-        FixBatch(1 fixes of 2 vehicles)
+        FixBatch(1 fixes of 1 vehicles)
     """
 
     since_us: int | None = None
@@ -52,4 +52,12 @@ class Wanted:
         if self.vehicles is not None:
             named = np.fromiter((v in self.vehicles for v in batch.vehicles), np.bool_, len(batch.vehicles))
             keep &= named[batch.vehicle]
-        return batch if keep.all() else batch.take(keep)
+        if keep.all():
+            return batch
+        part = batch.take(keep)
+        if self.vehicles is None:
+            return part
+        # Names that are not wanted must not get into anybody's memory.
+        used, codes = np.unique(part.vehicle, return_inverse=True)
+        names = tuple(part.vehicles[code] for code in used.tolist())
+        return replace(part, vehicles=names, vehicle=codes.astype(np.int32))

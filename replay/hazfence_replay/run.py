@@ -1,0 +1,218 @@
+"""A whole replay: a source through engines on all cores into a journal, from where it was stopped.
+
+You are at the centre of the replay house. :func:`run` reads, cuts into paces, deals them out and keeps what
+is said; every few seconds it makes the engines stand still and writes down where everything stands. What
+becomes of the journal is for ``outputs.py`` to say. The command line calls this; so may a program.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from hazfence.clean import Reason
+from hazfence.fixes import FixBatch
+from hazfence_replay.journal import Checkpoint, Journal, JournalMismatch, as_row
+from hazfence_replay.player import STEP_S, paces
+from hazfence_replay.readers import TrackReader
+from hazfence_replay.shards import Job, Shards
+
+__all__ = ["Progress", "Summary", "behind", "cores", "run"]
+
+#: Seconds between two checkpoints.
+_CHECKPOINT_S = 10.0
+#: Rows of events in memory before they are written without a checkpoint; they are found and written again
+#: when the run is stopped before the next one, which changes nothing.
+_MOST_HELD = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a replay is.
+
+    Attributes:
+        fixes: read so far, those of an earlier run included.
+        share: of the source, 0 to 1; None when that cannot be told.
+        at_us: event time; None before the first fix.
+    """
+
+    fixes: int
+    share: float | None
+    at_us: int | None
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a replay came to.
+
+    Attributes:
+        fixes: read, within the wanted span and vehicles.
+        set_aside: fixes the engines could not use, by reason.
+        vehicles: that had a fix.
+        oldest_us, newest_us: times of the accepted fixes; None without one.
+        events: facts by kind and phase, as they stand.
+        resumed_fixes: how many of the fixes an earlier run had done.
+        took_s: seconds of this run.
+    """
+
+    fixes: int = 0
+    set_aside: Counter[str] = field(default_factory=Counter)
+    vehicles: int = 0
+    oldest_us: int | None = None
+    newest_us: int | None = None
+    events: dict[tuple[str, str], int] = field(default_factory=dict)
+    resumed_fixes: int = 0
+    took_s: float = 0.0
+
+    @property
+    def accepted(self) -> int:
+        """Fixes the engines used."""
+        return self.fixes - self.set_aside.total()
+
+
+def cores() -> int:
+    """How many processes a replay uses by default: the cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run(
+    reader: TrackReader,
+    job: Job,
+    journal: Journal,
+    *,
+    until_us: int | None = None,
+    processes: int = 1,
+    step_s: float = STEP_S,
+    checkpoint_s: float = _CHECKPOINT_S,
+    watch: Callable[[Progress], None] | None = None,
+    look: Callable[[FixBatch], None] | None = None,
+) -> Summary:
+    """Replay a source into a journal.
+
+    Args:
+        reader: of the source; read anew from its beginning when the journal says that a part is done,
+            which is then passed over.
+        job: fences, settings and reference data; ``render`` is not used.
+        journal: new, or of a replay that was stopped; it is left open and filled.
+        until_us: the clock goes on to this at the end, microseconds UTC; None: to the newest fix.
+        processes: engines; a journal that was begun with another number goes on with that.
+        step_s: how often silence is looked for, seconds of event time.
+        checkpoint_s: seconds between checkpoints.
+        watch: called after every pace.
+        look: called with every batch that was read, e.g. to draw it.
+
+    Raises:
+        TrackError: the source cannot be read.
+        JournalMismatch: the source holds fewer fixes than were done.
+    """
+    began_s = time.monotonic()
+    known = journal.checkpoint
+    tally = _Tally(known)
+    summary = Summary(resumed_fixes=known.fixes if known else 0)
+    seen = _Seen(reader, look)
+    rest = behind(seen, summary.resumed_fixes)
+    count = len(known.snapshots) if known else processes
+    job = job._replace(render=as_row)
+    with Shards(job, count, known.snapshots if known else None) as shards:
+        held: list[tuple[Any, ...]] = []
+        sizes: list[int] = []
+
+        def take() -> None:
+            said = shards.answer()
+            tally.add(sizes.pop(0), said.reasons, said.oldest_us, said.newest_us)
+            held.extend(said.events)
+            if watch is not None:
+                watch(Progress(tally.fixes, reader.share, tally.newest_us))
+
+        def save(checkpoint: Checkpoint | None) -> None:
+            journal.save(held, checkpoint)
+            held.clear()
+
+        saved_s = time.monotonic()
+        stream = paces(
+            rest, job.settings, until=until_us, step_s=step_s, newest_us=known.newest_us if known else None
+        )
+        for pace in stream:
+            shards.give(pace)
+            sizes.append(len(pace.batch))
+            while shards.full:
+                take()
+            if time.monotonic() - saved_s >= checkpoint_s and journal.path is not None:
+                while shards.under_way:
+                    take()
+                save(tally.checkpoint(shards.snapshots()))
+                saved_s = time.monotonic()
+            elif len(held) > _MOST_HELD:
+                save(None)
+        while shards.under_way:
+            take()
+        save(tally.checkpoint(shards.snapshots()) if journal.path is not None else None)
+    summary.fixes, summary.set_aside = tally.fixes, tally.set_aside()
+    summary.oldest_us, summary.newest_us = tally.oldest_us, tally.newest_us
+    summary.vehicles, summary.events = len(seen.names), journal.count()
+    summary.took_s = time.monotonic() - began_s
+    return summary
+
+
+class _Tally:
+    """What is counted along the way, and survives a stop."""
+
+    def __init__(self, known: Checkpoint | None) -> None:
+        counts = known.counts if known else {}
+        self.fixes = known.fixes if known else 0
+        self.oldest_us: int | None = counts.get("oldest_us")
+        self.newest_us: int | None = known.newest_us if known else None
+        self._reasons = np.array(counts.get("reasons", [0] * len(Reason)), np.int64)
+
+    def add(self, fixes: int, reasons: Any, oldest_us: int | None, newest_us: int | None) -> None:
+        self.fixes += fixes
+        self._reasons += reasons
+        if oldest_us is not None and newest_us is not None:
+            self.oldest_us = oldest_us if self.oldest_us is None else min(self.oldest_us, oldest_us)
+            self.newest_us = newest_us if self.newest_us is None else max(self.newest_us, newest_us)
+
+    def set_aside(self) -> Counter[str]:
+        found = {Reason(i).label: n for i, n in enumerate(self._reasons.tolist()) if i and n}
+        return Counter(found)
+
+    def checkpoint(self, snapshots: Iterable[bytes]) -> Checkpoint:
+        counts = {"oldest_us": self.oldest_us, "reasons": self._reasons.tolist()}
+        return Checkpoint(self.fixes, self.newest_us, tuple(snapshots), counts)
+
+
+class _Seen:
+    """The reader's batches, looked at in passing."""
+
+    def __init__(self, reader: TrackReader, look: Callable[[FixBatch], None] | None) -> None:
+        self._reader, self._look = reader, look
+        self.names: set[str] = set()
+
+    def __iter__(self) -> Iterator[FixBatch]:
+        for batch in self._reader:
+            used = np.flatnonzero(np.bincount(batch.vehicle, minlength=len(batch.vehicles)))
+            self.names.update(batch.vehicles[code] for code in used.tolist())
+            if self._look is not None:
+                self._look(batch)
+            yield batch
+
+
+def behind(batches: Iterable[FixBatch], done: int) -> Iterator[FixBatch]:
+    """The stream without its first fixes."""
+    left = done
+    for batch in batches:
+        if left >= len(batch):
+            left -= len(batch)
+            continue
+        yield batch.take(slice(left, None)) if left else batch
+        left = 0
+    if left:
+        raise JournalMismatch(
+            f"the source has {done - left} fixes, of which {done} were done before: it was changed; "
+            "begin anew with --fresh"
+        )

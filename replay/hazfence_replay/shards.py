@@ -1,0 +1,319 @@
+"""The player on all cores: vehicles are dealt out to processes, and the rows are those of one.
+
+You are beside ``player.py``. Vehicles know nothing of each other in the engine, so each process owns an
+engine and a share of the vehicles. All of them are given the same paces, with the same moments, each with
+its own vehicles' fixes; what they say is put back in the order in which one engine would have said it.
+Reading stays with the caller, who must be faster than the engines together. Next room: ``run.py``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import queue
+import signal
+import threading
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from multiprocessing.connection import Connection
+from types import TracebackType
+from typing import Any, NamedTuple, Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from hazfence.clean import Reason
+from hazfence.engine import Engine
+from hazfence.events import Event
+from hazfence.reference import ReferenceData
+from hazfence.settings import EngineSettings
+from hazfence_fences import FenceSet
+from hazfence_replay.player import Pace
+
+__all__ = ["Job", "Said", "Shards", "shard_of"]
+
+#: Paces that may be under way: the reader works while the engines do.
+_AHEAD = 3
+
+
+class Job(NamedTuple):
+    """What every engine of a replay works with.
+
+    Attributes:
+        fences, settings, reference: as for :class:`hazfence.Engine`.
+        render: what becomes of an event before it leaves its process, a function of a module; None
+            leaves it as it is.
+    """
+
+    fences: FenceSet
+    settings: EngineSettings
+    reference: ReferenceData | None = None
+    render: Callable[[Event], Any] | None = None
+
+
+class Said(NamedTuple):
+    """What came of one pace.
+
+    Attributes:
+        events: revisions (rendered), by vehicle in the order of their first fix: first those of the fixes,
+            then those of the silence.
+        reasons: int64, shape (number of reasons,): how many fixes met each :class:`hazfence.clean.Reason`.
+        oldest_us, newest_us: times of the oldest and the newest accepted fix; None without one.
+    """
+
+    events: list[Any]
+    reasons: npt.NDArray[np.int64]
+    oldest_us: int | None
+    newest_us: int | None
+
+
+def shard_of(vehicle: str, shards: int) -> int:
+    """The process that a vehicle belongs to, the same on every run.
+
+    Example:
+        >>> shard_of("浙B12345", 2)
+        0
+    """
+    return zlib.crc32(vehicle.encode("utf-8", "surrogatepass")) % shards
+
+
+class Shards:
+    """Engines over shares of the vehicles, in processes of their own (one alone works in this one).
+
+    Args:
+        job: what they work with.
+        count: how many.
+        snapshots: one an engine, to go on from; as :meth:`snapshots` gave them.
+
+    Example:
+        >>> with Shards(Job(fences, EngineSettings()), 2) as shards:  # doctest: +SKIP
+        ...     for said in shards.run(paces(reader)):
+        ...         print(len(said.events))
+    """
+
+    def __init__(self, job: Job, count: int, snapshots: Sequence[bytes] | None = None) -> None:
+        if count < 1:
+            raise ValueError(f"a replay needs at least one process, not {count}")
+        given: Sequence[bytes | None] = [None] * count if snapshots is None else snapshots
+        if len(given) != count:
+            raise ValueError(f"{len(given)} snapshots for {count} processes")
+        self._count = count
+        self._shards: list[_Shard] = (
+            [_Local(job, given[0])] if count == 1 else [_Process(job, one) for one in given]
+        )
+        #: Paces given whose answer was not taken.
+        self.under_way = 0
+        self._table: dict[str, int] = {}
+        self._order: dict[str, int] = {}
+
+    def run(self, paces: Iterable[Pace]) -> Iterator[Said]:
+        """Take paces and yield what came of each, in their order, a few paces later.
+
+        Raises:
+            RuntimeError: a process ended; the text says how.
+        """
+        for pace in paces:
+            self.give(pace)
+            if self.full:
+                yield self.answer()
+        while self.under_way:
+            yield self.answer()
+
+    @property
+    def full(self) -> bool:
+        """Whether an answer should be taken before the next pace is given."""
+        return self.under_way >= (_AHEAD if self._count > 1 else 1)
+
+    def give(self, pace: Pace) -> None:
+        """Give each engine its part of a pace."""
+        self.under_way += 1
+        batch = pace.batch
+        for name in batch.vehicles:
+            self._order.setdefault(name, len(self._order))
+        if self._count == 1:
+            self._shards[0].give(pace)
+            return
+        table = self._table
+        of_name = np.empty(len(batch.vehicles), np.int32)
+        for i, name in enumerate(batch.vehicles):
+            shard = table.get(name)
+            if shard is None:
+                shard = table[name] = shard_of(name, self._count)
+            of_name[i] = shard
+        of_fix = of_name[batch.vehicle]
+        for number, shard_ in enumerate(self._shards):
+            shard_.give(Pace(batch.take(np.flatnonzero(of_fix == number)), pace.now_us))
+
+    def answer(self) -> Said:
+        """What came of the oldest pace under way; waits for it.
+
+        Raises:
+            RuntimeError: a process ended; the text says how.
+        """
+        answers = [shard.answer() for shard in self._shards]
+        self.under_way -= 1
+        events: list[Any] = []
+        for parts in ([answer[0] for answer in answers], [answer[1] for answer in answers]):
+            # Within a vehicle the order is that of its engine; vehicles stand as they first came.
+            said = [pair for part in parts for pair in part]
+            said.sort(key=lambda pair: self._order.get(pair[0], -1))
+            events += [event for _, event in said]
+        oldest = [answer[3] for answer in answers if answer[3] is not None]
+        newest = [answer[4] for answer in answers if answer[4] is not None]
+        reasons = np.sum([answer[2] for answer in answers], axis=0)
+        return Said(events, reasons, min(oldest) if oldest else None, max(newest) if newest else None)
+
+    def snapshots(self) -> list[bytes]:
+        """The state of each engine after the last pace.
+
+        Raises:
+            RuntimeError: paces are under way whose answers were not taken.
+        """
+        if self.under_way:
+            raise RuntimeError(f"{self.under_way} paces are under way: take their answers first")
+        return [shard.snapshot() for shard in self._shards]
+
+    def close(self) -> None:
+        """End the processes."""
+        for shard in self._shards:
+            shard.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+_Pairs = list[tuple[str, Any]]
+#: Vehicles and events of the fixes, the same of the silence, reasons, oldest and newest time.
+_Answer = tuple[_Pairs, _Pairs, npt.NDArray[np.int64], int | None, int | None]
+
+
+class _Shard(Protocol):
+    def give(self, pace: Pace) -> None: ...
+    def answer(self) -> _Answer: ...
+    def snapshot(self) -> bytes: ...
+    def close(self) -> None: ...
+
+
+class _Local:
+    """An engine in this process."""
+
+    def __init__(self, job: Job, snapshot: bytes | None) -> None:
+        if snapshot is None:
+            self._engine = Engine(job.fences, job.settings, job.reference)
+        else:
+            self._engine = Engine.restore(snapshot, job.fences, job.settings, job.reference)
+        self._render = job.render
+        self._answers: deque[_Answer] = deque()
+
+    def give(self, pace: Pace) -> None:
+        outcome = self._engine.process(pace.batch)
+        silent = () if pace.now_us is None else self._engine.advance(pace.now_us)
+        reasons = np.bincount(outcome.reason, minlength=len(Reason)).astype(np.int64)
+        times = pace.batch.time_us if not reasons[1:].any() else pace.batch.time_us[outcome.accepted]
+        span = (int(times.min()), int(times.max())) if len(times) else (None, None)
+        self._answers.append((self._pairs(outcome), self._pairs(silent), reasons, *span))
+
+    def _pairs(self, events: Iterable[Event]) -> _Pairs:
+        render = self._render
+        if render is None:
+            return [(event.vehicle, event) for event in events]
+        return [(event.vehicle, render(event)) for event in events]
+
+    def answer(self) -> _Answer:
+        return self._answers.popleft()
+
+    def snapshot(self) -> bytes:
+        return self._engine.snapshot()
+
+    def close(self) -> None:
+        pass
+
+
+class _Process:
+    """An engine in a process of its own."""
+
+    def __init__(self, job: Job, snapshot: bytes | None) -> None:
+        # Spawned, not forked: nothing of the reader's threads and connections gets into it.
+        context = multiprocessing.get_context("spawn")
+        self._end, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, job, snapshot), daemon=True)
+        self._process.start()
+        theirs.close()
+        # Both sides writing and nobody reading would be the end: a thread takes the answers at once.
+        self._came: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._ear = threading.Thread(target=self._listen, daemon=True)
+        self._ear.start()
+
+    def _listen(self) -> None:
+        try:
+            while True:
+                self._came.put(self._end.recv())
+        except (EOFError, OSError):
+            self._came.put(_ENDED)
+
+    def give(self, pace: Pace) -> None:
+        self._send(tuple(pace))
+
+    def answer(self) -> _Answer:
+        found: _Answer = self._receive()
+        return found
+
+    def snapshot(self) -> bytes:
+        self._send(None)
+        found: bytes = self._receive()
+        return found
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._end.send(_ENDED)
+        self._process.join(5)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+        self._ear.join()
+        self._end.close()
+
+    def _send(self, what: Any) -> None:
+        try:
+            self._end.send(what)
+        except OSError:
+            # It has said why, if it could.
+            while True:
+                self._receive()
+
+    def _receive(self) -> Any:
+        found = self._came.get()
+        if isinstance(found, Exception):
+            raise found
+        if found == _ENDED:
+            self._process.join(5)
+            raise RuntimeError(f"a process of the replay ended with code {self._process.exitcode}")
+        return found
+
+
+_ENDED = "ended"
+
+
+def _serve(end: Connection, job: Job, snapshot: bytes | None) -> None:
+    """The life of such a process: paces in, answers out, until the other side ends it."""
+    # Ctrl-C is the parent's to handle.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with contextlib.suppress(EOFError, OSError):
+        try:
+            local = _Local(job, snapshot)
+            while (what := end.recv()) != _ENDED:
+                if what is None:
+                    end.send(local.snapshot())
+                else:
+                    local.give(Pace(*what))
+                    end.send(local.answer())
+        except (EOFError, OSError):
+            raise
+        except Exception as error:
+            end.send(error)
