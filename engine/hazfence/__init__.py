@@ -11,6 +11,7 @@ from hazfence.clean import Reason
 from hazfence.engine import Engine, Outcome
 from hazfence.events import Event, Kind, Phase, Severity
 from hazfence.fixes import FixBatch
+from hazfence.history import History, NeedsHistory
 from hazfence.reference import Filed, ReferenceData, ReferenceFault, Waybill
 from hazfence.settings import EngineSettings
 from hazfence.snapshot import SnapshotError
@@ -23,7 +24,9 @@ __all__ = [
     "Event",
     "Filed",
     "FixBatch",
+    "History",
     "Kind",
+    "NeedsHistory",
     "Outcome",
     "Phase",
     "Reason",

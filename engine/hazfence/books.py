@@ -8,7 +8,7 @@ fixes. ``snapshot.py`` writes down what must outlive a restart.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +16,29 @@ import numpy.typing as npt
 from hazfence.news import Telling
 from hazfence.recent import Recent, Track
 from hazfence.stays import Stays
-from hazfence.story import Story
-from hazfence.vehicles import NEVER_US, Fleet, Record
+from hazfence.story import Mark, Story
+from hazfence.vehicles import FOREVER_US, NEVER_US, Fleet, Record
 
-__all__ = ["Books"]
+__all__ = ["LONG_AGO_US", "Books", "Held"]
+
+LONG_AGO_US = -(2**62)
+
+
+@dataclass(slots=True)
+class Held:
+    """A vehicle whose history was recalled, and is remembered for the time being; see ``recall.py``.
+
+    Attributes:
+        from_us: late fixes from this moment on can be judged.
+        kept_us: everything from this moment on is remembered.
+        fixes: how many were recalled.
+        filed: its milestones as the host has them or is about to have them.
+    """
+
+    from_us: int
+    kept_us: int
+    fixes: int
+    filed: list[Mark] = field(default_factory=list)
 
 
 class Books:
@@ -33,10 +52,19 @@ class Books:
         recent: recent fixes of all vehicles.
         stays: the plain visits of the vehicles that are not set apart; see ``stays.py``.
         telling: tells those under the fences in force; given by the engine.
+        held: the vehicles whose history was recalled, the one used last at the end.
+        stones: milestones that the host does not have yet, by vehicle code: those of the host from a
+            moment on are replaced by these.
+        filed_us: up to when a milestone was last looked for, a vehicle each; ``NEVER_US`` for those of
+            which the host does not even have the beginning.
     """
 
-    def __init__(self, recent_s: float) -> None:
+    def __init__(self, recent_s: float, recall_h: float = 0.0) -> None:
         self.recent_us = round(recent_s * 1e6)
+        self.recall_us = round(recall_h * 3.6e9)
+        self.held: dict[int, Held] = {}
+        self.stones: dict[int, tuple[int, list[Mark]]] = {}
+        self.filed_us = np.zeros(0, np.int64)
         self.fleet = Fleet()
         self.records: dict[int, Record] = {}
         self.stories: dict[int, Story] = {}
@@ -78,9 +106,27 @@ class Books:
         judged_us = self.stays.judged_us(code)
         seen = Story() if story is None else story
         seen = replace(seen, marks=[*seen.marks, *marks], judged_us=judged_us)
-        last_us = int(self.fleet.time_us[code])
-        seen.trim(last_us, last_us - self.recent_us)
+        self._trim(code, seen)
         return seen
+
+    def story_kept(self, code: int) -> Story | None:
+        """As :meth:`story_seen`, without what only a held history adds."""
+        story = self.story_seen(code)
+        if story is None or code not in self.held:
+            return story
+        story, last_us = replace(story, marks=list(story.marks)), int(self.fleet.time_us[code])
+        story.trim(last_us, last_us - self.recent_us)
+        return story
+
+    def begins(self, code: int) -> bool:
+        """Whether all fixes of a vehicle are known from the first on, and the host has no milestone yet."""
+        new = code >= len(self.filed_us) or self.filed_us[code] == NEVER_US
+        return bool(new and self.fleet.first_us[code] != FOREVER_US)
+
+    def release(self, code: int) -> None:
+        """Forget the history of a vehicle again, beyond what memory keeps."""
+        del self.held[code]
+        self._trim(code, self.stories[code])
 
     def codes_of_records(self) -> list[int]:
         """Codes of the vehicles that may have something open, ascending."""
@@ -155,12 +201,16 @@ class Books:
         fleet.note(code, record, deadline_us)
         # What was said in silence must be compared at the next fix, whatever that fix is like.
         fleet.watch[code] |= story.base is not None
-        last_us = int(fleet.time_us[code])
-        story.trim(last_us, last_us - self.recent_us)
+        self._trim(code, story)
 
     def tidy(self) -> None:
         """Give up what is too old of every story, so that the books depend on the fixes alone."""
         for code, story in self.stories.items():
+            self._trim(code, story)
+
+    def _trim(self, code: int, story: Story) -> None:
+        """Give up what is too old of a story, unless its vehicle's history is held."""
+        if code not in self.held:
             last_us = int(self.fleet.time_us[code])
             story.trim(last_us, last_us - self.recent_us)
 
@@ -168,6 +218,7 @@ class Books:
         """Forget recent fixes and marks; each vehicle's last fix is where its memory begins."""
         fleet = self.fleet
         self.recent.clear()
+        self.held.clear()
         for story in self.stories.values():
             story.marks.clear()
         codes = np.flatnonzero(fleet.time_us[: len(fleet)] != NEVER_US).astype(np.int32)
@@ -189,4 +240,16 @@ class Books:
         self.fleet.forgotten_us[: len(self._forgotten_us)] = self._forgotten_us
 
     def _limit_us(self, codes: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
-        return self.fleet.time_us[codes] - self.recent_us
+        limit_us = self.fleet.time_us[codes] - self.recent_us
+        if not self.held:
+            return limit_us
+        kept_us = np.full(len(self.fleet), FOREVER_US, np.int64)
+        kept_us[list(self.held)] = [held.kept_us for held in self.held.values()]
+        return np.minimum(limit_us, kept_us[codes])
+
+    def held_from_us(self, codes: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+        """From when on late fixes of each vehicle can be judged; the greatest int64 if no history is held."""
+        from_us = np.full(len(self.fleet), FOREVER_US, np.int64)
+        if self.held:
+            from_us[list(self.held)] = [held.from_us for held in self.held.values()]
+        return from_us[codes]

@@ -26,11 +26,13 @@ from hazfence.books import Books
 from hazfence.clean import Reason, screen_values
 from hazfence.events import Event, Kind
 from hazfence.fixes import FixBatch
+from hazfence.history import History, MilestoneNews
 from hazfence.judge import Judge
 from hazfence.late import Late
 from hazfence.news import Batch, News, Telling
 from hazfence.plain import Plain, Taken
 from hazfence.presence import Fix
+from hazfence.recall import Recall
 from hazfence.recent import Track
 from hazfence.reference import ReferenceData
 from hazfence.screen import Before, Columns, Screen, group_starts, newest_before
@@ -119,7 +121,7 @@ class Engine:
     ) -> None:
         self._settings = settings or EngineSettings()
         self._reference = reference
-        self._books = Books(self._settings.recent_s)
+        self._books = Books(self._settings.recent_s, self._settings.recall_h)
         self._bind(fences, {})
 
     @property
@@ -139,6 +141,10 @@ class Engine:
             the events that follow, and what became of each fix. A late fix is judged as if it had
             come in time, and what was said without it is corrected; it is set aside as ``LATE`` only
             when its neighbours are not remembered any more.
+
+        Raises:
+            NeedsHistory: with ``EngineSettings.recall_h``, when a fix is too late for the memory. Nothing
+                has changed; give the engine what it asks for (:meth:`recall`) and process again.
         """
         reason = screen_values(batch, self._settings)
         rows = np.flatnonzero(reason == 0)
@@ -162,6 +168,8 @@ class Engine:
         if newest_us is None:
             news.add(self._on_time(codes, track))
             return Outcome(news, reason)
+        if self._books.recall_us:
+            self._recall.ask(codes, track.time_us, newest_us, rows, len(batch))
         found, in_turn = self._late.look(codes, track, newest_us)
         reason[rows] = found
         on_time = (track.time_us > newest_us) & ~in_turn
@@ -310,6 +318,23 @@ class Engine:
         )
         self._books.resume_memory(codes[mine], track)
 
+    def recall(self, history: History) -> None:
+        """Give the engine what ``NeedsHistory``, the last one raised, asked for.
+
+        Args:
+            history: of each vehicle in ``missing``, the milestones and accepted fixes that the host has
+                kept, those not stored yet included. What is not there is set aside as ``LATE``.
+        """
+        self._recall.take(history)
+
+    def milestones(self) -> list[MilestoneNews]:
+        """Take what has changed in the milestones since the last call, to be kept beside the fixes.
+
+        With ``EngineSettings.recall_h``, call it before each :meth:`snapshot` and store both in one
+        transaction: the snapshot takes them for stored.
+        """
+        return self._recall.news()
+
     def _bind(self, fences: FenceSet, sets: dict[int, tuple[str, ...]]) -> None:
         """Work with these fences from now on."""
         self._fences = fences
@@ -319,6 +344,7 @@ class Engine:
         self._plain = Plain(fences, self._settings, self._judge)
         self._telling = Telling(self._plain, self._screen.sets, self._books.fleet.names)
         self._books.telling = self._telling
+        self._recall = Recall(self._books, self._screen, fences)
         self._late = Late(self._books, self._screen, self._judge, self._teller)
 
     def _rebind(self) -> None:
@@ -340,6 +366,9 @@ class Engine:
         books, fleet = self._books, self._books.fleet
         first = codes[group_starts(codes)]
         before = Before(*(getattr(fleet, name)[first] for name in Before._fields))
+        if self._books.recall_us:
+            new = before.time_us == NEVER_US
+            fleet.first_us[first[new]] = track.time_us[group_starts(codes)[new]]
         c = self._screen.look(codes, track, before)
         active = c.active
         taken: Taken | None = None

@@ -73,9 +73,14 @@ class Late:
         time_us: npt.NDArray[np.int64],
         newest_us: npt.NDArray[np.int64],
     ) -> npt.NDArray[np.bool_]:
-        """Late by more than ``recent_s``, or from before the memory began."""
-        too_late = newest_us - time_us >= self._books.recent_us
-        return np.asarray(too_late | (time_us < self._books.fleet.forgotten_us[codes]))
+        """Late by more than memory or the history held reaches, or from before the memory began."""
+        books = self._books
+        limit_us: int | npt.NDArray[np.int64] = books.recent_us
+        if books.held:
+            held = time_us >= books.held_from_us(codes)
+            limit_us = np.where(held, max(books.recall_us, books.recent_us), limit_us)
+        too_late = newest_us - time_us >= limit_us
+        return np.asarray(too_late | (time_us < books.fleet.forgotten_us[codes]))
 
     def _harmless(
         self, codes: npt.NDArray[np.int32], fixes: Track
@@ -118,18 +123,27 @@ class Late:
         if start is None:
             return Reason.LATE, []
         fix = fix._replace(key=self._screen.locate(fix.lon, fix.lat))
+        self._books.fleet.first_us[code] = min(time_us, int(self._books.fleet.first_us[code]))
         self._books.recent.add(np.array([code], np.int32), fix)
         known = known.cut(known.time_us > start.time_us)
         return Reason.OK, self._tell_again(code, start, known, merge_tracks(known, fix), time_us)
 
     def _start(self, code: int, known: Track, at: int) -> Mark | None:
         """The state after the known fix at ``at`` (-1: before the first); None when it is lost."""
+        books, story = self._books, self._books.story(code)
         if at < 0:
-            begun = self._books.fleet.forgotten_us[code] != NEVER_US
-            return None if begun else Mark(None, Record(), NEVER_US)
+            # Recalled history must be seen to begin where the vehicle's fixes began.
+            whole = code not in books.held or int(known.time_us[0]) == books.fleet.first_us[code]
+            if not whole or books.fleet.forgotten_us[code] != NEVER_US:
+                return None
+            return Mark(None, Record(), NEVER_US)
         fix = self._teller.fix_of(known, at)
-        state = self._books.story(code).state_at(fix.time_us, self._books.record(code))
-        return None if state is None else Mark(fix, state[0].copy(), state[1])
+        state = story.state_at(fix.time_us, books.record(code))
+        if state is not None:
+            return Mark(fix, state[0].copy(), state[1])
+        # Milestones are few: in recalled history the way to the fix begins at the last one before it.
+        mark = story.mark_before(fix.time_us) if code in books.held else None
+        return None if mark is None else mark._replace(record=mark.record.copy())
 
     def _tell_again(self, code: int, start: Mark, known: Track, merged: Track, news_us: int) -> list[Event]:
         """Tell a story from a mark, as it was known and as it is known now; say the difference.

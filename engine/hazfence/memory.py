@@ -16,6 +16,7 @@ import numpy as np
 
 from hazfence.events import Event
 from hazfence.fixes import FixBatch
+from hazfence.history import History, Milestone, MilestoneNews, Missing, start_us
 from hazfence.ports import (
     BoardAway,
     BoardForgot,
@@ -29,6 +30,7 @@ from hazfence.ports import (
     StoreAway,
 )
 from hazfence.reference import ReferenceData
+from hazfence.vehicles import NEVER_US
 
 __all__ = ["MemoryBoard", "MemoryReference", "MemoryStore", "Shown"]
 
@@ -56,6 +58,7 @@ class MemoryStore:
         self._epochs: dict[_Place, int] = {}
         self._checkpoints: dict[_Place, Checkpoint] = {}
         self._fixes: dict[_Place, list[FixBatch]] = {}
+        self._milestones: dict[_Place, dict[str, list[Milestone]]] = {}
         self._outboxes: dict[_Place, list[Published]] = {}
         self._revisions: set[tuple[str, int]] = set()
         self._homes: dict[str, _Place] = {}
@@ -95,6 +98,7 @@ class MemoryStore:
         fixes: FixBatch,
         events: Sequence[Event] = (),
         rejects: Sequence[Reject] = (),
+        milestones: Sequence[MilestoneNews] = (),
     ) -> None:
         """See the port."""
         self._reach("checkpoint")
@@ -104,6 +108,12 @@ class MemoryStore:
         if len(fixes) and (stored is None or stored.next_offset < checkpoint.next_offset):
             self._fixes.setdefault(place, []).append(fixes)
         self._put(claim, events, rejects)
+        known = self._milestones.setdefault(place, {})
+        for news in milestones:
+            kept = [stone for stone in known.get(news.vehicle, []) if stone.time_us < news.from_us]
+            known[news.vehicle] = [*kept, *news.stones]
+            needed = [s.time_us for s in known[news.vehicle] if s.time_us <= news.needed_us][-1:]
+            known[news.vehicle] = [s for s in known[news.vehicle] if not needed or s.time_us >= needed[0]]
         self._checkpoints[place] = checkpoint
         if checkpoint.heard_us is not None:
             self._heard[place] = checkpoint.heard_us
@@ -112,14 +122,32 @@ class MemoryStore:
     async def recent_fixes(self, topic: str, partition: int, last: FixBatch, recent_s: float) -> FixBatch:
         """See the port."""
         self._reach("recent_fixes")
+        since = (last.time_us - round(recent_s * 1e6)).tolist()
+        return self._since(topic, partition, dict(zip(last.names(), since, strict=True)))
+
+    async def history(self, topic: str, partition: int, missing: Sequence[Missing]) -> History:
+        """See the port."""
+        self._reach("history")
+        known = self._milestones.get((topic, partition), {})
+        stones = {
+            m.vehicle: [s for s in known.get(m.vehicle, []) if s.time_us < m.valid_us and not m.settled]
+            for m in missing
+        }
+        starts = {m.vehicle: start_us(m, stones[m.vehicle]) for m in missing}
+        return History(
+            [s for vehicle, many in stones.items() for s in many if s.time_us >= starts[vehicle]],
+            self._since(topic, partition, {vehicle: max(us - 1, NEVER_US) for vehicle, us in starts.items()}),
+        )
+
+    def _since(self, topic: str, partition: int, since: dict[str, int]) -> FixBatch:
+        """Of each vehicle the fixes stored after a moment, and the one before."""
         stored = self.fixes(topic, partition)
         codes = {name: code for code, name in enumerate(stored.vehicles)}
         wanted = []
-        for name, last_us in zip(last.names(), last.time_us.tolist(), strict=True):
+        for name, since_us in since.items():
             mine = np.flatnonzero(stored.vehicle == codes.get(name, -1))
-            before_us = np.int64(last_us) - round(recent_s * 1e6)
-            old = mine[stored.time_us[mine] <= before_us]
-            wanted += [*mine[stored.time_us[mine] > before_us], *old[np.argsort(stored.time_us[old])][-1:]]
+            old = mine[stored.time_us[mine] <= since_us]
+            wanted += [*mine[stored.time_us[mine] > since_us], *old[np.argsort(stored.time_us[old])][-1:]]
         return stored.take(np.array(wanted, np.intp))
 
     async def outbox(self, topic: str, partition: int, after_seq: int, limit: int) -> Sequence[Published]:

@@ -20,6 +20,7 @@ from typing import NamedTuple, Protocol
 
 from hazfence.events import Event
 from hazfence.fixes import FixBatch
+from hazfence.history import History, MilestoneNews, Missing
 from hazfence.reference import ReferenceData
 
 __all__ = [
@@ -158,8 +159,9 @@ class Store(Protocol):
         fixes: FixBatch,
         events: Sequence[Event] = (),
         rejects: Sequence[Reject] = (),
+        milestones: Sequence[MilestoneNews] = (),
     ) -> None:
-        """Store fixes, events, rejects, snapshot and offset in one transaction, or none of them.
+        """Store fixes, events, rejects, milestones, snapshot and offset in one transaction, or none of them.
 
         A repetition (the first answer was lost on the way) stores no fix again: fixes go in only when
         ``next_offset`` is above the one stored.
@@ -178,6 +180,15 @@ class Store(Protocol):
         Returns:
             time, place, speed and heading of the fixes of that time and, for each vehicle, of the one
             before; in any order.
+        """
+
+    async def history(self, topic: str, partition: int, missing: Sequence[Missing]) -> History:
+        """What ``Engine.recall`` wants back of some vehicles, as of the last checkpoint.
+
+        Returns:
+            for each vehicle its milestones below ``valid_us``, as far back as is needed, and the
+            stored fixes until ``last_us`` from :func:`~hazfence.history.start_us` of those on, with
+            the one before; in any order.
         """
 
     async def outbox(self, topic: str, partition: int, after_seq: int, limit: int) -> Sequence[Published]:

@@ -185,6 +185,19 @@ class Recent:
         self._chunks = [chunk] if len(chunk.codes) else []
         return chunk.codes, chunk.fixes
 
+    def replace(self, code: int, fixes: Track) -> None:
+        """Remember these fixes of a vehicle and no others."""
+        chunks = []
+        for codes, known in self._chunks:
+            lo, hi = np.searchsorted(codes, (code, code + 1))
+            if lo < hi:
+                others = np.r_[0:lo, hi : len(codes)]
+                codes, known = codes[others], known.cut(others)
+            if len(codes):
+                chunks.append(_Chunk(codes, known))
+        self._chunks = chunks
+        self.add(np.full(len(fixes.time_us), code, np.int32), fixes)
+
     def clear(self) -> None:
         """Forget everything."""
         self._chunks = []

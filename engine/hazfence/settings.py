@@ -35,6 +35,9 @@ class EngineSettings:
         recent_s: how long before its vehicle's last fix a late one may be and still be judged, from
             memory (about 48 bytes a fix of that time); what is later is set aside. 0 sets every late
             fix aside.
+        recall_h: how long before its vehicle's last fix one may be that comes too late for the memory and
+            still be judged, from the history that the host keeps (see ``Engine.recall``); 0 for a host
+            that keeps none. The worker sets 24.
         overspeed_for_s: speed must stay over the limit for longer than this.
         overspeed_margin_kmh: measuring tolerance on top of the limit (terminals: 2 m/s at most).
         rules: which rules are on, and their parameters; see ``hazfence.rules.book``. What the book
@@ -50,6 +53,7 @@ class EngineSettings:
     max_gap_s: float = 300.0
     gate_tolerance_m: float = 200.0
     recent_s: float = 600.0
+    recall_h: float = 0.0
     overspeed_for_s: float = 20.0
     overspeed_margin_kmh: float = 0.0
     rules: Rulebook = field(default_factory=Rulebook)

@@ -22,16 +22,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hazfence.books import Books
+from hazfence.books import LONG_AGO_US, Books
 from hazfence.events import Event
 from hazfence.presence import Fix
 from hazfence.recent import Track
 from hazfence.states import from_json, to_json
 from hazfence.story import Correction, Mark, Story
 from hazfence.vehicles import Record, SpeedRun, open_key
-from hazfence_fences import Fence
+from hazfence_fences import Fence, FenceSet
 
-__all__ = ["SnapshotError", "dump", "load", "read_sets"]
+__all__ = ["SnapshotError", "dump", "load", "pack_mark", "read_sets", "unpack_mark"]
 
 MAGIC = b"HZFS"
 VERSION = 1
@@ -67,7 +67,7 @@ def dump(books: Books, ids_of: Callable[[int], tuple[str, ...]], *, with_recent:
     stories = {
         str(code): writer.story(story)
         for code in books.codes_of_stories()
-        if (story := books.story_seen(code)) is not None
+        if (story := books.story_kept(code)) is not None
     }
     used = np.unique(np.concatenate((fleet["key"], recent.get("key", fleet["key"])))).tolist()
     keys = sorted({*used, *writer.keys} - {0})
@@ -114,6 +114,7 @@ def load(data: bytes, books: Books, fences_of: Callable[[int], tuple[Fence, ...]
     fleet, at = _columns(header["fleet"], body, 0)
     recent, _ = _columns(header["recent"], body, at)
     books.fleet.restore(header["names"], fleet)
+    books.filed_us = np.full(len(books.fleet), LONG_AGO_US)
     books.stays.grow(len(books.fleet))
     reader = _Reader([Event.from_json(event) for event in header["events"]], fences_of)
     for code, record in header["records"].items():
@@ -159,6 +160,29 @@ def _opened(data: bytes) -> tuple[dict[str, Any], bytes]:
     (length,) = _LENGTH.unpack_from(raw)
     at = _LENGTH.size + length
     return json.loads(raw[_LENGTH.size : at]), raw[at:]
+
+
+def pack_mark(mark: Mark) -> bytes:
+    """A mark as bytes that stand alone; fences by their ids."""
+    writer = _Writer()
+    prev = None if mark.prev is None else [*mark.prev[:3], None, [f.id for f in mark.prev.fences]]
+    if prev is not None and mark.prev is not None and not math.isnan(mark.prev.speed_kmh):
+        prev[3] = mark.prev.speed_kmh
+    record = writer.record(mark.record)
+    events = [event.to_json() for event in writer.events]
+    return json.dumps([prev, record, events], ensure_ascii=True, separators=(",", ":")).encode()
+
+
+def unpack_mark(state: bytes, since_us: int, fences: FenceSet) -> Mark:
+    """What :func:`pack_mark` gave; fences that are gone are left out."""
+    prev, record, events = json.loads(state)
+    fix = None
+    if prev is not None:
+        time_us, lon, lat, speed, ids = prev
+        members = tuple(fences[i] for i in ids if i in fences)
+        fix = Fix(time_us, lon, lat, math.nan if speed is None else speed, members)
+    reader = _Reader([Event.from_json(event) for event in events], lambda _: ())
+    return Mark(fix, reader.record(record), since_us)
 
 
 class _Writer:

@@ -10,7 +10,7 @@ revision numbers that differ from those a straight telling gives (:class:`Correc
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -103,10 +103,17 @@ class Story:
     def judged_after(self, time_us: int) -> bool:
         """Whether the known fix that follows the one of ``time_us`` was judged.
 
-        A mark is made of the fix before each one judged; marks that were given up count as such.
+        Where marks were given up nobody knows: that counts as judged.
         """
-        at = bisect_left(self.marks, time_us, key=lambda mark: mark.time_us)
-        return at < len(self.marks) and self.marks[at].time_us == time_us
+        if time_us >= self.judged_us:
+            return False
+        at = bisect_right(self.marks, time_us, key=lambda mark: mark.time_us)
+        return at == len(self.marks) or self.marks[at].since_us > time_us
+
+    def mark_before(self, time_us: int) -> Mark | None:
+        """The last mark that is not after a moment; None when there is none."""
+        at = bisect_right(self.marks, time_us, key=lambda mark: mark.time_us)
+        return self.marks[at - 1] if at else None
 
     def replace_marks(self, start: Mark, marks: list[Mark], since_us: int, until_us: int | None) -> None:
         """Put new marks in the place of those from ``start`` on.

@@ -123,6 +123,7 @@ class Fleet:
         hushed: bool, True when it was said already that the vehicle is silent.
         departed: bool, True when it was said already that it is off the dedicated routes.
         forgotten_us: no fix before this moment can be judged any more, however short ago it was.
+        first_us: the earliest fix, so that a history can be seen to be whole; ``FOREVER_US`` when unknown.
     """
 
     _COLUMNS: tuple[tuple[str, type, float], ...] = (
@@ -139,6 +140,7 @@ class Fleet:
         ("hushed", np.bool_, False),
         ("departed", np.bool_, False),
         ("forgotten_us", np.int64, NEVER_US),
+        ("first_us", np.int64, FOREVER_US),
     )
 
     time_us: npt.NDArray[np.int64]
@@ -154,6 +156,7 @@ class Fleet:
     hushed: npt.NDArray[np.bool_]
     departed: npt.NDArray[np.bool_]
     forgotten_us: npt.NDArray[np.int64]
+    first_us: npt.NDArray[np.int64]
 
     def __init__(self) -> None:
         self.names: list[str] = []

@@ -44,6 +44,7 @@ __all__ = [
     "EventRevision",
     "Fence",
     "Fix",
+    "Milestone",
     "Person",
     "ReferenceChange",
     "ReplayEvent",
@@ -336,6 +337,24 @@ def _filed(name: str, key: str) -> tuple[Any, ...]:
         CheckConstraint("jsonb_typeof(papers) = 'object'", name=f"{name}_papers_object"),
         Index(f"{name}_holds", key, unique=True, postgresql_where=text("valid_to IS NULL")),
     )
+
+
+class Milestone(Base):
+    """A state from which a vehicle's story can be told again; times are microseconds UTC."""
+
+    __tablename__ = "milestone"
+    __table_args__ = (
+        PrimaryKeyConstraint("vehicle_code", "stream", "time_us", name="milestone_pkey"),
+        ForeignKeyConstraint(["stream"], ["hazfence.stream.stream"], name="milestone_stream"),
+        ForeignKeyConstraint(["vehicle_code"], ["hazfence.vehicle_code.code"], name="milestone_vehicle"),
+        {"comment": "States from which a vehicle's story can be told again, one an hour or so"},
+    )
+
+    stream: Mapped[int]
+    vehicle_code: Mapped[int]
+    time_us: Mapped[int] = mapped_column(BigInteger)
+    since_us: Mapped[int] = mapped_column(BigInteger)
+    state: Mapped[bytes]
 
 
 class Company(Base):

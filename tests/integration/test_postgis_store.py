@@ -16,6 +16,7 @@ from psycopg import sql
 
 from hazfence.events import Event, Kind, Phase, Severity, event_id
 from hazfence.fixes import FixBatch
+from hazfence.history import Milestone, MilestoneNews, Missing
 from hazfence.memory import MemoryStore
 from hazfence.ports import Checkpoint, Reject, StaleClaim, Store, StoreAway
 from hazfence.postgis import PostgisStore, SchemaMismatch
@@ -226,6 +227,58 @@ def test_a_checkpoint_that_is_repeated_stores_no_fix_twice(make_store, request):
     run(test)
     if "postgres_url" in request.fixturenames or request.node.callspec.params["make_store"] == "postgis":
         assert len(rows(request.getfixturevalue("postgres_url"), "fix")) == 120
+
+
+def stone(vehicle: str, second: int, since: int) -> Milestone:
+    return Milestone(vehicle, START_US + second * 1_000_000, START_US + since * 1_000_000, b"%d" % second)
+
+
+def news(vehicle: str, from_s: int, needed_s: int, *stones: Milestone) -> MilestoneNews:
+    return MilestoneNews(vehicle, START_US + from_s * 1_000_000, START_US + needed_s * 1_000_000, stones)
+
+
+def test_history_is_what_the_last_checkpoint_left(make_store):
+    async def test() -> None:
+        store = make_store()
+        await store.open()
+        claim, _ = await store.claim(T, P)
+        said = fixes(0, 10, vehicles=2)  # of each vehicle one every two seconds, for 100 s
+        a, b = said.vehicles
+        first = [
+            news(a, -9, -99, Milestone(a, -(2**63), -(2**63), b"first"), stone(a, 10, 4), stone(a, 20, 16)),
+            news(b, 30, -99, stone(b, 30, 2)),
+        ]
+        await store.checkpoint(claim, Checkpoint(10, b"1"), said, milestones=first)
+
+        async def history(vehicle: str, at_s: int, valid_s: int = 1000, settled: bool = False) -> Any:
+            at_us, valid_us = START_US + at_s * 1_000_000, START_US + valid_s * 1_000_000
+            asked = Missing(vehicle, at_us, valid_us, START_US + 1_000_000_000, settled)
+            found = await store.history(T, P, [asked])
+            assert set(found.fixes.names()) <= {vehicle}
+            times = (found.fixes.time_us - START_US) // 1_000_000
+            return {s.state for s in found.stones}, int(times.min()), int(times.max()), len(times)
+
+        # From the milestone before; from the fix before where one holds over the moment wanted.
+        assert await history(a, 15) == ({b"10", b"20"}, 8, 98, 46)
+        assert await history(a, 17) == ({b"20"}, 16, 98, 42)
+        assert await history(a, 25) == ({b"20"}, 18, 98, 41)
+        assert await history(a, 25, valid_s=20) == ({b"10"}, 8, 98, 46)
+        assert await history(a, 3) == ({b"first", b"10", b"20"}, 0, 98, 50)
+        assert await history(b, 3) == ({b"30"}, 1, 99, 50)
+        assert await history(b, 31, settled=True) == (set(), 29, 99, 36)
+
+        # Replaced from 15 s on; what lies before the last one not after 12 s is needed no more.
+        second = [news(a, 15, 12, stone(a, 16, 12), stone(a, 40, 18))]
+        for _ in range(2):  # its answer was lost
+            await store.checkpoint(claim, Checkpoint(11, b"2"), fixes(10, 1, vehicles=2), milestones=second)
+        assert await history(a, 3) == ({b"10", b"16", b"40"}, 2, 108, 54)
+        assert await history(a, 25) == ({b"40"}, 24, 108, 43)
+        nobody = await store.history(T, P, [Missing("nobody", START_US, START_US, START_US, False)])
+        assert len(nobody.fixes) == 0
+        assert not nobody.stones
+        await store.close()
+
+    run(test)
 
 
 # -- the database's own ----------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import hazfence.recall
 from hazfence import EngineSettings, Event, FixBatch, Phase
 from hazfence.memory import MemoryBoard, MemoryStore
 from hazfence.ports import BoardAway, StoreAway
@@ -122,6 +123,7 @@ class Ticking:
 class World:
     """Everything that outlives the worker."""
 
+    core: EngineSettings = ENGINE
     store: MemoryStore = field(default_factory=MemoryStore)
     board: MemoryBoard = field(default_factory=MemoryBoard)
     engine_open: tuple[Event, ...] = ()
@@ -134,7 +136,7 @@ async def life(
 ) -> None:
     """One life of a worker, from loading to the end of the log or to death."""
     processor = PartitionProcessor(
-        T, P, fences=WORLD, engine_settings=ENGINE, store=world.store, settings=how,
+        T, P, fences=WORLD, engine_settings=world.core, store=world.store, settings=how,
         monotonic_s=clock, sleep=clock.sleep,
     )  # fmt: skip
     await processor.load()
@@ -177,8 +179,10 @@ async def life(
     await processor.close()
 
 
-def disturbed(log: list[Message], how: ProcessorSettings, plan: Plan, data: st.DataObject) -> World:
-    world = World()
+def disturbed(
+    log: list[Message], how: ProcessorSettings, plan: Plan, data: st.DataObject, core: EngineSettings = ENGINE
+) -> World:
+    world = World(core)
     world.store.fault = plan.fault(plan.store, StoreAway)
     world.board.fault = plan.fault(plan.board, BoardAway)
     clock = Ticking()
@@ -196,12 +200,12 @@ def disturbed(log: list[Message], how: ProcessorSettings, plan: Plan, data: st.D
     return world
 
 
-def quiet(log: list[Message], how: ProcessorSettings) -> World:
-    world, clock = World(), Ticking()
+def quiet(log: list[Message], how: ProcessorSettings, core: EngineSettings = ENGINE) -> World:
+    world, clock = World(core), Ticking()
 
     async def run() -> None:
         processor = PartitionProcessor(
-            T, P, fences=WORLD, engine_settings=ENGINE, store=world.store, settings=how, monotonic_s=clock
+            T, P, fences=WORLD, engine_settings=core, store=world.store, settings=how, monotonic_s=clock
         )
         await processor.load()
         assert await processor.feed(log) is None
@@ -252,6 +256,26 @@ def test_event_clock_rows_are_equal_to_the_last_bit(
     how = ProcessorSettings(clock=Clock.EVENT, lateness_s=60, event_step_s=60, checkpoint_every_s=every_s)
     after, before = disturbed(log, how, plan, data), quiet(log, how)
     check_the_same(after, before)
+    assert after.store.events == before.store.events
+    check_said_once(after)
+
+
+#: A memory of a minute: most that is late is judged from the store.
+FORGETFUL = replace(ENGINE, recent_s=60.0, recall_h=48.0)
+
+
+@settings(max_examples=100, deadline=None)
+@given(log=logs(), plan=PLANS, every_s=st.sampled_from([1.0, 20.0, 1e9]), data=st.data())
+def test_event_clock_rows_are_equal_to_the_last_bit_with_fixes_hours_late(
+    log: list[Message], plan: Plan, every_s: float, data: st.DataObject
+) -> None:
+    how = ProcessorSettings(clock=Clock.EVENT, lateness_s=60, event_step_s=60, checkpoint_every_s=every_s)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hazfence.recall, "MILESTONE_US", 120_000_000)
+        patch.setattr(hazfence.recall, "HELD_FIXES", 5)
+        after, before = disturbed(log, how, plan, data, FORGETFUL), quiet(log, how, FORGETFUL)
+    check_the_same(after, before)
+    assert {reject.reason for reject in after.store.rejects.values()} & {"late"} == set()
     assert after.store.events == before.store.events
     check_said_once(after)
 

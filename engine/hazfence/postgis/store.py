@@ -29,6 +29,7 @@ from psycopg.rows import TupleRow
 
 from hazfence.events import Event, Kind, Phase, Severity
 from hazfence.fixes import FixBatch
+from hazfence.history import History, Milestone, MilestoneNews, Missing, start_us
 from hazfence.ports import Checkpoint, Claim, Progress, Published, Reject, StaleClaim, StoreAway
 from hazfence.postgis.fences import SavedFences, load_fences, save_fences
 from hazfence.postgis.link import Link
@@ -46,6 +47,8 @@ _DAY_US = 86_400_000_000
 _EPOCH_DAY = date(1970, 1, 1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_NEVER_US = -(2**63)
+_FIRST_US = (datetime(1, 1, 1, tzinfo=UTC) - _EPOCH) // _MICROSECOND
 #: Vehicles remembered with their numbers; far above any fleet, and a bound when somebody invents names.
 _KNOWN_LIMIT = 1_000_000
 
@@ -135,8 +138,9 @@ class PostgisStore:
         fixes: FixBatch,
         events: Sequence[Event] = (),
         rejects: Sequence[Reject] = (),
+        milestones: Sequence[MilestoneNews] = (),
     ) -> None:
-        """Store fixes, events, rejects, snapshot and offset in one transaction, or none of them.
+        """Store fixes, events, rejects, milestones, snapshot and offset in one transaction, or none of them.
 
         Args:
             claim: the right to write.
@@ -145,6 +149,7 @@ class PostgisStore:
                 stored
                 ``next_offset`` are taken as stored before.
             events, rejects: as in `write`.
+            milestones: what has changed of them; left alone when no fixes are kept.
 
         Raises:
             StaleClaim, StoreAway: nothing was written, or (StoreAway only) all of it was.
@@ -159,9 +164,11 @@ class PostgisStore:
         codes = np.zeros(0, np.int32)
         if not self._keep_fixes:
             fixes = fixes.take(slice(0, 0))
+            milestones = ()
         if len(fixes):
             await self._ensure_days(fixes)
             codes = await self._vehicle_codes(fixes.vehicles)
+        walkers = await self._vehicle_codes([news.vehicle for news in milestones])
         async with self._link.transaction() as connection:
             row = await _row(connection, "read_claim", where)
             if row is None or row[0] != claim.epoch:
@@ -180,6 +187,8 @@ class PostgisStore:
                 raise StoreAway("PostgreSQL: an earlier try at this checkpoint has just been committed")
             await self._store_events(connection, claim, events)
             await self._store_rejects(connection, claim, rejects)
+            if milestones:
+                await _store_milestones(connection, stream, walkers.tolist(), milestones)
             await connection.execute(
                 queries.load("store_checkpoint"),
                 {
@@ -205,30 +214,37 @@ class PostgisStore:
         """Stored fixes of the last ``recent_s`` before each vehicle's last one, and the one before."""
         if not len(last):
             return FixBatch.empty()
-        codes = await self._vehicle_codes(last.vehicles)
-        until = [_EPOCH + _MICROSECOND * us for us in last.time_us.tolist()]
+        codes = await self._vehicle_codes(last.names())
+        since = (last.time_us - round(recent_s * 1e6)).tolist()
         async with self._link.transaction() as connection:
-            row = await _row(connection, "read_claim", {"topic": topic, "partition": partition})
+            stream = await self._stream(connection, topic, partition)
+            rows = await _fix_rows(connection, stream, codes, since, last.time_us.tolist())
+        return _fixes(last.names(), rows)
+
+    async def history(self, topic: str, partition: int, missing: Sequence[Missing]) -> History:
+        """Milestones and stored fixes that `Engine.recall` wants back of some vehicles."""
+        names = [one.vehicle for one in missing]
+        codes = await self._vehicle_codes(names)
+        async with self._link.transaction() as connection:
+            stream = await self._stream(connection, topic, partition)
             parameters = {
-                "stream": None if row is None else row[2],
-                "codes": codes[last.vehicle].tolist(),
-                "since": [moment - timedelta(seconds=recent_s) for moment in until],
-                "until": until,
+                "stream": stream,
+                "codes": codes.tolist(),
+                "wanted_us": [one.time_us for one in missing],
+                # Of those that need none, none is asked for.
+                "valid_us": [_NEVER_US if one.settled else one.valid_us for one in missing],
             }
-            rows = await (await connection.execute(queries.load("recent_fixes"), parameters)).fetchall()
-        if not rows:
-            return FixBatch.empty()
-        place, time_us, lon, lat, speed_kmh, heading_deg, alarm = zip(*rows, strict=True)
-        return FixBatch.of(
-            np.array(place, np.int32) - 1,
-            vehicles=tuple(last.names()),
-            time_us=np.array(time_us, np.int64),
-            lon=np.array(lon, np.float64),
-            lat=np.array(lat, np.float64),
-            speed_kmh=np.array(speed_kmh, np.float32),
-            heading_deg=np.array(heading_deg, np.float32),
-            alarm=np.array(alarm, np.uint32),
-        )
+            rows = await (await connection.execute(queries.load("milestones"), parameters)).fetchall()
+            stones: dict[str, list[Milestone]] = {}
+            for place, time_us, since_us, state in rows:
+                vehicle = names[place - 1]
+                stones.setdefault(vehicle, []).append(Milestone(vehicle, time_us, since_us, bytes(state)))
+            starts = [start_us(one, stones.get(one.vehicle, ())) for one in missing]
+            since, until = [start - 1 for start in starts], [one.last_us for one in missing]
+            found = await _fix_rows(connection, stream, codes, since, until)
+        wanted = dict(zip(names, starts, strict=True))
+        needed = [s for many in stones.values() for s in many if s.time_us >= wanted[s.vehicle]]
+        return History(needed, _fixes(names, found))
 
     async def outbox(self, topic: str, partition: int, after_seq: int, limit: int) -> Sequence[Published]:
         """Revisions of the partition with ``seq`` above ``after_seq``, in order, at most ``limit``."""
@@ -286,6 +302,12 @@ class PostgisStore:
     async def _rows(self, query: str, parameters: dict[str, Any]) -> list[TupleRow]:
         async with self._link.transaction() as connection:
             return await (await connection.execute(queries.load(query), parameters)).fetchall()
+
+    async def _stream(self, connection: AsyncConnection[TupleRow], topic: str, partition: int) -> int | None:
+        """The number of a partition; None when it was never claimed."""
+        row = await _row(connection, "read_claim", {"topic": topic, "partition": partition})
+        stream: int | None = None if row is None else row[2]
+        return stream
 
     async def _hold(self, connection: AsyncConnection[TupleRow], claim: Claim) -> int | None:
         """Lock the partition until the transaction ends; return its ``next_offset``."""
@@ -362,13 +384,71 @@ async def _row(
     return await (await connection.execute(queries.load(query), parameters)).fetchone()
 
 
+async def _fix_rows(
+    connection: AsyncConnection[TupleRow],
+    stream: int | None,
+    codes: npt.NDArray[np.int32],
+    since_us: Sequence[int],
+    until_us: Sequence[int],
+) -> list[TupleRow]:
+    """Of each vehicle the fixes stored after a moment and until another, and the one before those."""
+    parameters = {
+        "stream": stream,
+        "codes": codes.tolist(),
+        "since": [_moment(us) for us in since_us],
+        "until": [_moment(us) for us in until_us],
+    }
+    return await (await connection.execute(queries.load("recent_fixes"), parameters)).fetchall()
+
+
+def _fixes(vehicles: Sequence[str], rows: Sequence[TupleRow]) -> FixBatch:
+    """Fixes from the rows that ``recent_fixes.sql`` selects."""
+    if not rows:
+        return FixBatch.empty()
+    place, time_us, lon, lat, speed_kmh, heading_deg, alarm = zip(*rows, strict=True)
+    return FixBatch.of(
+        np.array(place, np.int32) - 1,
+        vehicles=tuple(vehicles),
+        time_us=np.array(time_us, np.int64),
+        lon=np.array(lon, np.float64),
+        lat=np.array(lat, np.float64),
+        speed_kmh=np.array(speed_kmh, np.float32),
+        heading_deg=np.array(heading_deg, np.float32),
+        alarm=np.array(alarm, np.uint32),
+    )
+
+
+async def _store_milestones(
+    connection: AsyncConnection[TupleRow], stream: int, codes: list[int], milestones: Sequence[MilestoneNews]
+) -> None:
+    where = {"stream": stream, "codes": codes}
+    from_us = [news.from_us for news in milestones]
+    await connection.execute(queries.load("drop_milestones"), {**where, "from_us": from_us})
+    stones = [(code, stone) for code, news in zip(codes, milestones, strict=True) for stone in news.stones]
+    given = {
+        "stream": stream,
+        "codes": [code for code, _ in stones],
+        "time_us": [stone.time_us for _, stone in stones],
+        "since_us": [stone.since_us for _, stone in stones],
+        "states": [stone.state for _, stone in stones],
+    }
+    await connection.execute(queries.load("store_milestones"), given)
+    needed_us = [news.needed_us for news in milestones]
+    await connection.execute(queries.load("prune_milestones"), {**where, "needed_us": needed_us})
+
+
 def _stale(claim: Claim, row: Iterable[Any] | None) -> StaleClaim:
     now = "is unknown to the database" if row is None else f"belongs to epoch {next(iter(row))} now"
     return StaleClaim(f"{claim.topic}[{claim.partition}] {now}, this worker's is {claim.epoch}")
 
 
 def _maybe_moment(time_us: int | None) -> datetime | None:
-    return None if time_us is None else _EPOCH + _MICROSECOND * time_us
+    return None if time_us is None else _moment(time_us)
+
+
+def _moment(time_us: int) -> datetime:
+    """Microseconds UTC as a moment; what lies before the year 1 is the beginning of it."""
+    return _EPOCH + _MICROSECOND * max(time_us, _FIRST_US)
 
 
 def _us(moment: datetime) -> int:

@@ -27,6 +27,9 @@ __all__ = ["PREFIX", "SettingsError", "WorkerSettings"]
 
 PREFIX = "HAZFENCE_"
 
+#: Fixes are judged that are as late as this, from the table of fixes, unless HAZFENCE_ENGINE says otherwise.
+_RECALL_H = 24.0
+
 _MEND = {
     "database_url": "e.g. postgresql://hazfence@localhost/hazfence",
     "kafka": "e.g. localhost:9092",
@@ -266,7 +269,8 @@ class WorkerSettings(BaseSettings):
 
     def engine_settings(self) -> EngineSettings:
         """The thresholds of the core, with the rules of the rulebook file."""
-        settings, rules = EngineSettings.from_json(self.engine), self._rule_file_read().rules
+        settings = EngineSettings.from_json({"recall_h": _RECALL_H, **self.engine})
+        rules = self._rule_file_read().rules
         return settings if rules is None else replace(settings, rules=rules)
 
     def desk(self) -> Mapping[str, Any]:

@@ -51,6 +51,7 @@ class WorkerMetrics:
         self.messages_missing = counter(
             "messages_missing", "offsets that the log no longer had when asked again"
         )
+        self.recalled = counter("vehicles_recalled", "histories read again for fixes that came hours late")
         self.seeks = counter("seeks", "times the log was read again from the checkpoint")
         self.taken_in = counter(
             "taken_in", "fixes, plate reads and unreadable messages, counted before anything judges them"

@@ -22,9 +22,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -35,6 +35,7 @@ from hazfence.clean import Reason, screen_values
 from hazfence.engine import Engine
 from hazfence.events import Event, Kind
 from hazfence.fixes import FixBatch
+from hazfence.history import History, NeedsHistory
 from hazfence.ports import Checkpoint, Claim, Reject, Store
 from hazfence.reference import ReferenceData
 from hazfence.rules.papers import WAYBILL
@@ -137,11 +138,12 @@ class PartitionProcessor:
         self.touched: set[str] = set()
         self.committed = asyncio.Event()
         self._fences = fences
-        self._engine_settings = engine_settings
-        book = (engine_settings or EngineSettings()).rules.for_fences(fences.fences, {})
-        self._by_class = book.by_class
+        self._engine_settings = engine_settings or EngineSettings()
+        self._by_class = self._engine_settings.rules.for_fences(fences.fences, {}).by_class
         self._store = store
         self._settings = settings or ProcessorSettings()
+        if not self._settings.keep_fixes:
+            self._engine_settings = replace(self._engine_settings, recall_h=0.0)
         self._metrics = metrics or WorkerMetrics()
         self._dead = dead or DeadLetters(None, self._metrics)
         self._file = file
@@ -345,12 +347,11 @@ class PartitionProcessor:
         metrics.taken_in.inc(len(batch) + len(rejects))
         metrics.unreadable.inc(len(rejects))
         with metrics.step_seconds.labels("match").time():
-            events, reason = self._match(batch)
+            events, reason = await self._match(batch)
         metrics.messages.inc(len(messages))
         rejects += set_aside(batch, reason)
         self._metrics_of_fixes(reason)
         self._received_us = max(self._received_us or 0, messages[-1].timestamp_us) or None
-        self._keep(batch, reason)
         rejects.sort(key=lambda reject: (reject.offset, reject.item))
         if any(map(self._by_file, events)):
             await self._save(events, rejects)
@@ -367,15 +368,14 @@ class PartitionProcessor:
             self._committed(events)
             await self._dead.put(self.topic, self.partition, rejects)
 
-    def _match(self, batch: FixBatch) -> tuple[list[Event], _Reasons]:
+    async def _match(self, batch: FixBatch) -> tuple[list[Event], _Reasons]:
         """Run a batch through the engine; with the event clock, silence is part of the log's story.
 
         The batch is then cut wherever the newest fix passes a multiple of ``event_step_s``, and time
         moves on there: at the same fixes on every run, however the log is cut into batches.
         """
         if self._settings.clock is not Clock.EVENT or not len(batch):
-            outcome = self.engine.process(batch)
-            return list(outcome), outcome.reason
+            return await self._process(batch)
         step_us = int(self._settings.event_step_s * 1e6)
         late_us = int(self._settings.lateness_s * 1e6)
         believed = screen_values(batch, self.engine.settings) == 0
@@ -386,14 +386,14 @@ class PartitionProcessor:
         reasons = []
         start = 0
         for cut in (np.flatnonzero(np.diff(steps)) + 1).tolist():
-            outcome = self.engine.process(batch.take(slice(start, cut)))
-            events += outcome
+            found, reason = await self._process(batch.take(slice(start, cut)))
+            events += found
             events += self.engine.advance(int(steps[cut]) * step_us)
-            reasons.append(outcome.reason)
+            reasons.append(reason)
             start = cut
-        outcome = self.engine.process(batch.take(slice(start, None)))
-        events += outcome
-        reasons.append(outcome.reason)
+        found, reason = await self._process(batch.take(slice(start, None)))
+        events += found
+        reasons.append(reason)
         if len(steps) and int(steps[-1]) * step_us > 0:
             self._heard_us = int(steps[-1]) * step_us
         return events, np.concatenate(reasons)
@@ -403,6 +403,39 @@ class PartitionProcessor:
         if self._file is None or event.kind is Kind.VISIT:
             return False
         return self._by_class or event.kind in _BY_FILE or event.detail.get("part") == WAYBILL
+
+    async def _process(self, batch: FixBatch) -> tuple[list[Event], _Reasons]:
+        """Run a batch through the engine, giving it the history that fixes hours late need."""
+        events: list[Event] = []
+        reasons: list[_Reasons] = []
+        start, end = 0, len(batch)
+        while True:
+            part = batch if start == 0 and end == len(batch) else batch.take(slice(start, end))
+            try:
+                outcome = self.engine.process(part)
+            except NeedsHistory as needs:
+                await self._recall(needs)
+                end = start + needs.rows
+                continue
+            events += outcome
+            reasons.append(outcome.reason)
+            self._keep(part, outcome.reason)
+            if end == len(batch):
+                return events, reasons[0] if len(reasons) == 1 else np.concatenate(reasons)
+            start, end = end, len(batch)
+
+    async def _recall(self, needs: NeedsHistory) -> None:
+        """Read what the engine needs: what is stored, and the fixes that wait for the next checkpoint."""
+        with self._metrics.step_seconds.labels("recall").time():
+            stored = await self._patience.until_done(
+                "read history",
+                lambda: self._store.history(self.topic, self.partition, needs.missing),
+                buffered_fixes=self._buffered,
+            )
+            wanted = {one.vehicle for one in needs.missing}
+            waiting = [b.take(np.isin(b.vehicle, _codes(b, wanted))) for b in self._buffer]
+            self.engine.recall(History(stored.stones, FixBatch.concat([stored.fixes, *waiting])))
+        self._metrics.recalled.inc(len(needs.missing))
 
     def _keep(self, batch: FixBatch, reason: _Reasons) -> None:
         accepted = batch if not reason.any() else batch.take(reason == 0)
@@ -432,6 +465,7 @@ class PartitionProcessor:
         """Make a checkpoint, with events that may not be stored without it."""
         self._count(events, rejects)
         await self._dead.flush()
+        milestones = self.engine.milestones()
         checkpoint = Checkpoint(
             self.next_offset,
             self.engine.snapshot(with_recent=not self._settings.recent_in_store),
@@ -441,7 +475,9 @@ class PartitionProcessor:
         with self._metrics.checkpoint_seconds.time():
             await self._patience.until_done(
                 "checkpoint",
-                lambda: self._store.checkpoint(self._claimed(), checkpoint, fixes, events, rejects),
+                lambda: self._store.checkpoint(
+                    self._claimed(), checkpoint, fixes, events, rejects, milestones
+                ),
                 buffered_fixes=self._buffered,
             )
         self._metrics.checkpoints.inc()
@@ -478,3 +514,7 @@ class PartitionProcessor:
         self._metrics.buffered.labels(*place).set(self._buffered)
         if self.watermark_us is not None:
             self._metrics.watermark_age.labels(*place).set((now_us - self.watermark_us) / 1e6)
+
+
+def _codes(batch: FixBatch, vehicles: Collection[str]) -> list[int]:
+    return [code for code, name in enumerate(batch.vehicles) if name in vehicles]
