@@ -142,7 +142,7 @@ class PartitionProcessor:
         self._by_class = self._engine_settings.rules.for_fences(fences.fences, {}).by_class
         self._store = store
         self._settings = settings or ProcessorSettings()
-        if not self._settings.keep_fixes:
+        if not self._settings.recent_in_store:  # without the index, history would be a search of the day
             self._engine_settings = replace(self._engine_settings, recall_h=0.0)
         self._metrics = metrics or WorkerMetrics()
         self._dead = dead or DeadLetters(None, self._metrics)
