@@ -16,6 +16,7 @@ import aiohttp
 import pytest
 import structlog
 
+from hazfence.services import free_port
 from hazfence.worker import supervisor as module
 from hazfence.worker.config import WorkerSettings
 from hazfence.worker.log import set_up
@@ -143,6 +144,53 @@ def test_stop_is_graceful(monkeypatch: pytest.MonkeyPatch, settings: WorkerSetti
 
     asyncio.run(go())
     assert (tmp_path / "done").exists()
+
+
+def test_a_rolling_restart_renews_one_after_the_other(
+    monkeypatch: pytest.MonkeyPatch, settings: WorkerSettings, tmp_path: Path
+) -> None:
+    """Each successor is ready before the next worker is told to stop."""
+    base = free_port()
+    program = (
+        "import http.server, os, signal, sys, time, threading\n"
+        "port = int(os.environ['HAZFENCE_WEB_PORT'])\n"
+        "def note(what):\n"
+        f"    with open(r'{tmp_path}/notes', 'a') as f: f.write(f'{{what}} {{port - {base}}}\\n')\n"
+        "class Page(http.server.BaseHTTPRequestHandler):\n"
+        "    def do_GET(self):\n"
+        "        ready = time.monotonic() > born + 0.5\n"
+        "        if ready and not said: said.append(1); note('ready')\n"
+        "        self.send_response(200 if ready else 503); self.end_headers()\n"
+        "    def log_message(self, *_): pass\n"
+        "said, born = [], time.monotonic()\n"
+        "class Server(http.server.HTTPServer): allow_reuse_address = True\n"
+        "server = Server(('127.0.0.1', port), Page)\n"
+        "def end(*_): note('stop'); os._exit(0)\n"
+        "signal.signal(signal.SIGTERM, end); note('start')\n"
+        "server.serve_forever()\n"
+    )
+    child(monkeypatch, program)
+    notes = tmp_path / "notes"
+
+    async def go() -> None:
+        supervisor = Supervisor(settings.model_copy(update={"web_port": base}), workers=2)
+        running = asyncio.create_task(supervisor.run())
+        async with asyncio.timeout(30):
+            while not notes.exists() or len(notes.read_text().splitlines()) < 2:
+                await asyncio.sleep(0.01)
+            notes.unlink()
+            supervisor.restart()
+            supervisor.restart()  # while one is under way, another is none
+            while not notes.exists() or len(notes.read_text().splitlines()) < 6:
+                await asyncio.sleep(0.01)
+            assert supervisor.starts == 4
+            supervisor.stop()
+            assert await running == 0
+
+    asyncio.run(go())
+    assert notes.read_text().splitlines()[:6] == [
+        "stop 0", "start 0", "ready 0", "stop 1", "start 1", "ready 1",
+    ]  # fmt: skip
 
 
 def test_settings_that_cannot_work_are_not_tried_for_ever(
