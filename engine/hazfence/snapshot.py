@@ -31,10 +31,12 @@ from hazfence.story import Correction, Mark, Story
 from hazfence.vehicles import Record, SpeedRun, open_key
 from hazfence_fences import Fence, FenceSet
 
-__all__ = ["SnapshotError", "dump", "load", "pack_mark", "read_sets", "unpack_mark"]
+__all__ = ["READABLE", "SnapshotError", "dump", "load", "pack_mark", "read_sets", "unpack_mark"]
 
 MAGIC = b"HZFS"
 VERSION = 1
+#: Every version that this release restores; ``tests/data/snapshot_v*.json`` holds one of each.
+READABLE = (1,)
 _HEAD = struct.Struct(">4sBI")
 _LENGTH = struct.Struct(">I")
 _Columns = dict[str, npt.NDArray[np.generic]]
@@ -149,9 +151,10 @@ def _opened(data: bytes) -> tuple[dict[str, Any], bytes]:
     if len(data) < _HEAD.size or data[:4] != MAGIC:
         raise SnapshotError("no snapshot: it does not begin with HZFS")
     _, version, crc = _HEAD.unpack_from(data)
-    if version != VERSION:
+    if version not in READABLE:
         raise SnapshotError(
-            f"snapshot version {version}, this release reads version {VERSION}: upgrade hazfence"
+            f"snapshot version {version}, this release reads {', '.join(map(str, READABLE))}: "
+            "install the release of hazfence that wrote it, or a newer one"
         )
     packed = data[_HEAD.size :]
     if zlib.crc32(packed) != crc:

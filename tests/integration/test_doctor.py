@@ -71,7 +71,7 @@ async def store_checkpoint(url: str, topic: str, partition: int, next_offset: in
     store = PostgisStore(url)
     await store.open()
     claim, _ = await store.claim(topic, partition)
-    await store.checkpoint(claim, Checkpoint(next_offset, b"state"), FixBatch.empty())
+    await store.checkpoint(claim, Checkpoint(next_offset, b"HZFS\x01state"), FixBatch.empty())
     await store.close()
 
 
@@ -227,6 +227,14 @@ def test_a_log_that_does_not_reach_the_checkpoint(settings: WorkerSettings) -> N
     one = found(settings, "broker")
     assert one.check == "log"
     assert "offset 5000 is not on the log" in one.said
+
+
+def test_snapshots_of_a_release_to_come(settings: WorkerSettings) -> None:
+    url = settings.database_url.get_secret_value()
+    asyncio.run(store_checkpoint(url, settings.topic, 0, 5))
+    query(url, "UPDATE hazfence.checkpoint SET snapshot = '\\x485a465363' || snapshot")
+    one = found(settings, "database")
+    assert (one.check, one.said) == ("snapshots", "of format 99, this release reads 1")
 
 
 def test_a_board_that_is_away_forgets_or_refuses(settings: WorkerSettings) -> None:

@@ -16,6 +16,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from hazfence.doctor.report import Say, skew
+from hazfence.snapshot import READABLE
 from hazfence.worker.config import WorkerSettings
 from hazfence_fences import FenceError, load_fences
 from hazfence_sql import head, queries
@@ -291,6 +292,15 @@ def _checkpoints(say: Say, connection: _Connection, settings: WorkerSettings) ->
     if not stored:
         say.ok("checkpoints", f"none of topic {settings.topic} yet: the first worker reads it from its start")
         return {}
+    formats = {row["format"] for row in stored} - {None}
+    if unreadable := sorted(formats - set(READABLE)):
+        say.fail(
+            "snapshots",
+            f"of format {unreadable[0]}, this release reads {', '.join(map(str, READABLE))}",
+            "install the release that wrote them, or a newer one",
+        )
+    else:
+        say.ok("snapshots", f"of format {', '.join(map(str, sorted(formats))) or 'unknown'}")
     oldest_s = max(row["age_s"] for row in stored)
     newest_s = min(row["age_s"] for row in stored)
     say.ok(
