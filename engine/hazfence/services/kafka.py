@@ -162,7 +162,8 @@ class PrivateKafka(PrivateService):
         (self.folder / "log4j2.properties").write_text(_LOG4J)
         if (self.folder / "data" / "meta.properties").exists():
             return
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        # A leading minus, one in 64, would look like an option.
+        cluster = "h" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")[1:]
         command = self._java(
             "kafka.tools.StorageTool", "format", "--cluster-id", cluster,
             "--config", self._properties(9092, 9093),  # ports do not matter here
