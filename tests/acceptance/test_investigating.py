@@ -156,6 +156,7 @@ def test_evidence_is_one_file_that_tells_what_was_altered(
         (("report", "--kind", "speeding"), "no such kind"),
         (("report", "--time-zone", "Mars"), "no time zone 'Mars'"),
         (("report", "--database-url", "postgresql://127.0.0.1:1/none"), "127.0.0.1"),
+        (("report", "--database-url", "secret word"), "the database URL cannot be read: write e.g."),
     ],
 )
 def test_what_cannot_be_answered_is_said_in_a_line(

@@ -54,6 +54,7 @@ _KNOWN = frozenset(
         "UpkeepError",
         "MigrationError",
         "OperationalError",
+        "InsufficientPrivilege",
         "ConnectionError",
         "KafkaConnectionError",
     }

@@ -4,7 +4,7 @@ You are on the top floor. Options that many commands share are declared here onc
 environment variable that sets them. Commands import what they need when they run, so that
 ``hazfence --help`` is quick and works with few extras installed. Next rooms: ``replay.py``,
 ``tracks.py`` (simulate), ``fences.py``, ``report.py``, ``service.py`` (migrate, serve, up, down),
-``doctor.py``, ``explain.py``, ``maintain.py``, ``demo.py``, ``bench.py``.
+``doctor.py``, ``explain.py``, ``maintain.py``, ``rehearse.py``, ``demo.py``, ``bench.py``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from hazfence import __version__
-from hazfence.cli import bench, demo, doctor, explain, fences, maintain, replay, report, service, tracks
+from hazfence.cli import bench, demo, doctor, explain, fences, maintain, rehearse, replay, report, service, tracks
 
 __all__ = ["app"]
 
@@ -47,6 +47,7 @@ app.command("demo")(demo.demo)
 app.command("replay")(replay.replay)
 app.command("simulate")(tracks.simulate)
 app.command("explain")(explain.explain)
+app.command("rehearse")(rehearse.rehearse)
 app.command("report")(report.report)
 app.command("migrate")(service.migrate)
 app.command("serve")(service.serve)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from types import TracebackType
 from typing import Any, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -148,7 +148,7 @@ class History:
         time_zone: IANA name, for local days and times.
 
     Raises:
-        ValueError: an unknown time zone.
+        ValueError: an unknown time zone, or (on entering) a URL that is none.
         SchemaMismatch: (on entering) the schema is older than this release needs.
         psycopg.OperationalError: (on entering) the server cannot be reached.
 
@@ -169,9 +169,14 @@ class History:
         self._connection: psycopg.Connection[TupleRow] | None = None
 
     def __enter__(self) -> Self:
-        connection = psycopg.connect(
-            self.url, autocommit=True, connect_timeout=10, application_name="hazfence history"
-        )
+        try:
+            connection = psycopg.connect(
+                self.url, autocommit=True, connect_timeout=10, application_name="hazfence history"
+            )
+        except psycopg.ProgrammingError:  # its text may repeat the URL, and with it a password
+            raise ValueError(
+                "the database URL cannot be read: write e.g. postgresql://user@host/hazfence"
+            ) from None
         try:
             connection.execute("SET default_transaction_read_only = on")
             connection.execute("SET timezone = 'UTC'")
@@ -260,6 +265,19 @@ class History:
             "fences": None if fences is None else list(fences),
         }
         return [event_of(row) for row in self.ask("facts_overlapping", asked)]
+
+    def beginning(self, since_us: int, until_us: int, *, visits: bool = False) -> list[Event]:
+        """Breaches (and visits) that begin in [since, until), latest revision each; retracted ones too."""
+        asked = {"since": moment_at(since_us), "until": moment_at(until_us), "visits": visits}
+        return [event_of(row) for row in self.ask("facts_beginning", asked)]
+
+    def fixes_from(self, since_us: int) -> bool:
+        """Whether any fix from a moment on is stored."""
+        return bool(self.ask("fixes_from", {"since": moment_at(since_us)})[0][0])
+
+    def fix_days(self) -> list[date]:
+        """The days (UTC) of which there is a partition of fixes, oldest first."""
+        return [row[0] for row in self.ask("fix_days")]
 
     def fences(self) -> FenceHistory:
         """Every version of every fence."""

@@ -8,7 +8,6 @@ fixes that came late, with the fences of today. Next room: ``words.py``.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -20,25 +19,17 @@ import numpy.typing as npt
 from hazfence.engine import Engine
 from hazfence.events import Event, Kind, Phase
 from hazfence.fixes import FixBatch
-from hazfence.postgis.storable import events_json
 from hazfence.reference import ReferenceData
 from hazfence.rules.capacity import CapacityWatch
 from hazfence.rules.papers import paper_warnings
 from hazfence_fences import FenceSet
 from hazfence_replay.explain.evidence import Evidence
+from hazfence_replay.facts import TOLD_AS, counterpart, differences
 
-__all__ = ["Before", "Derived", "Finding", "Verdict", "counterpart", "derive", "examine", "parameters"]
+__all__ = ["Before", "Derived", "Finding", "Verdict", "derive", "examine", "parameters"]
 
 #: Kinds that rest on plate reads, which are not stored with the fixes.
 NEEDS_READS = (Kind.PLATE_WITHOUT_GPS, Kind.GPS_WITHOUT_PLATE)
-#: Two facts without duration, of one kind and fence, are about the same thing when this near.
-_SAME_MOMENT_US = 600_000_000
-#: What a detail calls a parameter, where that is not the parameter's own name.
-_NAMES_IN_DETAIL = {
-    (Kind.OVERSPEED, "overspeed_for_s"): "for_s",
-    (Kind.GATE_BYPASS, "gate_tolerance_m"): "tolerance_m",
-    (Kind.OVERSTAY, "max_stay_min"): "max_min",
-}
 
 
 class Verdict(StrEnum):
@@ -178,35 +169,10 @@ def examine(evidence: Evidence) -> Finding:
         if gone is not None:
             return _unknown(evidence, "no_fixes", {"oldest": gone})
         return Finding(Verdict.FALLS, derived, (), tuple(_reasons(evidence, derived)), *_now(evidence, found))
-    different = tuple(_differences(event, found))
+    different = tuple(differences(event, found))
     verdict = Verdict.CHANGED if different else Verdict.STANDS
     reasons = _reasons(evidence, derived) if different else []
     return Finding(verdict, derived, different, tuple(reasons), *_now(evidence, found))
-
-
-def counterpart(event: Event, among: Iterable[Event]) -> Event | None:
-    """The fact itself among others; else one of the same kind, vehicle and fence about the same time.
-
-    What lasts is about the same time when it overlaps, what does not when it is ten minutes apart at most.
-    """
-    alike = []
-    for other in among:
-        if other.phase is Phase.RETRACTED:
-            continue
-        if other.id == event.id:
-            return other
-        if (other.kind, other.vehicle, other.fence_id) != (event.kind, event.vehicle, event.fence_id):
-            continue
-        if other.detail.get("part") != event.detail.get("part"):
-            continue
-        if other.detail.get("direction") != event.detail.get("direction"):
-            continue
-        apart = abs(other.started_us - event.started_us)
-        ends = (other.ended_us or 2**62, event.ended_us or 2**62)
-        overlap = min(ends) > max(other.started_us, event.started_us)
-        if overlap or apart <= _SAME_MOMENT_US:
-            alike.append((apart, other.started_us, other))
-    return min(alike, key=lambda a: a[:2])[2] if alike else None
 
 
 def parameters(evidence: Evidence) -> dict[str, Any]:
@@ -263,7 +229,7 @@ def _reasons(evidence: Evidence, derived: Derived) -> list[tuple[str, Mapping[st
     if not now and event.kind is not Kind.VISIT:
         found.append(("rule_off", {}))
     for name, used in event.detail.items():
-        parameter = _NAMES_IN_DETAIL.get((event.kind, name), name)
+        parameter = TOLD_AS.get(name, name)
         if parameter in now and isinstance(used, int | float) and now[parameter] != used:
             found.append(("parameter", {"name": parameter, "was": used, "now": now[parameter]}))
     if event.ended_us is not None and len(fixes) and event.ended_us > int(fixes.time_us.max()):
@@ -285,7 +251,7 @@ def _now(
     if not changed or as_judged is None or evidence.event.kind in (*NEEDS_READS, Kind.PAPER_EXPIRING):
         return None, ()
     found = derive(evidence, evidence.fences_now).found
-    if found is not None and not list(_differences(as_judged, found, but=("fence_version",))):
+    if found is not None and not list(differences(as_judged, found, but=("fence_version",))):
         return Verdict.STANDS, ()
     reasons: list[tuple[str, Mapping[str, Any]]] = []
     fence_id = evidence.event.fence_id
@@ -297,17 +263,6 @@ def _now(
         else:
             reasons.append(("fence_changed", {"fence": i, "was": was[i].version, "now": now[i].version}))
     return Verdict.FALLS if found is None else Verdict.CHANGED, tuple(reasons)
-
-
-def _differences(stored: Event, found: Event, *, but: tuple[str, ...] = ()) -> Iterable[tuple[str, Any, Any]]:
-    """Where two facts differ; phases only as far as over or not, and numbers of revisions not at all."""
-    [a, b] = json.loads(events_json([stored, found]))
-    a["over"], b["over"] = stored.is_over, found.is_over
-    flat = [{**one, **{f"detail.{k}": v for k, v in one["detail"].items()}} for one in (a, b)]
-    left_out = ("id", "revision", "phase", "detail", *but)
-    for name in sorted(flat[0].keys() | flat[1].keys()):
-        if name not in left_out and flat[0].get(name) != flat[1].get(name):
-            yield name, flat[0].get(name), flat[1].get(name)
 
 
 def _first_needed(evidence: Evidence) -> int | None:
