@@ -15,6 +15,8 @@ from hazfence.postgis.storable import events_json
 
 __all__ = ["TOLD_AS", "counterpart", "differences"]
 
+#: Details that make facts of one kind, vehicle and fence different ones.
+_TELL_APART = ("part", "direction", "other")
 #: What a detail calls a parameter of its rule, where that is not the parameter's own name.
 TOLD_AS = {"overspeed_for_s": "for_s", "gate_tolerance_m": "tolerance_m", "max_stay_min": "max_min"}
 
@@ -35,9 +37,7 @@ def counterpart(event: Event, among: Iterable[Event]) -> Event | None:
             return other
         if (other.kind, other.vehicle, other.fence_id) != (event.kind, event.vehicle, event.fence_id):
             continue
-        if other.detail.get("part") != event.detail.get("part"):
-            continue
-        if other.detail.get("direction") != event.detail.get("direction"):
+        if any(other.detail.get(name) != event.detail.get(name) for name in _TELL_APART):
             continue
         apart = abs(other.started_us - event.started_us)
         ends = (other.ended_us or 2**62, event.ended_us or 2**62)

@@ -25,6 +25,7 @@ from hazfence_replay.explain.phrases import REASONS, STEPS, VERDICTS, WORDS
 from hazfence_replay.explain.picture import draw
 from hazfence_replay.simulator.cases import simulate_week, week_fences, week_rules
 from tests.acceptance.test_rules_week import found as found_in_week
+from tests.unit import test_rules_separation as separation
 
 
 def evidence_of(
@@ -124,6 +125,19 @@ def test_a_crowd_is_judged_again_from_the_fixes_of_all_its_vehicles() -> None:
     assert (finding.verdict, crowd.detail["peak"]) == (Verdict.STANDS, 2)
     one = fixes.take(fixes.vehicle == 0)
     assert examine(evidence_of(crowd, one, fences, settings)).verdict is Verdict.FALLS
+
+
+def test_two_that_stood_too_near_are_judged_again_from_the_fixes_of_both() -> None:
+    rows = separation.stand("A", 0, 40) + separation.stand("B", 5, 25, east_m=12.0)
+    rows += separation.stand("B", 25.5, 40, east_m=500.0)
+    fixes = separation.batch(sorted(rows, key=lambda row: row[1]))
+    settings = EngineSettings(rules=separation.BOOK)
+    [event] = separation.run(rows, 60)
+    evidence = evidence_of(event, fixes, separation.FENCES, settings, separation.FILE)
+    finding = examine(Evidence.of_parts(evidence.parts()))
+    assert finding.verdict is Verdict.STANDS, finding.differences
+    assert "A and B carried goods to be kept apart (classes 3, 5.2" in tell(evidence, finding).steps[1]
+    assert examine(dataclasses.replace(evidence, reference=ReferenceData())).verdict is Verdict.FALLS
 
 
 def test_a_paper_is_judged_again_from_the_file() -> None:

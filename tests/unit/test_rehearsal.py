@@ -11,9 +11,11 @@ import pytest
 
 from hazfence.events import Kind
 from hazfence.fixes import FixBatch
+from hazfence.reference import Filed, ReferenceData
 from hazfence.settings import EngineSettings
 from hazfence_fences import Fence, FenceKind, FenceSet, circle
 from hazfence_replay.rehearse import Draft, Rehearsed, Side, Window, compare_sides, read_draft, run
+from tests.unit import test_rules_separation as separation
 
 DAY_US = 1_772_409_600_000_000
 
@@ -125,6 +127,28 @@ def test_a_crowd_is_counted_on_both_sides() -> None:
     limited = dataclasses.replace(yard, properties={"rules": {"zone_capacity": {"most": 1}}})
     found = rehearsed(FenceSet([yard]), Draft((limited,)), batches=[two])
     assert [c.event.kind for c in found.changes if c.what == "gained"] == [Kind.ZONE_CAPACITY]
+
+
+def test_what_concerns_two_vehicles_and_the_file_is_rehearsed() -> None:
+    rows = separation.stand("A", 0, 40) + separation.stand("B", 5, 40, east_m=12.0)
+    fixes = separation.batch(sorted(rows, key=lambda row: row[1]))
+    since_us = separation.START_US
+    window = Window(
+        since_us, since_us + 3_600_000_000, since_us, since_us + 3_600_000_000, since_us + 3_600_000_000
+    )
+    papers = ReferenceData(
+        [Filed("vehicle", "A", "approved", 0, papers={"permit": since_us + 60_000_000})],
+        separation.FILE.waybills,
+    )
+    plan = Draft(settings={"rules": {"separation": True, "paper_expiring": True}})
+    sides = [
+        Side([(0, separation.FENCES)], settings, papers, window)
+        for settings in (EngineSettings(), plan.settings_over(EngineSettings()))
+    ]
+    run([fixes], sides, window)
+    found = compare_sides(*sides)
+    kinds = [change.event.kind for change in found.changes if change.what == "gained"]
+    assert kinds == [Kind.PAPER_EXPIRING, Kind.SEPARATION]
 
 
 def test_versions_are_those_that_publishing_would_give() -> None:

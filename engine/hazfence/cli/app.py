@@ -14,7 +14,19 @@ from typing import Annotated
 import typer
 
 from hazfence import __version__
-from hazfence.cli import bench, demo, doctor, explain, fences, maintain, rehearse, replay, report, service, tracks
+from hazfence.cli import (
+    bench,
+    demo,
+    doctor,
+    explain,
+    fences,
+    maintain,
+    rehearse,
+    replay,
+    report,
+    service,
+    tracks,
+)
 
 __all__ = ["app"]
 

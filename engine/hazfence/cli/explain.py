@@ -16,10 +16,9 @@ from rich.text import Text
 from hazfence.cli import show
 
 if TYPE_CHECKING:
-    from hazfence.settings import EngineSettings
     from hazfence_replay.explain import Evidence, Explanation, Finding
 
-__all__ = ["engine_settings", "explain"]
+__all__ = ["explain"]
 
 
 def explain(
@@ -30,6 +29,9 @@ def explain(
     language: Annotated[str, typer.Option(help="en or zh.")] = "en",
     engine: Annotated[
         str, typer.Option("--engine", help="The workers' thresholds, as JSON.", envvar="HAZFENCE_ENGINE")
+    ] = "",
+    rules: Annotated[
+        str, typer.Option("--rules", help="The workers' rulebook file, or all.", envvar="HAZFENCE_RULES")
     ] = "",
     fences: Annotated[
         Path | None,
@@ -50,6 +52,7 @@ def explain(
     seal: Annotated[str | None, typer.Option(help="With --verify: the seal that was noted.")] = None,
 ) -> None:
     """Explain a visit or breach from its evidence, and judge it again."""
+    from hazfence.cli.thresholds import thresholds
     from hazfence.postgis.history import History
     from hazfence_fences import load_fences
     from hazfence_replay.explain import examine, gather
@@ -70,29 +73,10 @@ def explain(
             evidence = gather(
                 history,
                 event_id,
-                settings=engine_settings(engine),
+                settings=thresholds(engine, rules),
                 fences=None if fences is None else load_fences(fences),
             )
     _tell(evidence, examine(evidence), "en" if language == "en" else "zh", time_zone, as_json, html, png, out)
-
-
-def engine_settings(text: str) -> EngineSettings:
-    """The thresholds that ``HAZFENCE_ENGINE`` or ``--engine`` holds.
-
-    Raises:
-        ValueError: it is no JSON, or holds what is no setting.
-    """
-    from hazfence.settings import EngineSettings
-
-    if not text:
-        return EngineSettings()
-    try:
-        given = json.loads(text)
-    except ValueError:
-        raise ValueError(f'--engine {text[:40]!r} is no JSON: write e.g. {{"overspeed_for_s": 30}}') from None
-    if not isinstance(given, dict):
-        raise ValueError('--engine: write an object of settings, e.g. {"overspeed_for_s": 30}')
-    return EngineSettings.from_json(given)
 
 
 def _verified(path: Path, seal: str | None) -> Evidence:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hazfence.cli import show
-from hazfence.cli.explain import engine_settings
 
 if TYPE_CHECKING:
     from hazfence.postgis.history import History
@@ -41,6 +40,9 @@ def rehearse(
     engine: Annotated[
         str, typer.Option("--engine", help="The workers' thresholds, as JSON.", envvar="HAZFENCE_ENGINE")
     ] = "",
+    rules: Annotated[
+        str, typer.Option("--rules", help="The workers' rulebook file, or all.", envvar="HAZFENCE_RULES")
+    ] = "",
     fences: Annotated[
         Path | None,
         typer.Option("--fences", help="The workers' fences, where they are not those of the database."),
@@ -66,16 +68,18 @@ def rehearse(
 ) -> None:
     """Judge history by draft fences and limits beside today's: breaches gained, lost, changed."""
     from hazfence.cli.moments import span
+    from hazfence.cli.thresholds import file_asked, object_of, thresholds
     from hazfence.postgis.history import History
     from hazfence_fences import load_fences
+    from hazfence_replay.joint import NEEDS_READS
     from hazfence_replay.readers import Wanted
     from hazfence_replay.readers.fix_table import FixTableReader
     from hazfence_replay.rehearse import Side, compare_sides, read_draft, run
 
     if clock not in ("wall", "event"):
         raise ValueError(f"--clock {clock!r}: write wall or event, as HAZFENCE_CLOCK of the workers")
-    settings = engine_settings(engine)
-    changed = json.loads(json.dumps(_object(draft_engine)))
+    settings = thresholds(engine, rules)
+    changed = object_of(draft_engine, "--draft-engine")
     with History(database_url, time_zone=time_zone) as history:
         since_us, until_us = span(since, until, history.zone)
         assert since_us is not None
@@ -85,13 +89,13 @@ def rehearse(
         today = timeline[-1][1]
         versions = {v.fence.id: v.fence.version for v in history.fences().versions}
         plan = read_draft(draft, today=today, without=without or (), settings=changed, versions=versions)
-        reference = history.reference()
+        planned, on_file = plan.settings_over(settings), history.reference()
         sides = (
-            Side(timeline, settings, reference, window, visits),
+            Side(timeline, settings, file_asked(settings, today, on_file), window, visits),
             Side(
                 [(moment, plan.over(there)) for moment, there in timeline],
-                plan.settings_over(settings),
-                reference,
+                planned,
+                file_asked(planned, plan.over(today), on_file),
                 window,
                 visits,
             ),
@@ -109,7 +113,7 @@ def rehearse(
         if not count:
             raise ValueError(_no_fixes(history, window))
         live = history.beginning(since_us, until_us, visits=visits)
-        found = compare_sides(*sides, live)
+        found = compare_sides(*sides, [event for event in live if event.kind not in NEEDS_READS])
         if as_json:
             typer.echo(json.dumps({"fixes": count, **found.to_json()}, ensure_ascii=False))
         else:
@@ -117,20 +121,6 @@ def rehearse(
         _beside_live(found)
         if html is not None:
             _map(history, html, plan.over(today), found, examples, window)
-
-
-def _object(text: str) -> dict[str, object]:
-    if not text:
-        return {}
-    try:
-        given = json.loads(text)
-    except ValueError:
-        raise ValueError(
-            f'--draft-engine {text[:40]!r} is no JSON: write e.g. {{"overspeed_for_s": 30}}'
-        ) from None
-    if not isinstance(given, dict):
-        raise ValueError('--draft-engine: write an object of settings, e.g. {"overspeed_for_s": 30}')
-    return given
 
 
 def _window(

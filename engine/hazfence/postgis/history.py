@@ -283,11 +283,11 @@ class History:
         """Every version of every fence."""
         return FenceHistory.of_rows(self.ask("fence_history"))
 
-    def reference(self) -> ReferenceData | None:
-        """Everything on file; None when nothing is, which is how a worker without a file judges."""
+    def reference(self) -> ReferenceData:
+        """Everything on file."""
         since = {"since": datetime(1900, 1, 1, tzinfo=UTC)}
         filed, bills = self.ask("reference_filed", since), self.ask("reference_waybills", since)
-        return reference_of_rows(filed, bills) if filed or bills else None
+        return reference_of_rows(filed, bills)
 
     def fix_span(self, vehicle: str) -> tuple[datetime, datetime] | None:
         """The first and the last stored fix of a vehicle; None when there is none."""

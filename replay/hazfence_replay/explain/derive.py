@@ -20,16 +20,13 @@ from hazfence.engine import Engine
 from hazfence.events import Event, Kind, Phase
 from hazfence.fixes import FixBatch
 from hazfence.reference import ReferenceData
-from hazfence.rules.capacity import CapacityWatch
 from hazfence.rules.papers import paper_warnings
 from hazfence_fences import FenceSet
 from hazfence_replay.explain.evidence import Evidence
 from hazfence_replay.facts import TOLD_AS, counterpart, differences
+from hazfence_replay.joint import NEEDS_READS, Joint
 
 __all__ = ["Before", "Derived", "Finding", "Verdict", "derive", "examine", "parameters"]
-
-#: Kinds that rest on plate reads, which are not stored with the fixes.
-NEEDS_READS = (Kind.PLATE_WITHOUT_GPS, Kind.GPS_WITHOUT_PLATE)
 
 
 class Verdict(StrEnum):
@@ -118,10 +115,11 @@ def derive(evidence: Evidence, fences: FenceSet, *, which: npt.NDArray[np.bool_]
     until_us = max(int(fixes.time_us[at].max()), event.started_us + 1_000_000)
     if event.ended_us is not None:
         until_us = max(until_us, evidence.until_us)
-    if event.kind is Kind.ZONE_CAPACITY:
+    if event.kind in (Kind.ZONE_CAPACITY, Kind.SEPARATION):
         found = [*engine.process(fixes.take(at)), *engine.advance(until_us)]
-        crowds = CapacityWatch(fences, evidence.settings.rules).take(found)
-        return _derived(event, [*found, *crowds], None, None, late)
+        joint = Joint(fences, evidence.settings, evidence.reference)
+        among = [*joint.take(fixes.take(at), found), *joint.advance(until_us)]
+        return _derived(event, [*found, *among], None, None, late)
     told = list(engine.process(fixes.take(at)))
     in_fixes = {one.id for one in told}
     told += engine.advance(until_us)
@@ -219,7 +217,7 @@ def _reasons(evidence: Evidence, derived: Derived) -> list[tuple[str, Mapping[st
     found: list[tuple[str, Mapping[str, Any]]] = [("doubt", {"text": text}) for text in evidence.doubts]
     if event.kind is Kind.PAPER_EXPIRING:
         return [("file_changed", {})]
-    if derived.late.any() and event.kind is not Kind.ZONE_CAPACITY:
+    if derived.late.any() and event.kind not in (Kind.ZONE_CAPACITY, Kind.SEPARATION):
         without = derive(evidence, evidence.fences, which=~derived.late).found
         as_said = next((r.event for r in evidence.revisions if r.event.phase is not Phase.RETRACTED), event)
         if without is not None and without.id == as_said.id:

@@ -59,7 +59,7 @@ class Evidence:
         fences_now: those in force now.
         fixes: of the vehicle (of a crowd: of all its vehicles), by time.
         settings: of the engine.
-        reference: what is on file of the vehicle; None when nothing is on file at all.
+        reference: what is on file of the vehicle; None when no rule asks it.
         around: what else was said of the vehicle about then, latest revision each.
         since_us, until_us: the stretch of time that the fixes are from.
         oldest_us: the vehicle's oldest stored fix; None when there is none.
@@ -179,6 +179,8 @@ def gather(
     if event.kind is Kind.ZONE_CAPACITY and event.fence_id is not None:
         visits = history.overlapping(since_us, until_us, fences=[event.fence_id])
         vehicles = sorted({e.vehicle for e in visits if e.is_visit})
+    if event.kind is Kind.SEPARATION and isinstance(event.detail.get("other"), str):
+        vehicles.append(event.detail["other"])
     around = history.overlapping(since_us, until_us, vehicles=vehicles)
     oldest = history.fix_span(vehicles[0]) if vehicles and vehicles[0] else None
     return Evidence(
@@ -190,7 +192,7 @@ def gather(
         fences_now=versions.now() if fences is None else fences,
         fixes=_read_fixes(history.url, vehicles, since_us, until_us),
         settings=settings or EngineSettings(),
-        reference=_of_vehicles(history.reference(), vehicles, event),
+        reference=_on_file(history, settings or EngineSettings(), used, vehicles, event),
         around=tuple(e for e in around if e.id != event.id),
         since_us=since_us,
         until_us=until_us,
@@ -254,10 +256,13 @@ def _read_fixes(url: str, vehicles: list[str], since_us: int, until_us: int) -> 
     return FixBatch.concat(FixTableReader(url, wanted=wanted))
 
 
-def _of_vehicles(data: ReferenceData | None, vehicles: list[str], event: Event) -> ReferenceData | None:
-    """What is on file of the vehicles (of a paper: of whom it belongs to); None when there is no file."""
-    if data is None:
+def _on_file(
+    history: History, settings: EngineSettings, fences: FenceSet, vehicles: list[str], event: Event
+) -> ReferenceData | None:
+    """What is on file of the vehicles (of a paper: of whom it belongs to); None when no rule asks it."""
+    if not settings.rules.for_fences(fences.fences, {}).asks_file and event.kind is not Kind.PAPER_EXPIRING:
         return None
+    data = history.reference()
     plates = {normal_plate(v) for v in vehicles}
     subject = (event.detail.get("subject"), event.detail.get("id"))
     return ReferenceData(

@@ -302,7 +302,8 @@ class _Teller:
                 except ValueError:
                     found[name] = value
             elif isinstance(value, list) and value and all(isinstance(v, str) for v in value):
-                found[name] = " – ".join(self.time(v) if v.endswith("Z") else v for v in value)
+                times = all(v.endswith("Z") for v in value)
+                found[name] = " – ".join(map(self.time, value)) if times else ", ".join(value)
             else:
                 found[name] = self.value(value)
         direction = detail.get("direction")

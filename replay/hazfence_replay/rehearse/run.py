@@ -18,9 +18,9 @@ from hazfence.engine import Engine
 from hazfence.events import Event, Phase
 from hazfence.fixes import FixBatch
 from hazfence.reference import ReferenceData
-from hazfence.rules.capacity import CapacityWatch
 from hazfence.settings import EngineSettings
 from hazfence_fences import FenceSet
+from hazfence_replay.joint import Joint
 from hazfence_replay.player import STEP_S, paces
 
 __all__ = ["Side", "Window", "run"]
@@ -81,7 +81,7 @@ class Side:
     def __post_init__(self) -> None:
         (_, fences), *later = self.timeline
         self._engine = Engine(fences, self.settings, self.reference)
-        self._crowds = CapacityWatch(fences, self.settings.rules)
+        self._joint = Joint(fences, self.settings, self.reference)
         self._later = later
         self._taken_back: set[str] = set()
 
@@ -90,25 +90,35 @@ class Side:
         while self._later and len(batch) and int(batch.time_us[-1]) >= self._later[0][0]:
             moment_us, fences = self._later.pop(0)
             at = int(np.searchsorted(batch.time_us, moment_us))
-            self._hear(self._engine.process(batch.take(slice(0, at))))
+            self._judge(batch.take(slice(0, at)))
             self._engine.use_fences(fences)
-            self._crowds = CapacityWatch.restore(self._crowds.snapshot(), fences, self.settings.rules)
+            self._joint.use_fences(fences)
             batch = batch.take(slice(at, None))
-        self._hear(self._engine.process(batch))
+        self._judge(batch)
 
     def silence(self, now_us: int) -> None:
         """Let time pass."""
-        self._hear(self._engine.advance(now_us))
-        self._crowds.forget(now_us)
+        said = self._engine.advance(now_us)
+        self._hear(said)
+        self._hear(self._joint.take(FixBatch.empty(), said))
+        self._hear(self._joint.advance(now_us))
 
     def standing(self) -> list[Event]:
         """What stands in the end, by beginning."""
         stands = [e for e in self.said.values() if e.phase is not Phase.RETRACTED]
         return sorted(stands, key=lambda e: (e.started_us, e.vehicle, str(e.kind), e.id))
 
+    def end(self) -> None:
+        """Say what the file alone says."""
+        self._hear(self._joint.papers(self.window.since_us, self.window.until_us))
+
+    def _judge(self, batch: FixBatch) -> None:
+        said = self._engine.process(batch)
+        self._hear(said)
+        self._hear(self._joint.take(batch, said))
+
     def _hear(self, events: Iterable[Event]) -> None:
-        told = list(events)
-        for event in (*told, *self._crowds.take(told)):
+        for event in events:
             if not self.window.counts(event):
                 continue
             if event.is_visit:
@@ -157,4 +167,5 @@ def run(
     if newest_us is not None:
         for side in sides:
             side.silence(window.silence_us(newest_us, last=True))
+            side.end()
     return count

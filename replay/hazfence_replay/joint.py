@@ -1,0 +1,70 @@
+"""The rules about more than one vehicle, over a history: capacity, separation, papers.
+
+You are in the replay's house, beside ``player.py``: an engine judges each vehicle by itself, and what a
+worker's joint processor adds to that live, :class:`Joint` adds to a replay. Rules about plate reads are not
+here, for the reads are not stored. Who uses it: rehearsing and explaining.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from hazfence.events import Event, Kind
+from hazfence.fixes import FixBatch
+from hazfence.reference import ReferenceData
+from hazfence.rules.capacity import CapacityWatch
+from hazfence.rules.papers import paper_warnings
+from hazfence.rules.separation import SeparationWatch
+from hazfence.settings import EngineSettings
+from hazfence_fences import FenceSet
+
+__all__ = ["NEEDS_READS", "Joint"]
+
+#: Kinds that rest on plate reads.
+NEEDS_READS = (Kind.PLATE_WITHOUT_GPS, Kind.GPS_WITHOUT_PLATE)
+
+
+class Joint:
+    """Takes what an engine takes and says, in the order of time.
+
+    Args:
+        fences, settings, reference: as for the engine.
+    """
+
+    def __init__(
+        self, fences: FenceSet, settings: EngineSettings, reference: ReferenceData | None = None
+    ) -> None:
+        self._settings, self._reference = settings, reference
+        self._rules = settings.rules
+        self._on = self._rules.for_fences(fences.fences, {}).joint
+        self._capacity = CapacityWatch(fences, self._rules)
+        self._separation = SeparationWatch(fences, self._rules, reference, max_gap_s=settings.max_gap_s)
+
+    def take(self, fixes: FixBatch, events: Iterable[Event]) -> tuple[Event, ...]:
+        """Take fixes, and what the engine said of them; returns what follows at once."""
+        if Kind.SEPARATION in self._on:
+            self._separation.take(fixes)
+        return self._capacity.take(events)
+
+    def advance(self, now_us: int) -> tuple[Event, ...]:
+        """Let time pass."""
+        self._capacity.forget(now_us)
+        return self._separation.advance(now_us) if Kind.SEPARATION in self._on else ()
+
+    def papers(self, since_us: int, until_us: int) -> tuple[Event, ...]:
+        """Warnings of papers that fall into [since, until)."""
+        if Kind.PAPER_EXPIRING not in self._on or self._reference is None:
+            return ()
+        return paper_warnings(self._reference, since_us, until_us)
+
+    def use_fences(self, fences: FenceSet) -> None:
+        """Go on with other fences."""
+        self._on = self._rules.for_fences(fences.fences, {}).joint
+        self._capacity = CapacityWatch.restore(self._capacity.snapshot(), fences, self._rules)
+        self._separation = SeparationWatch.restore(
+            self._separation.snapshot(),
+            fences,
+            self._rules,
+            self._reference,
+            max_gap_s=self._settings.max_gap_s,
+        )
