@@ -9,11 +9,13 @@ the JSON beside them, for readers that do not want to.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
+
+from hazfence_benchmarks.machine import same_machine
 
 __all__ = ["FORM", "OURS", "BadResult", "Figure", "Result"]
 
@@ -234,6 +236,28 @@ class Result:
         figures = ",\n".join(json.dumps(row, ensure_ascii=False) for row in found.pop("figures"))
         head = json.dumps(found, ensure_ascii=False)[:-1]
         Path(path).write_text(f'{head}, "figures": [\n{figures}\n]}}\n', encoding="utf-8")
+
+    def joined(self, other: Self) -> Self:
+        """This result and a later one of the same kind of machine as one; what both measured is the later's.
+
+        Raises:
+            BadResult: they are of different machines.
+        """
+        if not same_machine(self.machine, other.machine):
+            raise BadResult("results of different machines cannot be joined: report each by itself")
+        newer = {figure.name for figure in other.figures}
+        kept = [figure for figure in self.figures if figure.name not in newer]
+        busy = ("others_busy", "others_busy_after")
+        most = {key: max(self.machine.get(key, 0.0), other.machine.get(key, 0.0)) for key in busy}
+        suites = list(dict.fromkeys(f.suite for f in (*self.figures, *other.figures)))
+        return replace(
+            other,
+            figures=tuple(sorted([*kept, *other.figures], key=lambda f: suites.index(f.suite))),
+            machine=other.machine | most,
+            took_s=round(self.took_s + other.took_s, 1),
+            command=f"{self.command}\n{other.command}",
+            size=self.size if self.size == other.size else f"{self.size}, {other.size}",
+        )
 
     def of_suite(self, suite: str) -> tuple[Figure, ...]:
         """The figures of one suite."""

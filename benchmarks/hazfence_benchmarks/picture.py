@@ -17,6 +17,8 @@ from hazfence_benchmarks.table import number, times
 
 __all__ = ["bars", "curves", "growth", "ratios"]
 
+#: Apart from the red of our own line.
+_PEER_COLOURS = ("C0", "C1", "C2", "C4", "C5", "C6", "C8", "C9")
 #: suite, workload, what, unit, name of x
 CurveKey = tuple[str, str, str, str, str]
 
@@ -45,16 +47,17 @@ def bars(result: Result) -> dict[str, dict[str, list[float]]]:
 
 
 def growth(result: Result) -> bytes | None:
-    """The curves of speed and size as PNG; None where there are none."""
-    found = {key: ways for key, ways in curves(result).items() if key[3] != "MB"}
+    """The curves of speed and time as PNG; None where there are none."""
+    # A size in memory hardly grows with the number of things: the table says it better.
+    found = {key: ways for key, ways in curves(result).items() if key[3] not in ("MB", "bytes")}
     if not found:
         return None
     plt = _pyplot()
-    # Those beside peers first, one picture each; sizes of memory after them.
+    # Those beside peers first.
     keys = sorted(found, key=lambda key: -len(found[key]))[:6]
     columns = min(3, len(keys))
     rows = -(-len(keys) // columns)
-    drawing, axes = plt.subplots(rows, columns, figsize=(5.2 * columns, 4.1 * rows), squeeze=False)
+    drawing, axes = plt.subplots(rows, columns, figsize=(5.2 * columns, 5.2 * rows), squeeze=False)
     ways = list(dict.fromkeys(way for key in keys for way in found[key]))
     colours = {way: _colour(i, way) for i, way in enumerate(ways)}
     for place, key in zip(axes.flat, keys, strict=False):
@@ -71,7 +74,7 @@ def growth(result: Result) -> bytes | None:
         place.set(xscale="log", yscale="log", xlabel=x_name, ylabel=unit)
         place.set_title(f"{suite}: {what} ({workload})", fontsize=10)
         place.grid(visible=True, which="major", alpha=0.3)
-        place.legend(fontsize=7)
+        place.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, frameon=False)
     for place in list(axes.flat)[len(keys) :]:
         place.set_visible(False)
     return _png(plt, drawing)
@@ -112,7 +115,7 @@ def _pyplot() -> Any:
 def _colour(i: int, way: str) -> str:
     if way == OURS:
         return "#c0392b"
-    return "#555555" if "limit" in way else f"C{i % 10}"
+    return "#555555" if "limit" in way else _PEER_COLOURS[i % len(_PEER_COLOURS)]
 
 
 def _png(plt: Any, drawing: Any) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import functools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -108,13 +109,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="hazfence bench report", description=(__doc__ or "").split("\n\n")[0]
     )
-    parser.add_argument("result", metavar="RESULT.json", help="what --save kept")
+    parser.add_argument("results", nargs="+", metavar="RESULT.json", help="what --save kept; more are joined")
     parser.add_argument("--html", metavar="FILE", help="a page in one file (benchmarks.html without options)")
     parser.add_argument("--markdown", metavar="FILE", help="a page for the docs, pictures beside it")
     parser.add_argument("--png", metavar="STEM.png", help="the pictures: STEM_growth.png, STEM_ratios.png")
     given = parser.parse_args(argv)
     page = given.html or ("benchmarks.html" if not (given.markdown or given.png) else None)
-    for name in write(Result.load(given.result), page=page, md=given.markdown, png=given.png):
+    results = [Result.load(path) for path in given.results]
+    result = functools.reduce(Result.joined, results)
+    for name in write(result, page=page, md=given.markdown, png=given.png):
         sys.stdout.write(f"written: {name}\n")
     return 0
 

@@ -44,7 +44,7 @@ class Load:
         vehicles: that report.
         interval_s: seconds between two fixes of a vehicle.
         fences: in force.
-        use: share of a core that a worker may be busy on average; the rest is for peaks and for catching up.
+        use: share of what a worker carries to plan with; the rest is for peaks and for catching up.
         growth: how many times more workers the topic's partitions must allow for later.
         days: that fixes and events are kept in the database.
         keep_fixes: whether every fix is stored.
@@ -72,7 +72,7 @@ class Load:
             if not getattr(self, name) > 0:
                 raise BadOption(f"--{name.replace('_', '-')} must be above 0")
         if not 0 < self.use <= 1:
-            raise BadOption("--use must be above 0 and at most 100 (per cent of a core)")
+            raise BadOption("--use must be above 0 and at most 100 (per cent of a worker)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,17 +105,22 @@ def plan_for(load: Load, measured: Result) -> list[Line]:
     rate = add("fixes", load.vehicles / load.interval_s, "fixes/s",
                f"{load.vehicles:,} vehicles / {load.interval_s:g} s")  # fmt: skip
     cpu_us = _cpu_us(load, need, add)
-    busy = add("processor time", rate * cpu_us / 1e6, "cores", f"{rate:,.0f} fixes/s x {cpu_us:.1f} us")
-    workers = add("workers", math.ceil(busy / load.use), "processes",
-                  f"{busy:.2f} cores / {load.use:.0%} busy, rounded up")  # fmt: skip
+    add(
+        "processor time",
+        rate * cpu_us / 1e6,
+        "cores",
+        f"{rate:,.0f} fixes/s x {cpu_us:.2f} us, in all workers",
+    )
+    one = _capacity(load, need, lines, add)
+    workers = add("workers", math.ceil(rate / (one * load.use)), "processes",
+                  f"{rate:,.0f} / ({one:,.0f} fixes/s x {load.use:.0%} busy), rounded up")  # fmt: skip
     partitions = max(_FEWEST_PARTITIONS, int(2 * load.growth * workers))
     add("partitions", partitions, "partitions",
         f"2 x {load.growth} (growth) x {workers:.0f} workers, at least {_FEWEST_PARTITIONS}: "
         "a topic's partitions are never added to")  # fmt: skip
-    capacity = workers * 1e6 / cpu_us
-    add("catching up an hour", 3600 * rate / max(capacity - rate, 1e-9) / 60, "minutes",
-        f"{rate:,.0f} fixes/s x 3600 s / ({workers:.0f} workers x {1e6 / cpu_us:,.0f} - {rate:,.0f} fixes/s)"
-        )  # fmt: skip
+    spare = workers * one - rate
+    add("catching up an hour", 3600 * rate / spare / 60 if spare > 0 else math.inf, "minutes",
+        f"{rate:,.0f} fixes/s x 3600 s / ({workers:.0f} x {one:,.0f} - {rate:,.0f} fixes/s)")  # fmt: skip
     _memory(load, need, workers, add)
     _database(load, need, rate, add)
     _topic(load, need, rate, add)
@@ -147,10 +152,26 @@ class _Needs:
         return sorted(found, key=lambda f: f.x or 0)
 
 
+def _traffic(load: Load) -> tuple[str, str]:
+    """Workload of suite stream, and whether fixes are stored in it."""
+    workload = "250 fixes a message" if load.packed else "one JSON fix a message"
+    return workload, "fixes stored" if load.keep_fixes or not load.packed else "no history"
+
+
+def _capacity(load: Load, need: _Needs, lines: list[Line], add: _Add) -> float:
+    """What a worker carries, broker and database included, with the matching that so many fences cost."""
+    workload, kept = _traffic(load)
+    alone = need.get("stream", f"end to end, {kept}", workload=workload)
+    more_us = next(line.value for line in lines if line.what == "more fences")
+    how = (
+        f"1 / (1 / {alone:,.0f} fixes/s + {more_us:.3f} us): measured: stream, end to end, {workload}, {kept}"
+    )
+    return add("a worker carries", 1 / (1 / alone + more_us / 1e6), "fixes/s", f"{how}, all on this machine")
+
+
 def _cpu_us(load: Load, need: _Needs, add: _Add) -> float:
     """Processor time of a worker a fix, with the matching that so many fences cost."""
-    workload = "250 fixes a message" if load.packed else "one JSON fix a message"
-    kept = "fixes stored" if load.keep_fixes or not load.packed else "no history"
+    workload, kept = _traffic(load)
     worker_us = need.get("stream", f"worker's processor time a fix, {kept}", workload=workload)
     base = add("a fix in a worker", worker_us, "us", f"measured: stream, {workload}, {kept}, a dozen fences")
     curve = need.curve("fences", "locate")

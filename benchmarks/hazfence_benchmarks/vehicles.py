@@ -2,7 +2,7 @@
 
 ``hazfence bench vehicles``: trucks of which half drive and half stand report every ten seconds around the
 district and its checkpoints; batches of at most 100,000 fixes go through cleaning, order, matching,
-segments, transitions and rules. The peers tell entries and exits only, and are asked at 1,000 vehicles:
+segments, transitions and rules. The peers tell entries and exits only, and are asked up to 10,000 vehicles:
 written by hand, a PostGIS trigger a row, Tile38. All must agree on where every vehicle is in the end.
 """
 
@@ -29,7 +29,7 @@ from hazfence_fences import FenceSet
 __all__ = ["differ", "options", "run", "where_exactly"]
 
 _BATCH = 100_000
-_PEERS_AT = 1000
+_PEERS_UP_TO = 10_000
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +55,7 @@ def run(plan: Plan, *, counts: str | None = None) -> Iterator[Figure]:
         raise BadOption("--counts: every number must be at least 1")
     fences = set_a()
     for count in chosen or plan.pick([100], [1000, 10_000, 100_000], [1000, 10_000, 100_000, 1_000_000]):
-        yield from _measure(plan, fences, count, with_peers=count <= _PEERS_AT)
+        yield from _measure(plan, fences, count, with_peers=count <= _PEERS_UP_TO)
 
 
 def _measure(plan: Plan, fences: FenceSet, count: int, *, with_peers: bool) -> Iterator[Figure]:

@@ -148,3 +148,17 @@ def test_a_suite_that_breaks_loses_nothing_and_fails_the_run(monkeypatch, tmp_pa
     assert "half way" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         all_main(["nonsense"])
+
+
+def test_results_of_one_machine_are_joined_and_the_later_counts():
+    machine = {"cpu": "c", "cores": 2, "others_busy": 0.5}
+    first = Result((figure(values=(1.0,)), figure("peer", (2.0,))), machine, command="a", took_s=1.0)
+    again = Result((figure(values=(3.0,)), figure(values=(4.0,), x=9.0)), machine | {"others_busy": 0.0},
+                   command="b", took_s=2.0)  # fmt: skip
+    both = first.joined(again)
+    assert [(f.way, f.x, f.values) for f in both.figures] == [
+        ("peer", None, (2.0,)), (OURS, None, (3.0,)), (OURS, 9.0, (4.0,)),
+    ]  # fmt: skip
+    assert (both.command, both.took_s, both.machine["others_busy"]) == ("a\nb", 3.0, 0.5)
+    with pytest.raises(BadResult, match="different machines"):
+        first.joined(Result((), {"cpu": "d"}))

@@ -18,6 +18,9 @@ MEASURED = Result(
         one("stream", "worker's processor time a fix, fixes stored", 20, "250 fixes a message"),
         one("stream", "worker's processor time a fix, no history", 8, "250 fixes a message"),
         one("stream", "worker's processor time a fix, fixes stored", 100, "one JSON fix a message"),
+        one("stream", "end to end, fixes stored", 40_000, "250 fixes a message"),
+        one("stream", "end to end, no history", 80_000, "250 fixes a message"),
+        one("stream", "end to end, fixes stored", 8_000, "one JSON fix a message"),
         one("stream", "events a fix", 0.001, "250 fixes a message"),
         one("fences", "locate", 1e8, "small", x=10.0, x_name="fences"),
         one("fences", "locate", 1e6, "small", x=1000.0, x_name="fences"),
@@ -51,7 +54,9 @@ def test_the_arithmetic():
     assert got["processor time"] == pytest.approx(5000 * fix_us / 1e6)
     assert got["workers"] == 1
     assert got["partitions"] == 24
-    assert got["catching up an hour"] == pytest.approx(5000 * 60 / (1e6 / fix_us - 5000))
+    carries = 1 / (1 / 40_000 + (1 - dozen_us) / 1e6)
+    assert got["a worker carries"] == pytest.approx(carries)
+    assert got["catching up an hour"] == pytest.approx(5000 * 60 / (carries - 5000))
     assert got["memory a worker"] == pytest.approx(100 + 50_000 * (400 + 60 * 50) / 1e6 + 10)
     assert got["events"] == pytest.approx(5)
     assert got["database"] == pytest.approx(5000 / 100_000 + 5 / 5000)
@@ -62,14 +67,15 @@ def test_the_arithmetic():
 def test_a_larger_load_takes_more():
     got = plan(vehicles=2_000_000)
     assert got["processor time"].value == pytest.approx(200_000 * 20.988e-6)
-    assert got["workers"].value == 9  # 4.2 cores, each busy by half
-    assert got["partitions"].value == 36
-    assert plan(vehicles=2_000_000, use=1.0)["workers"].value == 5
+    assert got["workers"].value == 11  # 200,000 fixes/s, each worker by half of 38,480
+    assert got["partitions"].value == 44
+    assert plan(vehicles=2_000_000, use=1.0)["workers"].value == 6
 
 
 def test_options_change_what_they_name():
     assert plan(keep_fixes=False)["a fix in a worker"].value == 8
     assert plan(keep_fixes=False)["database"].value == pytest.approx(5 / 5000)
+    assert plan(keep_fixes=False)["a worker carries"].value > 70_000
     assert plan(packed=False)["a fix in a worker"].value == 100
     assert plan(packed=False)["topic disk"].value == 4 * plan()["topic disk"].value
     assert plan(days=1)["database disk"].value == pytest.approx(plan()["database disk"].value / 180)
