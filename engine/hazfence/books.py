@@ -68,7 +68,7 @@ class Books:
         self.fleet = Fleet()
         self.records: dict[int, Record] = {}
         self.stories: dict[int, Story] = {}
-        self.recent = Recent(self._limit_us)
+        self.recent = Recent(self._limit_us, self.recent_us)
         self.stays = Stays(self._limit_us)
         self.telling: Telling | None = None
         self._forgotten_us = np.zeros(0, np.int64)

@@ -147,27 +147,34 @@ class Engine:
                 has changed; give the engine what it asks for (:meth:`recall`) and process again.
         """
         reason = screen_values(batch, self._settings)
-        rows = np.flatnonzero(reason == 0)
         news = News()
-        if not len(rows):
+        rows: npt.NDArray[np.int64] | slice = slice(None)
+        if reason.any():
+            rows = np.flatnonzero(reason == 0)
+            if not len(rows):
+                return Outcome(news, reason)
+        elif not len(reason):
             return Outcome(news, reason)
         codes = self._books.fleet.enroll(batch.vehicles)[batch.vehicle[rows]]
         self._books.stays.grow(len(self._books.fleet))
-        order = np.argsort(codes, kind="stable")
-        rows, codes = rows[order], codes[order]
+        if (codes[1:] < codes[:-1]).any():
+            order = np.argsort(codes, kind="stable")
+            rows = order if isinstance(rows, slice) else rows[order]
+            codes = codes[order]
         track = Track(
             batch.time_us[rows],
             batch.lon[rows],
             batch.lat[rows],
             batch.speed_kmh[rows],
             batch.heading_deg[rows],
-            np.zeros(len(rows), np.uint64),
+            np.zeros(len(codes), np.uint64),
             batch.alarm[rows],
         )
         newest_us = newest_before(codes, track.time_us, self._books.fleet.time_us[codes[group_starts(codes)]])
         if newest_us is None:
             news.add(self._on_time(codes, track))
             return Outcome(news, reason)
+        rows = np.arange(len(batch)) if isinstance(rows, slice) else rows
         if self._books.recall_us:
             self._recall.ask(codes, track.time_us, newest_us, rows, len(batch))
         found, in_turn = self._late.look(codes, track, newest_us)
@@ -365,7 +372,7 @@ class Engine:
         """Take in fixes that are news for their vehicles, sorted by vehicle and time."""
         books, fleet = self._books, self._books.fleet
         first = codes[group_starts(codes)]
-        before = Before(*(getattr(fleet, name)[first] for name in Before._fields))
+        before = Before(fleet, first)
         if self._books.recall_us:
             new = before.time_us == NEVER_US
             fleet.first_us[first[new]] = track.time_us[group_starts(codes)[new]]
@@ -382,8 +389,9 @@ class Engine:
             (group, self._judge_vehicle(c, int(c.starts[group]), int(c.ends[group])))
             for group in active.tolist()
         ]
-        fleet.move(codes[c.ends - 1], c.track.cut(c.ends - 1))
-        books.recent.add(codes, c.track)
+        once = len(first) == len(codes)
+        fleet.move(first, c.track if once else c.track.cut(c.ends - 1))
+        books.recent.add_in_order(codes, c.track, c.before_us)
         if taken is None:
             return Batch(judged, np.zeros(0, np.int64), np.zeros(0, STEP), None)
         if books.recent_us:

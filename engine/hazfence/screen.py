@@ -14,6 +14,7 @@ comparing sets is comparing integers; what a key stands for is looked up once an
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -36,8 +37,92 @@ _Ints = npt.NDArray[np.int64]
 _T = TypeVar("_T", bound=np.generic)
 
 
-class Before(NamedTuple):
-    """The state of each vehicle before a batch, one row a vehicle: last fix, and what it waits for."""
+class Before:
+    """The state of each vehicle before a batch, one row a vehicle: last fix, and what it waits for.
+
+    Columns are looked up when they are asked for: most rules need few of them.
+
+    Args:
+        source: has columns of these names, by vehicle.
+        at: the vehicles.
+    """
+
+    def __init__(self, source: Fleet | _One, at: npt.NDArray[np.int32] | slice) -> None:
+        self._source = source
+        self._at = at
+
+    @cached_property
+    def time_us(self) -> _Ints:
+        """Of the last fix; ``NEVER_US`` for none."""
+        return self._source.time_us[self._at]
+
+    @cached_property
+    def lon(self) -> npt.NDArray[np.float64]:
+        """Degrees."""
+        return self._source.lon[self._at]
+
+    @cached_property
+    def lat(self) -> npt.NDArray[np.float64]:
+        """Degrees."""
+        return self._source.lat[self._at]
+
+    @cached_property
+    def key(self) -> npt.NDArray[np.uint64]:
+        """The set of fences."""
+        return self._source.key[self._at]
+
+    @cached_property
+    def deadline_us(self) -> _Ints:
+        """Until when it may be silent."""
+        return self._source.deadline_us[self._at]
+
+    @cached_property
+    def watch(self) -> npt.NDArray[np.bool_]:
+        """Whether every fix has to be judged."""
+        return self._source.watch[self._at]
+
+    @cached_property
+    def speed_kmh(self) -> npt.NDArray[np.float32]:
+        """Of the last fix."""
+        return self._source.speed_kmh[self._at]
+
+    @cached_property
+    def alarm(self) -> npt.NDArray[np.uint32]:
+        """Bits of the last fix."""
+        return self._source.alarm[self._at]
+
+    @cached_property
+    def motion(self) -> npt.NDArray[np.int8]:
+        """Whether it stands or moves, see ``Fleet``."""
+        return self._source.motion[self._at]
+
+    @cached_property
+    def departed(self) -> npt.NDArray[np.bool_]:
+        """Whether it is off the routes, and that was said."""
+        return self._source.departed[self._at]
+
+    @classmethod
+    def of(cls, prev: Fix | None, record: Record, deadline_us: int) -> Before:
+        """The state of one vehicle."""
+        time_us, lon, lat = (NEVER_US, np.nan, np.nan) if prev is None else prev[:3]
+        key = 0 if prev is None else sum(f.key for f in prev.fences) % 2**64
+        one = _One(
+            np.array([time_us], np.int64),
+            np.array([lon]),
+            np.array([lat]),
+            np.array([key], np.uint64),
+            np.array([deadline_us], np.int64),
+            np.array([record.watch]),
+            np.array([np.nan if prev is None else prev.speed_kmh], np.float32),
+            np.array([0 if prev is None else prev.alarm], np.uint32),
+            np.array([record.motion], np.int8),
+            np.array([record.departed]),
+        )
+        return cls(one, slice(None))
+
+
+class _One(NamedTuple):
+    """Columns of one vehicle."""
 
     time_us: _Ints
     lon: npt.NDArray[np.float64]
@@ -46,27 +131,9 @@ class Before(NamedTuple):
     deadline_us: _Ints
     watch: npt.NDArray[np.bool_]
     speed_kmh: npt.NDArray[np.float32]
+    alarm: npt.NDArray[np.uint32]
     motion: npt.NDArray[np.int8]
     departed: npt.NDArray[np.bool_]
-    alarm: npt.NDArray[np.uint32]
-
-    @classmethod
-    def of(cls, prev: Fix | None, record: Record, deadline_us: int) -> Before:
-        """The state of one vehicle."""
-        time_us, lon, lat = (NEVER_US, np.nan, np.nan) if prev is None else prev[:3]
-        key = 0 if prev is None else sum(f.key for f in prev.fences) % 2**64
-        return cls(
-            np.array([time_us], np.int64),
-            np.array([lon]),
-            np.array([lat]),
-            np.array([key], np.uint64),
-            np.array([deadline_us], np.int64),
-            np.array([record.watch]),
-            np.array([np.nan if prev is None else prev.speed_kmh], np.float32),
-            np.array([record.motion], np.int8),
-            np.array([record.departed]),
-            np.array([0 if prev is None else prev.alarm], np.uint32),
-        )
 
 
 class Columns(NamedTuple):
@@ -76,6 +143,7 @@ class Columns(NamedTuple):
         codes: int32, shape (n,), engine's vehicle codes, in groups.
         starts, ends: int64, shape (g,), the rows of each vehicle's group.
         track: the fixes, columns of shape (n,).
+        before_us: int64, shape (n,), the time of each one's fix before; ``NEVER_US`` for none.
         due: bool, shape (n,), True where the fix must be judged.
         light: bool, shape (n,), True where it is due only because the vehicle stops or moves off.
         active: int64, indexes of the groups in which something must be judged.
@@ -89,6 +157,7 @@ class Columns(NamedTuple):
     starts: _Ints
     ends: _Ints
     track: Track
+    before_us: _Ints
     due: npt.NDArray[np.bool_]
     light: npt.NDArray[np.bool_]
     active: _Ints
@@ -161,6 +230,7 @@ class Screen:
         self._limit_kmh = np.array([lowest_limit(f, self._book) for f in fences.fences] or [np.inf])
         self._slow_kmh = float(self._limit_kmh.min())
         self._round = np.array([f.thin and f.shape == "circle" for f in fences.fences], np.bool_)
+        self._any_thin = any(f.thin for f in fences.fences)
         self._astray = Astray.of(fences, self._book)
         self._off: dict[int, bool] = {}
         self.sets = Sets(fences, sets)
@@ -192,7 +262,8 @@ class Screen:
         at = np.flatnonzero(changed)  # a set never met before is a set that changed
         self.sets.meet(track.key[at], track.lon[at], track.lat[at])
 
-        hit_rows, hit_fences = self._touched(track, starts, before)
+        before_us = _shifted(track.time_us, starts, before.time_us)
+        hit_rows, hit_fences = self._touched(track, starts, before, before_us)
         rough = self.too_fast(track)
         telling = self._telling(hit_rows, hit_fences, track.key, key_before)
         changed[hit_rows[telling]] = True
@@ -200,7 +271,7 @@ class Screen:
         if self._alarm_bits:
             rough |= (track.alarm & np.uint32(self._alarm_bits)) != 0
         if self._doubts is not None or self._gap_us is not None:
-            rough |= self._stirring(track, starts, before)
+            rough |= self._stirring(track, starts, before, before_us)
         if self._astray is not None:
             unsaid = np.repeat(~before.departed, ends - starts)
             rough |= self._astray.far(self._off_route(track.key) & unsaid, track.lon, track.lat)
@@ -209,13 +280,13 @@ class Screen:
         if self._motion:
             light = self._flips(track, starts, before) & ~due
             due |= light
-        active = np.logical_or.reduceat(due, starts)
+        active = _any(due, starts)
         active |= before.watch | (before.deadline_us < track.time_us[ends - 1])
         plain = active & ~before.watch & (before.deadline_us >= track.time_us[ends - 1])
         if rough.any() or light.any():
-            plain &= ~np.logical_or.reduceat(rough | light, starts)
+            plain &= ~_any(rough | light, starts)
         where = np.flatnonzero(active)
-        return Columns(codes, starts, ends, track, due, light, where, plain, hit_rows, hit_fences)
+        return Columns(codes, starts, ends, track, before_us, due, light, where, plain, hit_rows, hit_fences)
 
     def too_fast(self, track: Track) -> npt.NDArray[np.bool_]:
         """bool, shape (n,): fixes over the lowest limit of their set, whatever the hour."""
@@ -250,9 +321,10 @@ class Screen:
         # A fix in doubt may lie outside while the one that is held lies inside.
         return at[inside[where] | fleet.watch[at]]
 
-    def _stirring(self, track: Track, starts: _Ints, before: Before) -> npt.NDArray[np.bool_]:
+    def _stirring(
+        self, track: Track, starts: _Ints, before: Before, time_before: _Ints
+    ) -> npt.NDArray[np.bool_]:
         """Fixes that come after a gap in time, or cannot be true."""
-        time_before = _shifted(track.time_us, starts, before.time_us)
         known = time_before != NEVER_US
         due = np.zeros(len(known), np.bool_)
         if self._gap_us is not None:
@@ -372,20 +444,25 @@ class Screen:
         np.minimum.at(limit, row, self._limit_kmh[member])
         return limit
 
-    def _touched(self, track: Track, starts: _Ints, before: Before) -> tuple[_Ints, npt.NDArray[np.int32]]:
+    def _touched(
+        self, track: Track, starts: _Ints, before: Before, time_before: _Ints
+    ) -> tuple[_Ints, npt.NDArray[np.int32]]:
         """Pairs of (row, thin fence) for segments that two fixes near enough in time witness."""
+        if not self._any_thin:
+            return np.zeros(0, np.int64), np.zeros(0, np.int32)
         lon, lat = track.lon, track.lat
-        time_before = _shifted(track.time_us, starts, before.time_us)
         lon_before = _shifted(lon, starts, before.lon)
         lat_before = _shifted(lat, starts, before.lat)
-        with np.errstate(invalid="ignore"):
-            witnessed = (time_before != NEVER_US) & (time_before >= track.time_us - self._max_gap_us)
-            witnessed &= np.abs(lon - lon_before) <= 180.0
-        at = np.flatnonzero(witnessed)
-        if len(at) == len(lon):
-            return self._fences.segment_hits(lon_before, lat_before, lon, lat)
-        rows, fences = self._fences.segment_hits(lon_before[at], lat_before[at], lon[at], lat[at])
-        return at[rows], fences
+        # NEVER_US is before anything.
+        witnessed = time_before >= track.time_us - self._max_gap_us
+        if witnessed.all():
+            rows, fences = self._fences.segment_hits(lon_before, lat_before, lon, lat)
+        else:
+            at = np.flatnonzero(witnessed)
+            rows, fences = self._fences.segment_hits(lon_before[at], lat_before[at], lon[at], lat[at])
+            rows = at[rows]
+        around = np.abs(lon[rows] - lon_before[rows]) > 180.0
+        return (rows[~around], fences[~around]) if around.any() else (rows, fences)
 
     def _telling(
         self,
@@ -412,8 +489,15 @@ class Screen:
         return telling
 
 
+def _any(where: npt.NDArray[np.bool_], starts: _Ints) -> npt.NDArray[np.bool_]:
+    """Whether any row of each group is True."""
+    return where.copy() if len(starts) == len(where) else np.logical_or.reduceat(where, starts)
+
+
 def _shifted(column: npt.NDArray[_T], starts: _Ints, first: npt.NDArray[_T]) -> npt.NDArray[_T]:
     """Each vehicle's value before: the row above, or ``first`` where its group begins."""
+    if len(starts) == len(column):
+        return first
     before = np.empty_like(column)
     before[1:] = column[:-1]
     before[starts] = first

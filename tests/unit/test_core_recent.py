@@ -1,0 +1,115 @@
+"""Recent fixes: whatever is dropped, every moment after a vehicle's limit keeps its neighbours."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from hazfence.recent import Recent, Track
+
+START_US = 1_772_380_800_000_000
+RECENT_US = 600_000_000
+
+
+def track(time_us: np.ndarray, seed: int = 0) -> Track:
+    n = len(time_us)
+    rng = np.random.default_rng(seed)
+    return Track(
+        np.asarray(time_us, np.int64),
+        rng.random(n),
+        rng.random(n),
+        np.zeros(n, np.float32),
+        np.zeros(n, np.float32),
+        np.zeros(n, np.uint64),
+        np.zeros(n, np.uint32),
+    )
+
+
+class Memory:
+    """A memory beside a list of everything."""
+
+    def __init__(self, vehicles: int) -> None:
+        self.last_us = np.full(vehicles, np.iinfo(np.int64).min)
+        self.all: list[list[int]] = [[] for _ in range(vehicles)]
+        self.recent = Recent(lambda codes: self.last_us[codes] - RECENT_US, RECENT_US)
+
+    def hear(self, codes: np.ndarray, time_us: np.ndarray) -> None:
+        before_us = self.last_us[codes]
+        self.last_us[codes] = time_us
+        for code, at_us in zip(codes.tolist(), time_us.tolist(), strict=True):
+            self.all[code].append(at_us)
+        self.recent.add_in_order(codes.astype(np.int32), track(time_us), before_us)
+
+    def needed(self, code: int) -> list[int]:
+        known = self.all[code]
+        limit_us = known[-1] - RECENT_US if known else 0
+        return [t for i, t in enumerate(known) if i + 1 == len(known) or known[i + 1] > limit_us]
+
+    def check(self) -> None:
+        for code, known in enumerate(self.all):
+            needed = self.needed(code)
+            if not known:
+                continue
+            kept = self.recent.of(code).time_us.tolist()
+            assert kept[len(kept) - len(needed) :] == needed
+        codes, fixes = self.recent.all()
+        for code in range(len(self.all)):
+            assert fixes.time_us[codes == code].tolist() == self.needed(code)
+
+
+@pytest.mark.parametrize("look_every", [0, 1, 7, 50])
+def test_what_is_needed_is_kept(look_every: int) -> None:
+    rng = np.random.default_rng(look_every)
+    memory = Memory(40)
+    # Some report every few seconds, some every few minutes, some fall silent for an hour and come back.
+    every_s = rng.choice([5.0, 30.0, 70.0, 119.0, 121.0, 400.0, 3600.0], 40)
+    due = START_US + rng.uniform(0, every_s * 1e6).astype(np.int64)
+    for step in range(900):
+        now_us = START_US + step * 10_000_000
+        codes = np.flatnonzero(due <= now_us)
+        if len(codes):
+            memory.hear(codes, due[codes])
+            silent = np.where(rng.random(len(codes)) < 0.005, 4000.0, 0.0)
+            due[codes] += ((every_s[codes] * rng.uniform(0.8, 1.2, len(codes)) + silent) * 1e6).astype(
+                np.int64
+            )
+        if look_every and step % look_every == 0:
+            memory.check()
+    memory.check()
+
+
+def test_memory_is_bounded() -> None:
+    memory = Memory(100)
+    codes = np.arange(100)
+    for step in range(1000):
+        memory.hear(codes, np.full(100, START_US + step * 10_000_000))
+        if step == 500:
+            memory.recent.of(3)  # from here on some lie in chains
+    assert len(memory.recent) <= 100 * 180
+    for step in range(1000, 1200):
+        memory.hear(codes, np.full(100, START_US + step * 10_000_000))
+        memory.recent.of(3)
+    assert len(memory.recent) <= 100 * 180
+    memory.recent.clear()
+    assert len(memory.recent) == 0
+
+
+def test_columns_are_copied() -> None:
+    memory = Memory(1)
+    time_us = np.array([START_US])
+    fixes = track(time_us)
+    memory.last_us[0] = START_US
+    memory.recent.add_in_order(np.zeros(1, np.int32), fixes, np.array([np.iinfo(np.int64).min]))
+    fixes.lon[0] = 99.0
+    assert memory.recent.of(0).lon[0] != 99.0
+
+
+def test_fixes_of_a_busy_hour_give_their_place_back() -> None:
+    memory = Memory(1)
+    at_us = START_US
+    for step in range(3000):
+        at_us += 200_000 if step < 2500 else 20_000_000
+        memory.hear(np.zeros(1, np.intp), np.array([at_us]))
+        memory.recent.of(0)
+    assert len(memory.recent) <= 160
+    memory.check()
