@@ -232,7 +232,7 @@ class Blocks:
         some = np.flatnonzero(more)
         codes, more = codes[some], more[some]
         shorter = codes
-        for _ in range(2):  # so that what grew in a busy hour shrinks again
+        while len(shorter):  # more than one when a busy hour is over
             shorter = self._give_up(shorter)
         blocks = self._allot(int(more.sum()))
         last = np.cumsum(more) - 1
