@@ -62,6 +62,7 @@ SUITES = {
         Suite("match", "Points and segments against fences, beside what one would use instead."),
         Suite("core", "Fixes through the whole core on four fence sets, beside the same written by hand."),
         Suite("rules", "Every rule on, beside visits only, on the traffic of a district."),
+        Suite("late", "Fixes on time, 1 % of them late, and hours of history recalled.", services=True),
         Suite("fences", "Matching as fences grow from 7 to 100,000, beside the peers."),
         Suite("vehicles", "The core as vehicles grow to a million, beside PostGIS triggers and Tile38."),
         Suite("memory", "Bytes of a fence, a vehicle, a remembered fix and a snapshot."),
