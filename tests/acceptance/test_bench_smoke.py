@@ -5,15 +5,21 @@ from pathlib import Path
 
 import pytest
 
+from hazfence.services import Services
 from hazfence_benchmarks.form import OURS, Result
 from hazfence_benchmarks.register import SUITES
 from tests.acceptance.test_cli import hazfence
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def saved(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("bench") / "result.json"
-    done = hazfence("bench", "all", "--tiny", "--json", "--save", path, timeout_s=600)
+    given = {
+        "HAZFENCE_DATABASE_URL": services.database_url,
+        "HAZFENCE_KAFKA": services.kafka,
+        "HAZFENCE_REDIS_URL": services.redis_url,
+    }
+    done = hazfence("bench", "all", "--tiny", "--json", "--save", path, timeout_s=600, **given)
     assert done.returncode == 0, done.stderr
     # One JSON object on stdout and nothing else, the same as the file.
     assert Result.from_json(json.loads(done.stdout)) == Result.load(path)

@@ -20,6 +20,12 @@ FLAT = FenceSet(f for f in set_c(80, 3) if f.metric is None)
 TOWN = FenceSet([*FLAT, *(f for f in set_a() if f.metric is None)])
 
 
+@pytest.fixture(autouse=True)
+def server(postgres_server, monkeypatch):
+    """The server of the other tests: each peer makes a database of its own in it."""
+    monkeypatch.setenv("HAZFENCE_DATABASE_URL", postgres_server)
+
+
 def test_postgis_joins_exactly():
     peer = PostGis(FLAT)
     try:

@@ -31,12 +31,12 @@ def verdict(before, after, **more):
 
 
 def test_noise_alone_is_the_same():
-    """300 figures of equal level with 3 % noise, and 300 with 15 %: at most one in a hundred is called."""
+    """100 figures of equal level with 3 % noise, and 100 with 15 %: at most one in a hundred is called."""
     for noise in (0.03, 0.15):
-        a = result(*(figure(noisy(100, n, noise=noise), name=str(n)) for n in range(300)))
-        b = result(*(figure(noisy(100, 1000 + n, noise=noise), name=str(n)) for n in range(300)))
+        a = result(*(figure(noisy(100, n, noise=noise), name=str(n)) for n in range(100)))
+        b = result(*(figure(noisy(100, 1000 + n, noise=noise), name=str(n)) for n in range(100)))
         called = [v for v in verdict(a, b) if v in ("better", "worse")]
-        assert len(called) <= 3
+        assert len(called) <= 1
 
 
 @pytest.mark.parametrize(("level", "says"), [(85, "worse"), (100, "same"), (102, "same"), (120, "better")])
