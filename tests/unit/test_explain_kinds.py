@@ -121,8 +121,11 @@ def test_a_crowd_is_judged_again_from_the_fixes_of_all_its_vehicles() -> None:
     engine, watch = Engine(fences, settings), CapacityWatch(fences, settings.rules)
     crowds = watch.take(engine.process(fixes))
     [crowd] = {event.id: event for event in crowds if event.phase is not Phase.RETRACTED}.values()
-    finding = examine(evidence_of(crowd, fixes, fences, settings))
+    evidence = evidence_of(crowd, fixes, fences, settings)
+    finding = examine(evidence)
     assert (finding.verdict, crowd.detail["peak"]) == (Verdict.STANDS, 2)
+    shown = page(tell(evidence, finding), draw(evidence, finding)).decode()
+    assert shown.count("<circle") == len(fixes) + 2  # every fix, and both marks
     one = fixes.take(fixes.vehicle == 0)
     assert examine(evidence_of(crowd, one, fences, settings)).verdict is Verdict.FALLS
 
@@ -148,6 +151,7 @@ def test_a_paper_is_judged_again_from_the_file() -> None:
     finding = examine(evidence)
     assert finding.verdict is Verdict.STANDS
     assert "permit" in " ".join(tell(evidence, finding).steps)
+    assert b"permit" in page(tell(evidence, finding), draw(evidence, finding))
     gone = dataclasses.replace(evidence, reference=ReferenceData())
     assert examine(gone).reasons == (("file_changed", {}),)
 

@@ -120,6 +120,21 @@ def test_what_begins_outside_the_window_does_not_count() -> None:
     assert [(r.fence_id, r.gained) for r in found.rows] == [("middle", 1)]
 
 
+@pytest.mark.parametrize("at", [1, 50, 361])
+def test_fences_that_change_meanwhile_change_at_their_moment_however_fixes_are_cut(at: int) -> None:
+    # When half of the way is done, one zone that lies ahead is there no more, and another is.
+    moment_us = DAY_US + 1_800_000_000
+    first, second = FenceSet([zone("west", 121.57), zone("late", 121.63)]), FenceSet([zone("new", 121.62)])
+    whole = east()
+    batches = [whole.take(slice(i, i + at)) for i in range(0, len(whole), at)]
+    side = Side([(0, first), (moment_us, second)], EngineSettings(), None, WINDOW)
+    run(batches, [side], WINDOW)
+    assert [(e.fence_id, e.kind) for e in side.standing()] == [
+        ("west", Kind.RESTRICTED_ENTRY), ("new", Kind.RESTRICTED_ENTRY),
+    ]  # fmt: skip
+    assert side.visits == {"west": 1, "new": 1}
+
+
 def test_a_crowd_is_counted_on_both_sides() -> None:
     yard = circle("yard", FenceKind.ZONE, 121.60, 29.98, 500.0)
     two = FixBatch.concat([east(), east(60, "B")])

@@ -6,6 +6,7 @@ You are on the top floor; the work is done in ``hazfence_replay.rehearse``.
 from __future__ import annotations
 
 import json
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -101,15 +102,17 @@ def rehearse(
             ),
         )
         wanted = Wanted(window.read_since_us, window.read_until_us)
-        with show.progress() as bars:
-            bar = bars.add_task("fixes judged", total=None)
-            count = run(
-                FixTableReader(database_url, wanted=wanted),
-                sides,
-                window,
-                watch=lambda done, _: bars.update(bar, completed=done),
-            )
-            bars.update(bar, total=count)
+        reader = FixTableReader(database_url, wanted=wanted)
+        with show.share_progress() as bars:
+            bar = bars.add_task("judging twice", total=1.0, at="")
+            began_s = time.monotonic()
+
+            def watch(done: int, newest_us: int) -> None:
+                rate = done / max(time.monotonic() - began_s, 1e-3)
+                at = history.local(newest_us)
+                bars.update(bar, completed=reader.share or 0.0, fixes=done, rate=rate, at=at)
+
+            count = run(reader, sides, window, watch=watch)
         if not count:
             raise ValueError(_no_fixes(history, window))
         live = history.beginning(since_us, until_us, visits=visits)

@@ -95,7 +95,13 @@ def _files(history: History, only: Only, xlsx: Path | None, html: Path | None) -
         from hazfence_replay.report import collect, write_xlsx
         from hazfence_replay.report.workbook import MOST_FACTS
 
-        write_xlsx(xlsx, collect(history, only, max_facts=MOST_FACTS))
+        found = collect(history, only, max_facts=MOST_FACTS)
+        write_xlsx(xlsx, found)
+        if len(found.facts) == MOST_FACTS:
+            show.talk.print(
+                f"the workbook lists the first {MOST_FACTS:,} visits and breaches; its counts are of all",
+                soft_wrap=True,
+            )
         show.talk.print(f"workbook: {xlsx}", markup=False)
 
 

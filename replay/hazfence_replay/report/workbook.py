@@ -18,8 +18,8 @@ from hazfence_replay.report.columns import Report, cells, columns
 
 __all__ = ["MOST_FACTS", "write_xlsx"]
 
-#: A sheet holds 1,048,576 rows, the head is one.
-MOST_FACTS = 1_048_575
+#: A sheet could hold a million rows; with so many a spreadsheet is still of use, and memory stays small.
+MOST_FACTS = 200_000
 _FACT_HEAD = (
     "event",
     "kind",
@@ -44,7 +44,13 @@ def write_xlsx(path: str | os.PathLike[str], report: Report) -> None:
         OSError: the file cannot be written.
     """
     zone = ZoneInfo(report.time_zone)
-    safe = {"strings_to_formulas": False, "strings_to_urls": False, "strings_to_numbers": False}
+    # Row by row onto disk: a workbook of many rows does not fill the memory.
+    safe = {
+        "constant_memory": True,
+        "strings_to_formulas": False,
+        "strings_to_urls": False,
+        "strings_to_numbers": False,
+    }
     book = xlsxwriter.Workbook(os.fspath(path), {**safe, "default_date_format": "yyyy-mm-dd hh:mm:ss"})
     try:
         about = book.add_worksheet("About")
