@@ -24,7 +24,7 @@ from hazfence_benchmarks.plan import BadOption, Plan, Took, rates, timed
 from hazfence_benchmarks.workloads import SETS
 from hazfence_fences import FenceSet
 
-__all__ = ["options", "run", "truck_traffic"]
+__all__ = ["options", "run", "truck_steps", "truck_traffic"]
 
 _START_US = 1_772_409_600_000_000
 _EVERY_S = 10
@@ -35,6 +35,13 @@ _TURN = 1 / 60  # of the reports: a truck takes another road every ten minutes o
 def truck_traffic(
     fences: FenceSet, *, vehicles: int, steps: int, seed: int = 1, first: int = 0
 ) -> list[FixBatch]:
+    """The batches of `truck_steps`, all at once."""
+    return list(truck_steps(fences, vehicles=vehicles, steps=steps, seed=seed, first=first))
+
+
+def truck_steps(
+    fences: FenceSet, *, vehicles: int, steps: int, seed: int = 1, first: int = 0
+) -> Iterator[FixBatch]:
     """One batch a step, one fix a vehicle in it.
 
     Args:
@@ -51,7 +58,6 @@ def truck_traffic(
     kmh = np.where(rng.random(vehicles) < 0.5, rng.uniform(30, 60, vehicles), 0.0)
     step_deg = kmh / 3.6 * _EVERY_S / 111_195.0
     names = tuple(f"浙B{i:06d}" for i in range(first, first + vehicles))
-    batches = []
     for step in range(steps):
         turns = rng.random(vehicles) < _TURN
         heading = np.where(turns, rng.uniform(0, 2 * np.pi, vehicles), heading)
@@ -59,18 +65,15 @@ def truck_traffic(
         lat = lat + step_deg * np.sin(heading)
         out = (lon < west) | (lon > east) | (lat < south) | (lat > north)
         heading = np.where(out, heading + np.pi, heading)
-        batches.append(
-            FixBatch.of(
-                np.arange(vehicles, dtype=np.int32),
-                vehicles=names,
-                time_us=_START_US + step * _EVERY_S * 1_000_000 + rng.integers(0, 10**6, vehicles),
-                lon=lon,
-                lat=lat,
-                speed_kmh=kmh,
-                status=3,
-            )
+        yield FixBatch.of(
+            np.arange(vehicles, dtype=np.int32),
+            vehicles=names,
+            time_us=_START_US + step * _EVERY_S * 1_000_000 + rng.integers(0, 10**6, vehicles),
+            lon=lon,
+            lat=lat,
+            speed_kmh=kmh,
+            status=3,
         )
-    return batches
 
 
 def options(parser: argparse.ArgumentParser) -> None:

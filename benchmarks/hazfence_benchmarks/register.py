@@ -68,6 +68,7 @@ SUITES = {
         Suite("memory", "Bytes of a fence, a vehicle, a remembered fix and a snapshot."),
         Suite("exactness", "Differences of the index from shapely's covers: there should be none."),
         Suite("wire", "The wire formats, beside Arrow and msgpack."),
+        Suite("replay", "History from Parquet and CSV through readers, engine and journal; memory; a year."),
         Suite("store", "Fixes and events into PostGIS.", services=True),
         Suite("stream", "Fixes through broker, worker and PostGIS.", services=True),
     )

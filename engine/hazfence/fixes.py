@@ -146,6 +146,10 @@ class FixBatch:
             return cls.empty()
         if len(parts) == 1:
             return parts[0]
+        columns = {n: np.concatenate([getattr(p, n) for p in parts]) for n in COLUMNS if n != "vehicle"}
+        if all(part.vehicles is parts[0].vehicles for part in parts):
+            whole = np.concatenate([part.vehicle for part in parts])
+            return cls(vehicles=parts[0].vehicles, vehicle=whole, **columns)
         table: dict[str, int] = {}
         codes = []
         for part in parts:
@@ -153,7 +157,6 @@ class FixBatch:
                 (table.setdefault(v, len(table)) for v in part.vehicles), np.int32, len(part.vehicles)
             )
             codes.append(local[part.vehicle])
-        columns = {n: np.concatenate([getattr(p, n) for p in parts]) for n in COLUMNS if n != "vehicle"}
         return cls(vehicles=tuple(table), vehicle=np.concatenate(codes), **columns)
 
     def take(self, index: npt.NDArray[Any] | slice) -> FixBatch:

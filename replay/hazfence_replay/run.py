@@ -18,7 +18,7 @@ import numpy as np
 
 from hazfence.clean import Reason
 from hazfence.fixes import FixBatch
-from hazfence_replay.journal import Checkpoint, Journal, JournalMismatch, as_row
+from hazfence_replay.journal import Checkpoint, Journal, JournalMismatch, as_rows
 from hazfence_replay.player import STEP_S, paces
 from hazfence_replay.readers import TrackReader
 from hazfence_replay.shards import Job, Shards
@@ -118,7 +118,7 @@ def run(
     seen = _Seen(reader, look)
     rest = behind(seen, summary.resumed_fixes)
     count = len(known.snapshots) if known else processes
-    job = job._replace(render=as_row)
+    job = job._replace(render=as_rows)
     with Shards(job, count, known.snapshots if known else None) as shards:
         held: list[tuple[Any, ...]] = []
         sizes: list[int] = []
@@ -191,12 +191,22 @@ class _Seen:
 
     def __init__(self, reader: TrackReader, look: Callable[[FixBatch], None] | None) -> None:
         self._reader, self._look = reader, look
-        self.names: set[str] = set()
+        self._names: set[str] = set()
+        self._now: tuple[str, ...] = ()
+        self._used = np.zeros(0, np.bool_)
+
+    @property
+    def names(self) -> set[str]:
+        """Vehicles that had a fix."""
+        self._names.update(self._now[code] for code in np.flatnonzero(self._used).tolist())
+        return self._names
 
     def __iter__(self) -> Iterator[FixBatch]:
         for batch in self._reader:
-            used = np.flatnonzero(np.bincount(batch.vehicle, minlength=len(batch.vehicles)))
-            self.names.update(batch.vehicles[code] for code in used.tolist())
+            if batch.vehicles is not self._now:
+                self._names = self.names
+                self._now, self._used = batch.vehicles, np.zeros(len(batch.vehicles), np.bool_)
+            self._used[batch.vehicle] = True
             if self._look is not None:
                 self._look(batch)
             yield batch

@@ -42,14 +42,14 @@ class Job(NamedTuple):
 
     Attributes:
         fences, settings, reference: as for :class:`hazfence.Engine`.
-        render: what becomes of an event before it leaves its process, a function of a module; None
-            leaves it as it is.
+        render: what becomes of the events of a pace before they leave their process: a function of a
+            module, which turns events into pairs of a vehicle and anything; None leaves them as they are.
     """
 
     fences: FenceSet
     settings: EngineSettings
     reference: ReferenceData | None = None
-    render: Callable[[Event], Any] | None = None
+    render: Callable[[Iterable[Event]], list[tuple[str, Any]]] | None = None
 
 
 class Said(NamedTuple):
@@ -106,6 +106,7 @@ class Shards:
         self.under_way = 0
         self._table: dict[str, int] = {}
         self._order: dict[str, int] = {}
+        self._dealt: tuple[tuple[str, ...], npt.NDArray[np.int32]] = ((), np.zeros(0, np.int32))
 
     def run(self, paces: Iterable[Pace]) -> Iterator[Said]:
         """Take paces and yield what came of each, in their order, a few paces later.
@@ -129,21 +130,27 @@ class Shards:
         """Give each engine its part of a pace."""
         self.under_way += 1
         batch = pace.batch
-        for name in batch.vehicles:
-            self._order.setdefault(name, len(self._order))
+        if batch.vehicles is not self._dealt[0]:
+            self._dealt = batch.vehicles, self._deal(batch.vehicles)
         if self._count == 1:
             self._shards[0].give(pace)
             return
-        table = self._table
-        of_name = np.empty(len(batch.vehicles), np.int32)
-        for i, name in enumerate(batch.vehicles):
-            shard = table.get(name)
-            if shard is None:
-                shard = table[name] = shard_of(name, self._count)
-            of_name[i] = shard
+        of_name = self._dealt[1]
         of_fix = of_name[batch.vehicle]
         for number, shard_ in enumerate(self._shards):
             shard_.give(Pace(batch.take(np.flatnonzero(of_fix == number)), pace.now_us))
+
+    def _deal(self, names: tuple[str, ...]) -> npt.NDArray[np.int32]:
+        """The process of each vehicle; new ones get their place in the order."""
+        table, order = self._table, self._order
+        of_name = np.empty(len(names), np.int32)
+        for i, name in enumerate(names):
+            shard = table.get(name)
+            if shard is None:
+                shard = table[name] = shard_of(name, self._count)
+                order[name] = len(order)
+            of_name[i] = shard
+        return of_name
 
     def answer(self) -> Said:
         """What came of the oldest pace under way; waits for it.
@@ -220,10 +227,9 @@ class _Local:
         self._answers.append((self._pairs(outcome), self._pairs(silent), reasons, *span))
 
     def _pairs(self, events: Iterable[Event]) -> _Pairs:
-        render = self._render
-        if render is None:
-            return [(event.vehicle, event) for event in events]
-        return [(event.vehicle, render(event)) for event in events]
+        if self._render is not None:
+            return self._render(events)
+        return [(event.vehicle, event) for event in events]
 
     def answer(self) -> _Answer:
         return self._answers.popleft()

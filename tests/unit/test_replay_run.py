@@ -6,7 +6,7 @@ import csv
 import gzip
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import pytest
 
 from hazfence import Engine, EngineSettings, Event, FixBatch
 from hazfence_fences import FenceSet, load_fences
-from hazfence_replay.journal import Checkpoint, Journal, JournalMismatch, as_row
+from hazfence_replay.journal import Checkpoint, Journal, JournalMismatch, as_rows
 from hazfence_replay.ledger import latest
 from hazfence_replay.outputs import COLUMNS, write_file
 from hazfence_replay.player import paces, replay
@@ -173,14 +173,14 @@ def test_a_journal_is_of_one_replay(tmp_path: Path, batches: list[FixBatch], fen
 def test_events_and_checkpoint_are_kept_together_or_not_at_all(
     tmp_path: Path, unbroken: tuple[Summary, list[Event]]
 ) -> None:
-    rows = unbroken[1][:10]
+    said = [row for _, row in as_rows(unbroken[1][:10])]
     with Journal(tmp_path / "j", {}) as journal:
         with pytest.raises(sqlite3.Error):
-            journal.save([*map(as_row, rows), ("too", "few")], Checkpoint(5, 5, (b"x",), {}))
+            journal.save([*said, ("too", "few")], Checkpoint(5, 5, (b"x",), {}))
         assert journal.checkpoint is None
         assert list(journal.rows(retracted=True)) == []
-        journal.save(map(as_row, rows), Checkpoint(5, None, (b"x", b"y"), {"a": 1}))
-        journal.save(map(as_row, rows), None)
+        journal.save(said, Checkpoint(5, None, (b"x", b"y"), {"a": 1}))
+        journal.save(said, None)
         assert journal.checkpoint == Checkpoint(5, None, (b"x", b"y"), {"a": 1})
         assert len(list(journal.rows(retracted=True))) == 10
 
@@ -199,7 +199,7 @@ def test_a_process_that_fails_says_why(day: SimulatedDay, fences: FenceSet) -> N
         list(shards.run(paces(day.batches())))
 
 
-def fails(event: Event) -> Any:
+def fails(events: Iterable[Event]) -> Any:
     return 1 / 0
 
 

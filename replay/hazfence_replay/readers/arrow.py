@@ -78,19 +78,28 @@ class ArrowReader:
         schema = file.schema_arrow
         shape, used = self._shape(schema)
         maker = self._maker(shape, used)
-        rows, done = file.metadata.num_rows or 1, 0
         time_column = schema.names[shape.at["time"]]
-        for group in range(file.num_row_groups):
-            size = file.metadata.row_group(group).num_rows
-            if not self._may_hold(file, group, time_column):
-                done += size
-                continue
-            for batch in file.iter_batches(
-                self._options.batch_fixes, row_groups=[group], columns=used, use_threads=False
-            ):
-                yield from self._make(maker, pa.Table.from_batches([batch]).select(used), done)
-                done += len(batch)
-                self.share = done / rows
+        sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+        groups = [i for i in range(len(sizes)) if self._may_hold(file, i, time_column)]
+        if not groups:
+            return
+        # Where in the file each row that is read stands, since row groups are left out.
+        begins = np.concatenate([[0], np.cumsum(sizes)])[groups]
+        read = np.concatenate([[0], np.cumsum([sizes[i] for i in groups])])
+        done = 0
+        for batch in file.iter_batches(
+            self._options.batch_fixes, row_groups=groups, columns=used, use_threads=False
+        ):
+            whole = pa.Table.from_batches([batch]).select(used)
+            while len(whole):
+                group = int(np.searchsorted(read, done, side="right")) - 1
+                part = whole.slice(0, int(read[-1]) - done)
+                if len(groups) < len(sizes):
+                    part = whole.slice(0, int(read[group + 1]) - done)
+                yield from self._make(maker, part, int(begins[group]) + done - int(read[group]))
+                done += len(part)
+                whole = whole.slice(len(part))
+            self.share = done / max(1, int(read[-1]))
 
     def _may_hold(self, file: pq.ParquetFile, group: int, time_column: str) -> bool:
         """False when the statistics say that no time of the row group is wanted."""

@@ -70,6 +70,10 @@ class TableMaker:
         self._name = options.vehicle if options.vehicle is not None else stem
         self._by_column = options.vehicle is None and "vehicle" in shape.at
         self._times = TimeReader(options.tz, options.time_format)
+        self._table: dict[str, int] = {}
+        self._names: tuple[str, ...] = () if self._by_column else (self._name,)
+        self._known: pa.Array | None = None
+        self._again = np.zeros(0, np.int32)
 
     def make(self, table: pa.Table) -> Made:
         """The fixes of a table with the columns of the shape, in their order.
@@ -122,22 +126,28 @@ class TableMaker:
 
     def _vehicles(self, table: pa.Table, n: int) -> tuple[tuple[str, ...], npt.NDArray[np.int32]]:
         if not self._by_column:
-            return (self._name,), np.zeros(n, np.int32)
+            return self._names, np.zeros(n, np.int32)
         column = self._column(table, "vehicle")
         if not pa.types.is_dictionary(column.type):
             column = column.dictionary_encode()
         if isinstance(column, pa.ChunkedArray):
             column = column.chunk(0)
-        names = [_text(name) for name in column.dictionary.to_pylist()]
+        dictionary = column.dictionary
+        if self._known is None or not dictionary.equals(self._known):
+            self._known, self._again = dictionary, self._learn(dictionary)
         codes = pc.fill_null(column.indices.cast(pa.int32()), -1).to_numpy(zero_copy_only=False)
-        empty = [i for i, name in enumerate(names) if not name]
-        if empty:
-            codes = np.where(np.isin(codes, empty), np.int32(-1), codes)
-        # Names that differ only in blanks at their ends are one vehicle.
-        table_of: dict[str, int] = {}
-        again = np.array([table_of.setdefault(name, len(table_of)) for name in names] or [0], np.int32)
-        codes = np.where(codes >= 0, again[np.maximum(codes, 0)], np.int32(-1)).astype(np.int32)
-        return tuple(table_of), codes
+        # -1 picks the last of the codes, which stands for none.
+        return self._names, self._again[codes]
+
+    def _learn(self, dictionary: pa.Array) -> npt.NDArray[np.int32]:
+        """Our codes of a dictionary's names; names that differ only in blanks at their ends are one."""
+        table, before = self._table, len(self._table)
+        names = map(_text, dictionary.to_pylist())
+        codes = [table.setdefault(name, len(table)) if name else -1 for name in names]
+        if len(table) > before:
+            # The very same tuple from batch to batch saves everybody behind this the looking up.
+            self._names = tuple(table)
+        return np.array([*codes, -1], np.int32)
 
     def _floats(self, table: pa.Table, field: str) -> npt.NDArray[np.float64]:
         column = self._column(table, field)
