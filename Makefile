@@ -3,6 +3,8 @@
 #   make test   set up, run every test
 #   make check  linters, types, import contracts, tests
 #   make chaos  kill, freeze and cut off everything for a quarter of an hour, and compare all rows (KILLS=500 SEED=7)
+#   make fuzz   a million odd inputs at everything that takes input from outside (FUZZ_CASES=1000000 SEED=7)
+#   make audit  known vulnerabilities of the pinned packages, where a registry of them can be reached
 #   make bench-report  measure this machine for some minutes, write .bench/report.html, tell what changed
 #   make up     PostGIS, Redis, a broker and a worker, privately, until `make down`
 
@@ -11,11 +13,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 UP := .hazfence
 KILLS ?= 500
+FUZZ_CASES ?= 1000000
 
-.PHONY: help setup demo test check lint chaos bench-report nightly up down clean
+.PHONY: help setup demo test check lint chaos fuzz audit bench-report nightly up down clean
 
 help:
-	@sed -n '2,8s/^# *//p' Makefile
+	@sed -n '2,10s/^# *//p' Makefile
 
 $(VENV)/.system: scripts/install-system-packages.sh
 	@sh scripts/install-system-packages.sh
@@ -52,6 +55,16 @@ check: lint test
 chaos: setup kafka
 	@$(BIN)/python -m tests.chaos --kills $(KILLS) $(if $(SEED),--seed $(SEED))
 
+fuzz: setup
+	@$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[fuzz]' \
+		|| echo "atheris cannot be installed here" >&2
+	@$(BIN)/python -m tests.fuzz --cases $(FUZZ_CASES) $(if $(SEED),--seed $(SEED))
+
+audit: setup
+	@$(PYTHON) -m venv $(VENV)-audit
+	@$(VENV)-audit/bin/pip install -q --disable-pip-version-check pip-audit
+	@$(VENV)-audit/bin/python scripts/audit.py
+
 bench-report: setup
 	@mkdir -p .bench
 	@$(BIN)/hazfence bench all --quick --save .bench/result.json --html .bench/report.html
@@ -68,4 +81,4 @@ down:
 	@if [ -x $(BIN)/hazfence ]; then $(BIN)/hazfence down --folder $(UP); else echo "nothing is up: there is no $(VENV)"; fi
 
 clean: down
-	@rm -rf $(VENV) .demo .bench $(UP) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) $(VENV)-audit .demo .bench $(UP) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

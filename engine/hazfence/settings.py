@@ -19,6 +19,10 @@ _YEAR_2010_US = 1_262_304_000_000_000
 _YEAR_2090_US = 3_786_912_000_000_000
 
 
+#: Of seconds, metres, km/h: thirty years, and far from where a sum of microseconds would overflow.
+_LARGEST, _LARGEST_US = 1e9, 2**62
+
+
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
     """Thresholds of cleaning and of the rules.
@@ -64,7 +68,10 @@ class EngineSettings:
             if one.name == "rules":
                 continue
             if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
-                raise ValueError(f"EngineSettings.{one.name} must be a number >= 0, not {value!r}")
+                raise ValueError(f"EngineSettings.{one.name} must be a number >= 0, not {value!r:.40}")
+            largest = _LARGEST_US if one.name.endswith("_us") else _LARGEST
+            if value > largest:
+                raise ValueError(f"EngineSettings.{one.name} must be at most {largest:g}, not {value!r:.40}")
         if self.earliest_us >= self.latest_us:
             raise ValueError("EngineSettings.earliest_us must be before latest_us")
 
@@ -87,6 +94,10 @@ class EngineSettings:
         Raises:
             ValueError: an unknown key, or a value out of its range.
         """
+        if not isinstance(data, Mapping):
+            raise ValueError(
+                f"engine settings are {type(data).__name__}; write an object of names and values"
+            )
         known = {f.name for f in fields(cls)}
         if unknown := sorted(set(data) - known):
             raise ValueError(f"unknown engine setting {unknown[0]!r}; known are {', '.join(sorted(known))}")

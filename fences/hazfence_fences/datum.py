@@ -126,11 +126,13 @@ def _wgs_to_gcj(x: F64, y: F64) -> tuple[F64, F64]:
 def _gcj_to_wgs(x: F64, y: F64) -> tuple[F64, F64]:
     # The box is asked of the GCJ-02 place: at its rim, in open sea and desert, the published forward map
     # jumps and has no inverse at all.
-    u, v = x, y
+    inside = _in_china(x, y)
+    # Elsewhere, near the poles above all, the search would run away; any place in the box does.
+    a, b = np.where(inside, x, 105.0), np.where(inside, y, 35.0)
+    u, v = a, b
     for _ in range(_INVERSE_ROUNDS):
         east, north = _gcj_shift(u, v)
-        u, v = x - east, y - north
-    inside = _in_china(x, y)
+        u, v = a - east, b - north
     return np.where(inside, u, x), np.where(inside, v, y)
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -47,6 +48,7 @@ _CRS = {
 }
 # Under a hundredth of a square metre a part left by a repair is a seam of rounding, not a place.
 _SLIVER_DEG2 = 1e-12
+_LARGEST = sys.float_info.max
 _CUT = "cut it at 180 degrees into the parts of a MultiPolygon (RFC 7946 3.1.9)"
 
 
@@ -172,8 +174,10 @@ def to_feature(fence: Fence) -> dict[str, Any]:
 def _collection_datum(obj: Mapping[str, Any], source: str) -> Datum:
     crs = obj.get("crs")
     if crs is not None:
-        name = crs.get("properties", {}).get("name") if isinstance(crs, Mapping) else crs
-        if name not in _CRS:
+        name = crs.get("properties") if isinstance(crs, Mapping) else crs
+        if isinstance(name, Mapping):
+            name = name.get("name")
+        if not isinstance(name, str) or name not in _CRS:
             raise FenceError(
                 f"has crs {name!r}",
                 source=source,
@@ -258,6 +262,8 @@ def _fence(feature: Any, default: Datum) -> Fence:
         return circle(fence_id, kind, float(lon[0]), float(lat[0]), radius, notes=tuple(notes), **fields)
     if shape == "LineString":
         xy = _positions(coordinates, notes)
+        if len(xy) < 2:
+            raise FenceError(f"line has {len(xy)} points", mend="give it at least two different points")
         _no_leap(xy)
         assert width is not None
         axis = LineString(np.column_stack(to_wgs84(xy[:, 0], xy[:, 1], datum)))
@@ -379,6 +385,7 @@ def _positions_slowly(coordinates: Any) -> NDArray[np.float64]:
     for n, position in enumerate(coordinates):
         good = isinstance(position, list) and len(position) >= 2
         good = good and all(isinstance(v, int | float) and not isinstance(v, bool) for v in position[:2])
+        good = good and not any(abs(v) > _LARGEST for v in position[:2])
         if not good:
             place = out[-1] if out else None
             told = json.dumps(position, ensure_ascii=False, default=str)
@@ -406,15 +413,15 @@ def _number(properties: Mapping[str, Any], key: str) -> float | None:
     value = properties.get(key)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= _LARGEST:
         raise FenceError(f"{key} is {value!r}", mend="give a number above 0, or leave it out")
     return float(value)
 
 
 def _version(properties: Mapping[str, Any]) -> int:
     value = properties.get("version", 1)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise FenceError(f"version is {value!r}", mend="count versions from 1")
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 2**31:
+        raise FenceError(f"version is {value!r:.40}", mend="count versions from 1")
     return value
 
 

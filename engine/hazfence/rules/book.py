@@ -17,6 +17,7 @@ speed). :class:`Rulebook` checks all of it once; :meth:`Rulebook.lookup` answers
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,6 +32,8 @@ __all__ = ["Params", "RuleError", "Rulebook"]
 
 #: What a list of UN classes may hold: a class may stand for its divisions.
 _CLASSES = UN_CLASSES | {c.split(".")[0] for c in UN_CLASSES}
+
+_LARGEST = sys.float_info.max
 
 #: The parameters in force; None where the rule is off.
 Params = Mapping[str, Any]
@@ -295,7 +298,8 @@ def _value(parameter: Parameter, value: Any, where: str) -> Any:
         return None
     match parameter.form:
         case "number":
-            good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+            good = isinstance(value, int | float) and not isinstance(value, bool)
+            good = good and abs(value) <= _LARGEST  # JSON knows integers that no float can hold
             if not good or not parameter.low <= value <= parameter.high:
                 upper = "" if math.isinf(parameter.high) else f" and at most {parameter.high:g}"
                 raise RuleError(
