@@ -45,6 +45,7 @@ class Figure:
         clock: ``cpu`` (processor time of this process), ``wall``, or ``none`` where no time was taken.
         x, x_name: what grows along a curve, such as 10000 ``fences``; None where there is no curve.
         checked, wrong: answers compared with the exact ones before measuring, and how many differed.
+        wall: the values by the wall clock, where ``clock`` is ``cpu``: for peers that have only that.
         skipped: why it was not measured; then there are no values.
         note: anything a reader must know, in a sentence.
 
@@ -66,6 +67,7 @@ class Figure:
     x_name: str | None = None
     checked: int = 0
     wrong: int = 0
+    wall: tuple[float, ...] = ()
     skipped: str = ""
     note: str = ""
 
@@ -106,22 +108,28 @@ class Figure:
         """How many times better than ``other``, a figure of the same subject and unit.
 
         Where both were repeated as often, the rounds are paired, so that what slowed a round slows both
-        sides of it: the median of the ratios; else the ratio of the medians.
+        sides of it: the median of the ratios; else the ratio of the medians. What is told by the wall clock
+        is set beside our own wall clock: others on the machine slow both.
         """
         mine, theirs = np.array(self.values), np.array(other.values)
+        if other.clock == "wall" and self.wall:
+            mine = np.array(self.wall)
         if len(mine) != len(theirs):
-            mine, theirs = np.array([self.median]), np.array([other.median])
+            mine, theirs = np.median(mine, keepdims=True), np.median(theirs, keepdims=True)
         over, under = (mine, theirs) if self.better == "more" else (theirs, mine)
         return float(np.median(over / np.where(under == 0, np.nan, under)))
 
     def to_json(self) -> dict[str, Any]:
         """The fields, and what follows from them: median, quartiles, mad."""
-        out = {
-            k: v for k, v in asdict(self).items() if v not in (None, "") or k in ("workload", "what", "unit")
-        }
+        always = ("workload", "what", "unit")
+        out = {k: v for k, v in asdict(self).items() if v not in (None, "", ()) or k in always}
+        for name in ("values", "wall"):
+            if name in out:
+                out[name] = [_short(value) for value in out[name]]
         if self.values:
             q1, q3 = self.quartiles
-            out |= {"median": self.median, "q1": q1, "q3": q3, "mad": self.mad}
+            more = {"median": self.median, "q1": q1, "q3": q3, "mad": self.mad}
+            out |= {name: _short(value) for name, value in more.items()}
         return out
 
     @classmethod
@@ -132,7 +140,8 @@ class Figure:
             KeyError, TypeError, ValueError: it is none.
         """
         known = {f.name for f in fields(cls)}
-        return cls(**{k: v for k, v in obj.items() if k in known} | {"values": tuple(obj.get("values", ()))})
+        lists = {name: tuple(obj.get(name, ())) for name in ("values", "wall")}
+        return cls(**{k: v for k, v in obj.items() if k in known} | lists)
 
 
 def _short(value: float) -> float:

@@ -119,7 +119,9 @@ def side_by_side(
         calls[peer.name] = partial(_ask, peer, [(a[:asked], b[:asked]) for a, b in lots])
         marks[peer.name] = {"clock": peer.clock, "checked": len(x), "wrong": errors, "n": asked}
     for way, took in interleave(calls, plan.rounds()).items():
-        values = rates(marks[way]["n"], took, marks[way]["clock"])
+        items, clock = marks[way]["n"], marks[way]["clock"]
+        marks[way]["wall"] = rates(items, took, "wall") if clock == "cpu" else ()
+        values = rates(items, took, clock)
         yield Figure(way=way, unit="points/s", values=values, what="locate", **about, **marks[way])
 
 

@@ -87,7 +87,8 @@ def _measure(plan: Plan, fences: FenceSet, count: int, *, with_peers: bool) -> I
         where = {name: set(engine.inside(name)) for lot in lots for name in lot[-1].names()}
         truth = where_exactly(fences, [lot[-1] for lot in lots])
         size = len(lots[0][0])
-        yield Figure(**about, way=OURS, values=rates(size, took[OURS]), n=size, clock="cpu",
+        wall = rates(size, took[OURS], "wall")
+        yield Figure(**about, way=OURS, values=rates(size, took[OURS]), n=size, clock="cpu", wall=wall,
                      checked=count, wrong=differ(where, truth))  # fmt: skip
         for peer in peers:
             yield Figure(**about, way=peer.name, values=rates(size, took[peer.name], peer.clock), n=size,

@@ -33,6 +33,18 @@ def test_ratios_pair_the_rounds():
     assert ours.times_better(figure("peer", (25.0,))) == 2.0  # of the medians, where rounds do not pair
 
 
+def test_a_wall_clock_is_set_beside_our_wall_clock():
+    """On a machine half of which others use, a server's time doubles; so does ours by the same clock."""
+    ours = figure(values=(100.0, 100.0), clock="cpu", wall=(50.0, 50.0))
+    assert ours.times_better(figure("peer", (5.0, 5.0), clock="cpu")) == 20.0
+    assert ours.times_better(figure("peer", (5.0, 5.0), clock="wall")) == 10.0
+    assert Figure.from_json(ours.to_json()) == ours
+
+
+def test_only_digits_that_count_are_saved():
+    assert figure(values=(1.23456789,)).to_json()["values"] == [1.23457]
+
+
 def test_a_figure_has_values_or_says_why_not():
     with pytest.raises(ValueError, match="has values, or says why"):
         figure(values=())
