@@ -15,7 +15,7 @@ UP := .hazfence
 KILLS ?= 500
 FUZZ_CASES ?= 1000000
 
-.PHONY: help setup demo test check lint chaos fuzz audit bench-report nightly up down clean
+.PHONY: week help setup demo test check lint chaos fuzz audit bench-report nightly up down clean
 
 help:
 	@sed -n '2,10s/^# *//p' Makefile
@@ -42,6 +42,9 @@ kafka:
 
 test: setup kafka
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+week: setup
+	@$(BIN)/python -m hazfence_replay.week
 
 lint: setup
 	@$(BIN)/ruff check .

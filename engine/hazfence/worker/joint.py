@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 import time
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -202,7 +201,6 @@ class JointProcessor:
                 self._order.next_offset = self.checkpoint_offset = checkpoint.next_offset
             self._claim = claim
             self._checkpointed_s = self._monotonic_s()
-            self._metrics.joint_behind.set(math.inf)
             self._log.info("joint rules loaded", epoch=claim.epoch, rules=sorted(self._joint))
 
     async def feed(self, messages: Sequence[Message]) -> int | None:
@@ -334,7 +332,7 @@ class JointProcessor:
             if read_all:
                 self._let_time_pass(everywhere_us)
             self._warn_of_papers(anywhere_us)
-            self._metrics.joint_behind.set((anywhere_us - (self.watermark_us or 0)) / 1e6)
+            self._metrics.joint_until.set((self.watermark_us or 0) / 1e6)
 
     def _wall_or_event(self, heard_us: Mapping[int, int], done: set[int]) -> tuple[int, int] | None:
         """The moment up to which every partition is known, and the newest known of any."""

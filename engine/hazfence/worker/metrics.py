@@ -79,9 +79,8 @@ class WorkerMetrics:
         self.plate_reads = counter("plate_reads", "plate reads taken in")
         self.reference_loads = counter("reference_loads", "times the file of vehicles and waybills was read")
         self.reference_faults = gauge("reference_faults", "rows on file that cannot be used and are left out")
-        self.joint_behind = gauge(
-            "joint_behind_seconds",
-            "how far what is missing is known behind the newest moment of any partition",
+        self.joint_until = gauge(
+            "joint_until_seconds", "moment up to which it is known what is missing, seconds since 1970"
         )
         self.partitions = gauge("partitions", "partitions loaded by this worker")
         self.store_up = gauge("store_up", "1 while the store answers, 0 while it is waited for")

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["CASES", "Trip", "trip_of"]
+__all__ = ["CASES", "Trip", "bay_pair", "finished", "trip_of", "yard_crowd"]
 
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
@@ -136,7 +136,11 @@ class Trip:
 
 def trip_of(case: str, rng: np.random.Generator) -> Trip:
     """Plan a trip of a kind, one of :data:`CASES` or ``ordinary``."""
-    trip = _PLANNERS[case](rng)
+    return finished(_PLANNERS[case](rng), case)
+
+
+def finished(trip: Trip, case: str = "") -> Trip:
+    """A planned trip with its stay in the district, and a waybill where it has none and should."""
     entered, left = trip.stay()
     trip.say("stay", "district", entered, left)
     if trip.waybill is None and case != "no_waybill":
@@ -297,12 +301,61 @@ def _waybill_over(rng: np.random.Generator) -> Trip:
 
 
 def _cargo(rng: np.random.Generator, allowed: bool = False) -> Trip:
-    trip = _start(rng, _NORTH, 14.0, 17.0).go(_MIDDLE, _SOUTH)
+    # Chlorine drives slower than the others, so that it meets none of them for long on the way.
+    trip = _start(rng, _NORTH, 14.0, 17.0).go(_MIDDLE, _SOUTH, kmh=_KMH if allowed else 40.0)
     trip.cargo = (1203, "3") if allowed else (1017, "2.3")
     if not allowed:
         trip.say("cargo_forbidden", "town", trip.crossing(1, 6.0), trip.crossing(1, 4.0))
     trip.near = allowed
     return trip
+
+
+def _restricted(rng: np.random.Generator, stops_before: bool = False) -> Trip:
+    trip = _start(rng).go((-6.0, 0.0), (-6.0, 2.6 if stops_before else 2.9)).wait(5 * _MIN)
+    trip.go((-6.0, 0.0), _EAST)
+    if not stops_before:
+        trip.say("restricted_entry", "depot", trip.crossing(1, 2.7), trip.crossing(1, 2.7, 1))
+    trip.near = stops_before
+    return trip
+
+
+def yard_crowd(base_s: float, trucks: int) -> list[Trip]:
+    """Trucks that come to the yard five minutes after one another and stand there for forty.
+
+    From the fourth on it holds too many, until the last but three leaves.
+    """
+    trips = []
+    for i in range(trucks):
+        trip = Trip([0.0], [_WEST]).go((-6.0, 0.0), (-6.0, -3.0)).wait(40 * _MIN - 2 * 0.3 / _KMH * _HOUR)
+        trip.go((-6.0, 0.0), _EAST)
+        shift = base_s + i * 5 * _MIN - trip.crossing(1, -2.7)
+        trip.t_s = [t + shift for t in trip.t_s]
+        trips.append(trip)
+    return trips
+
+
+def bay_pair(base_s: float, bay: int, *, near: bool) -> tuple[Trip, Trip, tuple[float, float]]:
+    """Petrol waits in a bay for forty minutes; oxidiser stands beside it for a while, five minutes later.
+
+    Oxidiser drives slower than the others, so that it meets none of them for long on the way.
+
+    Returns:
+        the two trips, and from when to when they stood side by side.
+    """
+    x, y = 5.74 + 0.05 * (bay % 4), 2.75 + 0.1 * (bay // 4)
+    one, other = Trip([0.0], [_WEST]), Trip([0.0], [_WEST])
+    one.go((6.0, 0.0), (6.0, 3.0), (x, y)).wait(40 * _MIN)
+    other.go((6.0, 0.0), (6.0, 3.0), (x + 0.008, y), kmh=44.0)
+    one.t_s = [t + base_s - one.t_s[-2] for t in one.t_s]
+    beside = base_s + 5 * _MIN
+    other.t_s = [t + beside - other.now for t in other.t_s]
+    other.wait((7 if near else 18) * _MIN)
+    together = beside, other.now
+    one.go((6.0, 3.0), (6.0, 0.0), _EAST)
+    other.go((6.0, 3.0), (6.0, 0.0), _EAST, kmh=44.0)
+    other.cargo = (1942, "5.1")
+    one.near = other.near = near
+    return one, other, together
 
 
 def _bypass(rng: np.random.Generator) -> Trip:
@@ -337,6 +390,8 @@ _PLANNERS: dict[str, Callable[[np.random.Generator], Trip]] = {
     "cargo": _cargo,
     "near_cargo": lambda rng: _cargo(rng, allowed=True),
     "bypass": _bypass,
+    "restricted": _restricted,
+    "near_restricted": lambda rng: _restricted(rng, stops_before=True),
 }
 
 #: The trips on which something is planted, or nearly.

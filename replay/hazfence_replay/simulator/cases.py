@@ -23,11 +23,19 @@ from hazfence.reference import Filed, ReferenceData, Waybill
 from hazfence.rules import Rulebook
 from hazfence.rules.plates import PlateRead
 from hazfence_fences import FenceSet, parse_fences
-from hazfence_replay.simulator.case_trips import CASES, Trip, trip_of
+from hazfence_replay.simulator.case_trips import CASES, Trip, bay_pair, finished, trip_of, yard_crowd
 from hazfence_replay.simulator.day import Planted
 from hazfence_replay.simulator.plane import Plane
 
-__all__ = ["SimulatedWeek", "simulate_week", "week_fences", "week_geojson", "week_rules"]
+__all__ = [
+    "GROUND_RULES",
+    "SimulatedWeek",
+    "ground_geojson",
+    "simulate_week",
+    "week_fences",
+    "week_geojson",
+    "week_rules",
+]
 
 F64 = npt.NDArray[np.float64]
 
@@ -37,7 +45,8 @@ GATES = {
     "gate-north": (0.0, 10.0),
     "gate-south": (0.0, -10.0),
 }
-_PLANE = Plane(121.6, 30.0)
+#: Out at sea, so that nobody takes it for a place.
+_PLANE = Plane(123.6, 30.0)
 _TZ = "Asia/Shanghai"
 _DAY_US = 86_400_000_000
 _NOISE_M, _MOST_M = 3.0, 12.0
@@ -82,6 +91,12 @@ def week_geojson() -> dict[str, Any]:
         _line("plant-lane", [(-3, 0), (-3, 3)]),
         _line("park-lane", [(3, 0), (3, 3)]),
         _line("side-lane", [(-11, 6), (-3, 6), (-3, 3)]),
+        _line("depot-lane", [(-6, 0), (-6, 3)]),
+        _line("yard-lane", [(-6, 0), (-6, -3)]),
+        _line("bay-lane", [(6, 0), (6, 3)]),
+        _box("depot", (-6.3, 2.7, -5.7, 3.3), kind="restricted"),
+        _box("yard", (-6.3, -3.3, -5.7, -2.7), kind="zone", rules={**_PLANT, "zone_capacity": {"most": 3}}),
+        _box("bays", (5.7, 2.7, 6.3, 3.3), kind="zone", rules=_PLANT),
         _box("plant", (-3.3, 2.7, -2.7, 3.3), kind="zone", rules=_PLANT),
         _box("park", (2.7, 2.7, 3.3, 3.3), kind="parking"),
         _box(
@@ -95,6 +110,39 @@ def week_geojson() -> dict[str, Any]:
 
 
 _PLANT = {"corridor_departure": {"on_route": True}, "overpark": {"allowed": True}}
+
+
+def ground_geojson() -> dict[str, Any]:
+    """The same district with its rules switched on by its own fences, to lie beside others.
+
+    With :data:`GROUND_RULES` as general book the truth of the week is what holds here, while fences
+    elsewhere keep the four rules that are on by default.
+    """
+    found = week_geojson()
+    for feature in found["features"]:
+        properties = feature["properties"]
+        own = (
+            _DISTRICT
+            if properties["kind"] == "district"
+            else _GATE
+            if properties["kind"] == "checkpoint"
+            else {}
+        )
+        properties["rules"] = {**own, **properties.get("rules", {})}
+    return found
+
+
+_DISTRICT = {
+    **dict.fromkeys(
+        ("corridor_departure", "unregistered", "no_waybill", "overpark", "silent", "coverage_gap"), True
+    ),
+    "overspeed": {"general_kmh": 60.0},
+}
+_GATE = {"plate_without_gps": True, "gps_without_plate": True}
+#: The general book beside :func:`ground_geojson`: what is about vehicles, goods and papers, not about places.
+GROUND_RULES: dict[str, Any] = dict.fromkeys(
+    ("overdrive", "gnss_suspect", "separation", "paper_expiring", "emergency", "collision", "rollover"), True
+)
 
 
 def week_rules() -> Rulebook:
@@ -113,7 +161,12 @@ class _Growing:
 
 
 def simulate_week(
-    *, seed: int, vehicles: int = 1000, days: int = 7, date: dt.date | str = "2026-03-02"
+    *,
+    seed: int,
+    vehicles: int = 1000,
+    days: int = 7,
+    date: dt.date | str = "2026-03-02",
+    plates: str = "浙B",
 ) -> SimulatedWeek:
     """Simulate trucks that break every rule.
 
@@ -122,6 +175,7 @@ def simulate_week(
         vehicles: how many; every case is planted once there are some dozens.
         days: how many, each with one trip a truck.
         date: the first day, from 00:00 in Shanghai.
+        plates: what the number plates begin with.
 
     Example:
         >>> week = simulate_week(seed=1, vehicles=20, days=1)
@@ -129,13 +183,17 @@ def simulate_week(
     """
     first = dt.date.fromisoformat(date) if isinstance(date, str) else date
     start_us = int(dt.datetime.combine(first, dt.time(), ZoneInfo(_TZ)).timestamp()) * 1_000_000
-    names = tuple(f"浙B{v:05d}" for v in range(vehicles))
+    names = tuple(f"{plates}{v:05d}" for v in range(vehicles))
     made = _Growing()
+    together = [_together(made, seed, names, start_us + day * _DAY_US) for day in range(days)]
     for v, name in enumerate(names):
         rng = np.random.default_rng([seed, v])
         kept = v % 40 != 39  # one in forty is on no file
         if kept:
-            made.filed.append(Filed("vehicle", name, "approved", start_us - 30 * _DAY_US, category="tank"))
+            papers = _papers(made, name, start_us, days, rng)
+            made.filed.append(
+                Filed("vehicle", name, "approved", start_us - 60 * _DAY_US, category="tank", papers=papers)
+            )
         case = ""
         for day in range(days):
             tired = case.endswith("tired")
@@ -143,6 +201,8 @@ def simulate_week(
             if tired and case.endswith("tired"):
                 case = "ordinary"  # two long days within 24 hours are a breach of their own
             trip = trip_of(case, rng)
+            if v in together[day]:
+                case, trip = together[day][v]
             _add(made, trip, v, name, start_us + day * _DAY_US, rng)
             _read(made, trip, name, start_us + day * _DAY_US, rng)
             if not kept:
@@ -172,6 +232,52 @@ def simulate_week(
         start_us,
         start_us + days * _DAY_US,
     )
+
+
+def _papers(made: _Growing, name: str, start_us: int, days: int, rng: np.random.Generator) -> dict[str, int]:
+    """A permit of every eighth truck is warned of in the week; one of another eighth just is not."""
+    chance = rng.random()
+    if chance > 0.25:
+        return {}
+    ahead = int(rng.choice([0, 7, 30])) if chance < 0.125 else 45 + days
+    expires_us = start_us + (int(rng.integers(days)) + ahead) * _DAY_US + round(rng.uniform(8, 20) * 3.6e9)
+    for left in (30, 7, 0):
+        at_us = expires_us - left * _DAY_US
+        if start_us <= at_us < start_us + days * _DAY_US:
+            _plant(made, "paper_expiring", name, "", at_us, 0.0, 0.0)
+    return {"transport permit": expires_us}
+
+
+def _together(made: _Growing, seed: int, names: tuple[str, ...], day_us: int) -> dict[int, tuple[str, Trip]]:
+    """What several trucks do at once on a day: crowd the yard, stand side by side in the bays; or nearly."""
+    rng = np.random.default_rng([seed, day_us // _DAY_US, 7])
+    trucks = iter(rng.permutation(len(names)).tolist())
+    found: dict[int, tuple[str, Trip]] = {}
+    n = len(names)
+    for at_h, size in zip(
+        (8.0, 9.5, 11.0, 12.5, 14.0), _CROWDS if n >= 200 else _CROWDS[: n // 12], strict=False
+    ):
+        trips = yard_crowd(at_h * 3600.0, size)
+        for trip in trips:
+            trip.near = size <= 3
+            found[next(trucks)] = ("yard" if size > 3 else "near_yard", finished(trip))
+        if size > 3:
+            begins, ends = trips[3].crossing(1, -2.7), trips[size - 4].crossing(1, -2.7, 1)
+            _plant(made, "zone_capacity", "", "yard", day_us, begins, ends)
+    for bay in range(min(16, n // 12)):
+        one, other, (beside, apart) = bay_pair(float(rng.uniform(7.0, 16.0)) * 3600.0, bay, near=bay % 2 == 1)
+        a, b = next(trucks), next(trucks)
+        case = "near_bays" if bay % 2 else "bays"
+        found[a], found[b] = (case, finished(one)), (case, finished(other))
+        if case == "bays":
+            since = -(-(day_us + round(beside * 1e6)) // _STEP_US) * _STEP_US - day_us
+            _plant(made, "separation", min(names[a], names[b]), "bays", day_us, since / 1e6 + 600.0, apart)
+    return found
+
+
+#: How many trucks come to the yard at once; it holds three.
+_CROWDS = (5, 3, 4, 3, 6)
+_STEP_US = 30_000_000
 
 
 def _add(made: _Growing, trip: Trip, v: int, name: str, day_us: int, rng: np.random.Generator) -> None:
