@@ -1,13 +1,17 @@
 """``hazfence demo``: a simulated day through the whole system, and what it found.
 
-You are on the top floor. The demo is the main job on real parts: fixes go through a Kafka-protocol
-topic, a Faust worker matches them, visits and breaches land in PostGIS and on Redis. The simulator
-knows what it planted, so the last table can say planted against found. Everything started is ended.
+You are on the top floor. The demo is the main job on real parts: fixes go through a Kafka-protocol topic, a
+Faust worker matches them, visits and breaches land in PostGIS and on Redis. The trucks of the district
+break the four rules that are on by default; beside them a *ground* invented out at sea has every rule on
+and every rule broken (``hazfence_replay.simulator.cases``), with plate reads and a file of its own. The
+simulator knows what it planted, so the last table can say planted against found. Everything started is
+ended.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,8 +25,12 @@ if TYPE_CHECKING:
     from hazfence.events import Event
     from hazfence_fences import FenceSet
     from hazfence_replay.simulator import SimulatedDay
+    from hazfence_replay.simulator.cases import SimulatedWeek
 
 __all__ = ["demo"]
+
+#: The ground's day: trucks, seed, and what their plates begin with. Every rule is broken on it at least once.
+_GROUND_TRUCKS, _GROUND_SEED, _GROUND_PLATES = 96, 12, "浙L"
 
 
 def demo(
@@ -36,54 +44,76 @@ def demo(
     """Run a simulated day of trucks through the whole system and show what it found."""
     from hazfence.cli.pipeline import Pipeline
     from hazfence.worker.processor import Clock
-    from hazfence_fences import load_fences
+    from hazfence_fences import FenceSet, load_fences, parse_fences
     from hazfence_replay.simulator import simulate, write_truth
+    from hazfence_replay.simulator.cases import GROUND_RULES, ground_geojson, simulate_week
 
     began_s = time.monotonic()
     fence_set = load_fences(fences)
     folder.mkdir(parents=True, exist_ok=True)
+    both = FenceSet([*fence_set.fences, *parse_fences(ground_geojson(), source="ground")])
+    rules = folder / "rules.json"
+    rules.write_text(json.dumps({"rules": GROUND_RULES}, indent=1) + "\n")
     # Its own topic and group, so that services given by the environment may be used for other things too.
     name = f"hazfence.demo.{int(time.time())}"
-    with Pipeline(folder, fence_set, clock=Clock.EVENT, topic=name, group=name) as system:
+    with Pipeline(folder, both, clock=Clock.EVENT, topic=name, group=name, rules=rules) as system:
         with show.talk.status("starting PostGIS, Redis and a broker"):
             system.start_services()
         with show.talk.status("migrating, saving fences"):
             system.prepare()
+        with show.talk.status(
+            f"inventing a day of {trucks} trucks, and {_GROUND_TRUCKS} that break every rule"
+        ):
+            day = simulate(fence_set, seed=seed, trucks=trucks)
+            ground = simulate_week(seed=_GROUND_SEED, vehicles=_GROUND_TRUCKS, days=1, plates=_GROUND_PLATES)
+            write_truth([*day.truth, *ground.truth], folder / "truth.jsonl")
+            system.put_on_file(ground.reference)
         with show.talk.status("starting the worker"):
             system.start_worker()
-        with show.talk.status(f"inventing a day of {trucks} trucks"):
-            day = simulate(fence_set, seed=seed, trucks=trucks)
-            write_truth(day.truth, folder / "truth.jsonl")
-        seconds = _feed(system, day)
-        with show.talk.status("last checkpoint"):
+        seconds = _feed(system, day, ground)
+        with show.talk.status("the last word of the rules about several vehicles, last checkpoint"):
+            _wait_for_joint(system, day, ground)
             system.stop_worker()
         events, stored = asyncio.run(_found(system))
-    perfect = _report(folder, fence_set, day, events, stored, seconds)
+    perfect = _report(folder, fence_set, day, ground, events, stored, seconds)
     show.talk.print(f"{time.monotonic() - began_s:.0f} s in all; everything that was started has been ended")
     if not perfect:
         raise typer.Exit(1)
 
 
-def _feed(system: Pipeline, day: SimulatedDay) -> float:
+def _feed(system: Pipeline, day: SimulatedDay, ground: SimulatedWeek) -> float:
     """Send the day as fast as it goes; returns the seconds from the first fix to the last one matched."""
+    import numpy as np
+    from aiokafka import AIOKafkaProducer
+
+    from hazfence.fixes import FixBatch
+    from hazfence.wire.plates import encode_read
     from hazfence.wire.producer import FixProducer
 
+    fixes = FixBatch.concat([day.fixes, ground.fixes])
+    fixes = fixes.take(np.argsort(fixes.time_us, kind="stable"))
+
     async def send_and_watch() -> float:
+        async with AIOKafkaProducer(bootstrap_servers=system.settings.kafka) as cameras:
+            topic = system.settings.plate_topic
+            await asyncio.gather(
+                *[await cameras.send(topic, encode_read(read), partition=0) for read in ground.reads]
+            )
         began_s = time.monotonic()
         with show.progress() as bars:
-            sent = bars.add_task("fixes sent   ", total=len(day))
-            matched = bars.add_task("fixes matched", total=len(day))
+            sent = bars.add_task("fixes sent   ", total=len(fixes))
+            matched = bars.add_task("fixes matched", total=len(fixes))
 
             async def watch() -> None:
                 done = 0.0
-                while done < len(day):
+                while done < len(fixes):
                     await asyncio.sleep(0.1)
                     done = await asyncio.to_thread(system.metric, "hazfence_fixes_total")
                     bars.update(matched, completed=done)
 
             watching = asyncio.create_task(watch())
             async with FixProducer(system.settings.kafka, system.settings.topic) as producer:
-                for batch in day.batches(5000):
+                for batch in (fixes.take(slice(i, i + 5000)) for i in range(0, len(fixes), 5000)):
                     await producer.send_batch(batch)
                     bars.advance(sent, len(batch))
                     if watching.done():
@@ -92,6 +122,16 @@ def _feed(system: Pipeline, day: SimulatedDay) -> float:
         return time.monotonic() - began_s
 
     return asyncio.run(send_and_watch())
+
+
+def _wait_for_joint(system: Pipeline, day: SimulatedDay, ground: SimulatedWeek) -> None:
+    """Wait until it is known what is missing: at the end of the day, as far as the event clock goes."""
+    how = system.settings
+    late_s = how.lateness_s + 2 * how.event_step_s
+    until_s = max(int(f.time_us.max()) for f in (day.fixes, ground.fixes)) / 1e6 - late_s
+    give_up_s = time.monotonic() + 60.0
+    while system.metric("hazfence_joint_until_seconds") < until_s and time.monotonic() < give_up_s:
+        time.sleep(0.1)
 
 
 async def _found(system: Pipeline) -> tuple[list[Event], int]:
@@ -106,9 +146,10 @@ async def _found(system: Pipeline) -> tuple[list[Event], int]:
     store = PostgisStore(system.database_url)
     await store.open()
     try:
-        for partition in range(system.settings.topic_partitions):
+        places = [(topic, partition) for partition in range(system.settings.topic_partitions)]
+        for place in [*places, (system.settings.plate_topic, 0)]:
             seq = 0
-            while rows := await store.outbox(topic, partition, seq, 5000):
+            while rows := await store.outbox(*place, seq, 5000):
                 events.update((row.event.id, row.event) for row in rows)
                 seq = rows[-1].seq
     finally:
@@ -120,7 +161,13 @@ async def _found(system: Pipeline) -> tuple[list[Event], int]:
 
 
 def _report(
-    folder: Path, fences: FenceSet, day: SimulatedDay, events: list[Event], stored: int, seconds: float
+    folder: Path,
+    fences: FenceSet,
+    day: SimulatedDay,
+    ground: SimulatedWeek,
+    events: list[Event],
+    stored: int,
+    seconds: float,
 ) -> bool:
     """Print the tables, draw the map; True when everything planted was found, and nothing else."""
     from hazfence.events import iso
@@ -128,7 +175,9 @@ def _report(
     from hazfence_replay.ledger import breach_rows
     from hazfence_replay.map import write_html, write_png
 
-    result = compare(day.truth, events, near_misses=day.near_misses)
+    trucks = set(day.fixes.vehicles)
+    here = [event for event in events if event.vehicle in trucks]
+    result = compare([*day.truth, *ground.truth], events, near_misses=day.near_misses)
     rows = breach_rows(events)
     show.table(
         "Last ten breaches",
@@ -144,13 +193,14 @@ def _report(
     visits = sum(event.is_visit for event in events)
     show.out.print(
         f"{stored:,} fixes stored, {visits:,} visits, {len(rows)} breaches; "
-        f"{len(day) / seconds:,.0f} fixes/s from topic to PostGIS"
+        f"{stored / seconds:,.0f} fixes/s from topic to PostGIS"
     )
     html, png = folder / "map.html", folder / "map.png"
-    write_html(html, fences, day.fixes, events, roads=day.roads, comparison=result, title="hazfence demo")
-    write_png(png, fences, day.fixes, events, roads=day.roads, comparison=result, title="hazfence demo")
+    shown = compare(day.truth, here, near_misses=day.near_misses)
+    write_html(html, fences, day.fixes, here, roads=day.roads, comparison=shown, title="hazfence demo")
+    write_png(png, fences, day.fixes, here, roads=day.roads, comparison=shown, title="hazfence demo")
     show.out.print(f"map: {html} (opens without internet) and {png}", markup=False)
-    if not result.perfect or stored != len(day):
+    if not result.perfect or stored != len(day) + len(ground.fixes):
         show.out.print("NOT as planted")
         return False
     show.out.print("all planted breaches found, nothing else")

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from hazfence.reference import ReferenceData
 from hazfence.services import PrivatePostgres, ServiceError, Services, free_port
 from hazfence.worker.config import WorkerSettings
 from hazfence.worker.processor import Clock
@@ -41,6 +42,7 @@ class Pipeline:
         partitions: of the topic, when it has to be made.
         topic: where fixes arrive; its dead letters go to ``<topic>.dead``.
         group: consumer group of the worker.
+        rules: rulebook file; None for the four rules that are on by default.
 
     Attributes:
         settings: the worker's, once started.
@@ -56,6 +58,7 @@ class Pipeline:
         partitions: int = 4,
         topic: str = "hazfence.fixes",
         group: str = "hazfence",
+        rules: Path | None = None,
     ) -> None:
         self.folder = folder
         self.log_path = folder / "worker.log"
@@ -64,6 +67,7 @@ class Pipeline:
         self._partitions = partitions
         self._topic = topic
         self._group = group
+        self._rules = rules
         folder.mkdir(parents=True, exist_ok=True)
         place = folder / "services"
         home = place if PrivatePostgres().may_live_in(place) else None
@@ -101,6 +105,19 @@ class Pipeline:
 
         return asyncio.run(save())
 
+    def put_on_file(self, data: ReferenceData) -> None:
+        """Put vehicles, waybills and papers into their tables."""
+        from hazfence.postgis.reference import PostgisReference
+
+        async def save() -> None:
+            file = PostgisReference(self._services.database_url)
+            try:
+                await file.save(data)
+            finally:
+                await file.close()
+
+        asyncio.run(save())
+
     def start_worker(self) -> None:
         """Start the worker and wait until it owns its partitions.
 
@@ -117,6 +134,8 @@ class Pipeline:
             topic=self._topic,
             dead_topic=f"{self._topic}.dead",
             group=self._group,
+            rules=None if self._rules is None else str(self._rules),
+            plate_topic=f"{self._topic}.plates",
             topic_partitions=self._partitions,
             web_port=free_port(),
         )

@@ -140,9 +140,17 @@ _DISTRICT = {
 }
 _GATE = {"plate_without_gps": True, "gps_without_plate": True}
 #: The general book beside :func:`ground_geojson`: what is about vehicles, goods and papers, not about places.
-GROUND_RULES: dict[str, Any] = dict.fromkeys(
-    ("overdrive", "gnss_suspect", "separation", "paper_expiring", "emergency", "collision", "rollover"), True
-)
+GROUND_RULES: dict[str, Any] = {
+    **dict.fromkeys(
+        ("gnss_suspect", "separation", "paper_expiring", "emergency", "collision", "rollover"), True
+    ),
+    # Rest is asked of tank trucks on file only: those are the ground's.
+    "overdrive": {
+        "continuous_h": None,
+        "daily_h": None,
+        "when": [{"classes": ["tank"], "set": {"continuous_h": 4, "daily_h": 8}}],
+    },
+}
 
 
 def week_rules() -> Rulebook:
