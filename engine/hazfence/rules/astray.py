@@ -28,10 +28,11 @@ _CAUTION = 0.95
 class Astray:
     """See the module's text; made by :meth:`of`."""
 
-    def __init__(self, metric: Metric, near: Any, routes: frozenset[str]) -> None:
+    def __init__(self, metric: Metric, near: Any, routes: frozenset[str], judged: frozenset[str]) -> None:
         self._metric = metric
         self._near = near
         self._routes = routes
+        self._judged = judged
         shapely.prepare(near)
 
     @classmethod
@@ -55,14 +56,18 @@ class Astray:
             for f in routes
         ]
         near = shapely.union_all([shapely.buffer(g, min(told) * _CAUTION) for g in flat])
-        return cls(metric, near, frozenset(f.id for f in routes))
+        judged = frozenset(
+            f.id
+            for f in fences
+            if f.kind is FenceKind.DISTRICT
+            and book.possible(Kind.CORRIDOR_DEPARTURE, f, "farther_m") - {None}
+        )
+        return cls(metric, near, frozenset(f.id for f in routes), judged)
 
     def off_route(self, members: Iterable[Fence]) -> bool:
-        """Whether being in just these fences is being off the routes, in a district."""
-        members = tuple(members)
-        return any(f.kind is FenceKind.DISTRICT for f in members) and not any(
-            f.id in self._routes for f in members
-        )
+        """Whether being in just these fences is being off the routes, in a district that asks for them."""
+        ids = {f.id for f in members}
+        return bool(ids & self._judged) and not ids & self._routes
 
     def far(
         self, asked: npt.NDArray[np.bool_], lon: npt.NDArray[np.float64], lat: npt.NDArray[np.float64]
