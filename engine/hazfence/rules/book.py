@@ -81,11 +81,15 @@ class Rulebook:
     given: Mapping[str, Any] = field(default_factory=dict)
     _layers: dict[tuple[str, str | None], tuple[_Layer, ...]] = field(init=False, repr=False, compare=False)
     _plain: dict[tuple[str, str | None], Params | None] = field(init=False, repr=False, compare=False)
+    _for_class: dict[tuple[str, str | None, frozenset[str]], Params | None] = field(
+        init=False, repr=False, compare=False
+    )
     _hash: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_layers", {})
         object.__setattr__(self, "_plain", {})
+        object.__setattr__(self, "_for_class", {})
         object.__setattr__(self, "_hash", repr(self.given))
         read = _read(self.given, "rules", fence=None)
         for rule in RULES:
@@ -153,6 +157,12 @@ class Rulebook:
         if self.constant(rule, fence):
             self._plain[key] = _merged(layers)
             return self._plain[key]
+        if all(layer.hours is None for layer in layers):
+            # By class alone: there are few classes, so every answer is worked out once.
+            by_class = (*key, classes())
+            if by_class not in self._for_class:
+                self._for_class[by_class] = _merged(layer for layer in layers if layer.holds(by_class[2], 0))
+            return self._for_class[by_class]
         return _merged(layer for layer in layers if layer.holds(classes(), at_us))
 
     def possible(self, rule: str, fence: Fence | None, parameter: str) -> set[Any]:
