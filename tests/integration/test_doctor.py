@@ -18,7 +18,7 @@ from hazfence import FixBatch
 from hazfence.doctor import Finding, Status, examine
 from hazfence.ports import Checkpoint
 from hazfence.postgis import PostgisStore
-from hazfence.services import PrivateRedis, Services, free_port
+from hazfence.services import PrivateKafka, PrivateRedis, Services, free_port
 from hazfence.wire import encode_columns
 from hazfence.worker.config import WorkerSettings
 from hazfence_fences import load_fences
@@ -212,6 +212,33 @@ def test_topics_missing_and_too_narrow(settings: WorkerSettings) -> None:
     assert found(settings, "broker", check).said == "2 partitions, 1 copy"
     one = found(other(settings, topic_partitions=6), "broker", check)
     assert "the settings speak of 6" in one.said
+
+
+@pytest.mark.parametrize(
+    ("configs", "status", "says"),
+    [
+        ({"retention.ms": "3600000"}, Status.WARN, "1 h"),
+        ({"retention.ms": "-1"}, Status.OK, "for ever"),
+        ({"cleanup.policy": "compact"}, Status.FAIL, "older fixes of a vehicle vanish"),
+    ],
+)
+def test_a_log_that_forgets_too_soon(
+    settings: WorkerSettings, services: Services, configs: dict[str, str], status: Status, says: str
+) -> None:
+    if not isinstance(services.broker, PrivateKafka):
+        pytest.skip("only Apache Kafka tells how a topic is set")
+
+    async def make() -> None:
+        admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka)
+        await admin.start()
+        await admin.create_topics([NewTopic(settings.topic, 2, 1, topic_configs=configs)])
+        await admin.close()
+
+    asyncio.run(make())
+    one = found(settings, "broker", "retention")
+    assert (one.status, says in one.said) == (status, True)
+    big = other(settings, max_message_bytes=1000)
+    assert "workers refuse more than 1000" in found(big, "broker", "message size").said
 
 
 def test_a_broker_that_is_away(settings: WorkerSettings) -> None:
