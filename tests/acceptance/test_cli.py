@@ -56,7 +56,19 @@ def fence_file(tmp_path: Path) -> Path:
 def test_version_and_help() -> None:
     assert hazfence("--version").stdout == f"hazfence {__version__}\n"
     shown = hazfence("--help")
-    for command in ("demo", "replay", "simulate", "migrate", "serve", "up", "down", "fences"):
+    for command in (
+        "demo",
+        "replay",
+        "simulate",
+        "migrate",
+        "serve",
+        "up",
+        "down",
+        "fences",
+        "report",
+        "explain",
+        "rehearse",
+    ):
         assert command in shown.stdout
 
 

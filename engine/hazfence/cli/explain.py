@@ -120,9 +120,6 @@ def _tell(
     if html is not None:
         html.write_bytes(page(told, draw(evidence, finding)))
         show.talk.print(f"page: {html}", markup=False)
-    if png is not None:
-        write_png(png, evidence)
-        show.talk.print(f"picture: {png}", markup=False)
     if out is not None:
         from hazfence import __version__
         from hazfence_replay.explain import write_bundle
@@ -144,6 +141,9 @@ def _tell(
             markup=False,
             soft_wrap=True,
         )
+    if png is not None:
+        write_png(png, evidence)
+        show.talk.print(f"picture: {png}", markup=False)
 
 
 def _print(told: Explanation) -> None:

@@ -151,10 +151,14 @@ def write_png(path: str | os.PathLike[str], evidence: Evidence) -> None:
     """Draw the place with matplotlib.
 
     Raises:
-        ModuleNotFoundError: matplotlib is missing (extra ``demo``).
+        ValueError: matplotlib is missing.
     """
-    from hazfence_replay.map import write_png as draw_png
-
+    try:
+        from hazfence_replay.map.png import write_png as draw_png
+    except ModuleNotFoundError as missing:
+        raise ValueError(
+            f"a PNG needs {missing.name}: pip install 'hazfence[demo]'; --html draws the place without it"
+        ) from None
     event = evidence.event
     rule = rule_of(str(event.kind))
     chinese = "停留" if rule is None else rule.chinese
