@@ -71,5 +71,6 @@ SUITES = {
         Suite("replay", "History from Parquet and CSV through readers, engine and journal; memory; a year."),
         Suite("store", "Fixes and events into PostGIS.", services=True),
         Suite("stream", "Fixes through broker, worker and PostGIS.", services=True),
+        Suite("latency", "From a fix produced to its event committed, at several loads.", services=True),
     )
 }

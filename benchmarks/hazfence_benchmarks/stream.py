@@ -1,4 +1,4 @@
-"""How many fixes a second one worker does, end to end, and how long a fix takes to become a stored event.
+"""How many fixes a second one worker does, end to end.
 
 ``hazfence bench stream`` measures a worker process
 on the broker, PostGIS and Redis that the environment names, private ones otherwise (the embedded
@@ -38,7 +38,7 @@ from hazfence_benchmarks.plan import BadOption, Plan
 from hazfence_benchmarks.workloads import ZHENHAI
 from hazfence_sql import migrate
 
-__all__ = ["options", "run"]
+__all__ = ["WorkerProcess", "options", "run", "until"]
 
 _START_US = 1_772_409_600_000_000  # 2026-03-02T00:00Z
 _VEHICLES = 6000
@@ -62,13 +62,16 @@ def _fixes(count: int) -> FixBatch:
     )
 
 
-class _Worker:
+class WorkerProcess:
+    """A worker of our own; its metrics and its processor time."""
+
     def __init__(self, how: WorkerSettings) -> None:
         env = {k: v for k, v in os.environ.items() if not k.startswith("HAZFENCE_")} | how.to_env()
         self.port = how.web_port
         self.process = subprocess.Popen([sys.executable, "-m", "hazfence.worker"], env=env)
 
     def metrics(self) -> dict[str, float]:
+        """By name and labels; empty before it serves them."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=10) as answer:
                 lines = [line for line in answer.read().decode().splitlines() if not line.startswith("#")]
@@ -77,12 +80,20 @@ class _Worker:
         return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
 
     def cpu_s(self) -> float:
+        """Processor time so far."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-async def _wait(worker: _Worker, done: Any) -> dict[str, float]:
+async def until(worker: WorkerProcess, done: Any) -> dict[str, float]:
+    """Wait for metrics that are as they should be.
+
+    Raises:
+        RuntimeError: the worker died.
+    """
     while not done(metrics := await asyncio.to_thread(worker.metrics)):
+        if worker.process.poll() is not None:
+            raise RuntimeError(f"the worker ended with {worker.process.returncode}; its log is above")
         await asyncio.sleep(0.05)
     return metrics
 
@@ -112,11 +123,11 @@ async def _throughput(base: dict[str, Any], name: str, count: int, size: int, **
         async with FixProducer(settings.kafka, topic, max_fixes=size) as sender:
             for start in range(0, count, 100_000):
                 await sender.send_batch(fixes.take(slice(start, start + 100_000)))
-    worker = _Worker(settings)
+    worker = WorkerProcess(settings)
     try:
-        await _wait(worker, lambda m: m.get("hazfence_fixes_total", 0) > 0)
+        await until(worker, lambda m: m.get("hazfence_fixes_total", 0) > 0)
         start_s, before_s = time.monotonic(), worker.cpu_s()
-        metrics = await _wait(
+        metrics = await until(
             worker,
             lambda m: (
                 m["hazfence_fixes_total"] >= count

@@ -317,7 +317,7 @@ def test_settings_that_cannot_work_end_the_supervisor(
 def test_a_broker_that_leaves_just_before_the_start_ends_the_worker_in_order(
     postgres_url: str, topic: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    async def it_answered(_: WorkerSettings) -> None:
+    async def it_answered(_: WorkerSettings, **__: object) -> None:
         pass
 
     monkeypatch.setattr(main, "wait_for_broker", it_answered)

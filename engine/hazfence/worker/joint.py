@@ -92,7 +92,7 @@ class JointProcessor:
         monotonic_s, sleep: the clock of back-offs and intervals, replaced in tests.
 
     Attributes:
-        checkpoint_offset, watermark_us, touched, committed: as for ``PartitionProcessor``.
+        checkpoint_offset, watermark_us, touched, turned, committed: as for ``PartitionProcessor``.
     """
 
     def __init__(
@@ -117,6 +117,7 @@ class JointProcessor:
         self.checkpoint_offset: int | None = None
         self.watermark_us: int | None = None
         self.touched: set[str] = set()
+        self.turned: set[str] = set()
         self.committed = asyncio.Event()
         self._fixes_topic = fixes_topic
         self._fences = fences
@@ -266,6 +267,9 @@ class JointProcessor:
         """Drop the work at once: what waits for a store that is away raises :class:`Dropped`."""
         self._patience.give_up()
         self._metrics.forget(self.topic, self.partition)
+
+    async def ended(self) -> None:
+        """Nothing is written beside the work."""
 
     @asynccontextmanager
     async def _mine(self) -> AsyncIterator[None]:

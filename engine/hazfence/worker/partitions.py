@@ -87,6 +87,9 @@ class Processor(Shown, Protocol):
     def drop(self) -> None:
         """Drop the partition at once."""
 
+    async def ended(self) -> None:
+        """After :meth:`drop`: come back when nothing more is being written."""
+
 
 class Partitions:
     """Owns a processor for each partition assigned.
@@ -363,6 +366,7 @@ class Partitions:
         if slot.working is not None:
             slot.working.cancel()
             await asyncio.gather(slot.working, return_exceptions=True)
+        await slot.processor.ended()
 
     async def _show(self, slot: _Slot) -> None:
         assert slot.showcase is not None

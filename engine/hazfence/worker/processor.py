@@ -11,7 +11,8 @@ no Faust here and no service. The rules of the house:
   crash stores the same things under the same names. What is found in silence by the wall clock
   depends on the moment: it is stored together with the snapshot that knows it; and so is what was
   found with the help of the file of vehicles and waybills, which may be another one at a second run;
-- the fixes since the last checkpoint wait in memory and go with the next one;
+- the fixes since the last checkpoint wait in memory and go with the next one, which is stored beside the
+  work that goes on; only what may not be stored without it waits for it;
 - a store that is away is waited for, in place (``waiting.py``); a board that is away is done without
   and caught up from the store's outbox (``showcase.py``);
 - when anything breaks off midway, the state in memory may be ahead of the store: the partition is
@@ -35,7 +36,7 @@ from hazfence.clean import Reason, screen_values
 from hazfence.engine import Engine
 from hazfence.events import Event, Kind
 from hazfence.fixes import FixBatch
-from hazfence.history import History, NeedsHistory
+from hazfence.history import History, MilestoneNews, NeedsHistory
 from hazfence.ports import Checkpoint, Claim, Reject, Store
 from hazfence.reference import ReferenceData
 from hazfence.rules.papers import WAYBILL
@@ -51,6 +52,8 @@ from hazfence_fences import FenceSet
 __all__ = ["Clock", "PartitionProcessor", "ProcessorSettings"]
 
 _log = structlog.get_logger(__name__)
+#: Multiples of it spread evenly over the time between two checkpoints, however many partitions there are.
+_GOLDEN = 0.6180339887498949
 _Reasons = npt.NDArray[np.uint8]
 _BY_FILE = (Kind.UNREGISTERED, Kind.NO_WAYBILL, Kind.CARGO_FORBIDDEN)
 
@@ -113,6 +116,7 @@ class PartitionProcessor:
             there is one.
         watermark_us: time of the newest fix accepted, None before the first.
         touched: vehicles with a fix or event since the board last took them away.
+        turned: vehicles whose visits changed since the board last took them away.
         committed: set when the store's outbox has something new.
     """
 
@@ -136,6 +140,7 @@ class PartitionProcessor:
         self.checkpoint_offset: int | None = None
         self.watermark_us: int | None = None
         self.touched: set[str] = set()
+        self.turned: set[str] = set()
         self.committed = asyncio.Event()
         self._fences = fences
         self._engine_settings = engine_settings or EngineSettings()
@@ -161,6 +166,8 @@ class PartitionProcessor:
         self._claim: Claim | None = None
         self._buffer: list[FixBatch] = []
         self._buffered = 0
+        self._saving: asyncio.Task[None] | None = None
+        self._being_saved = 0
         self._received_us: int | None = None
         self._checkpointed_s = 0.0
 
@@ -219,7 +226,9 @@ class PartitionProcessor:
             if len(positions):
                 self.watermark_us = int(positions.time_us.max())
             self._claim, self._engine = claim, engine
-            self._checkpointed_s = self._monotonic_s()
+            # Partitions that were loaded together would all make their checkpoints in the same moment.
+            early = self.partition * _GOLDEN % 1.0 * self._settings.checkpoint_every_s
+            self._checkpointed_s = self._monotonic_s() - early
             self._log.info(
                 "partition loaded", epoch=claim.epoch, next_offset=self.next_offset, vehicles=len(positions)
             )
@@ -244,7 +253,7 @@ class PartitionProcessor:
             if admitted.messages:
                 await self._take(admitted.messages)
                 if self._buffered >= self._settings.max_buffered_fixes or self._due():
-                    await self._save(())
+                    await self._save_beside()
             if admitted.seek_to is not None:
                 self._metrics.seeks.inc()
                 self._log.info("reading the log again", from_offset=admitted.seek_to)
@@ -273,12 +282,13 @@ class PartitionProcessor:
                     moment_us = min(moment_us, now_us) - int(self._settings.lateness_s * 1e6)
                     events = self.engine.advance(moment_us)
                     self._heard_us = max(self._heard_us or moment_us, moment_us)
+                    self._turn(events)
             if events:
                 # Alone they could be contradicted by a second run that reads the clock at other moments.
                 await self._save(events)
             elif self._due() and self.next_offset != (self.checkpoint_offset or 0):
-                await self._save(())
-            elif self._settings.tell_heard and self._due() and self._heard_us != self._told_us:
+                await self._save_beside()
+            elif self._untold() and self._due() and self._saving is None:
                 await self._tell_heard()
             self._gauge(now_us)
             seek_to = self._order.ask_again()
@@ -289,6 +299,7 @@ class PartitionProcessor:
     async def checkpoint(self) -> None:
         """Store a checkpoint now, if anything happened since the last one."""
         async with self._mine():
+            await self._saved()
             if self.next_offset != (self.checkpoint_offset or 0):
                 await self._save(())
 
@@ -311,7 +322,14 @@ class PartitionProcessor:
     def drop(self) -> None:
         """Drop the partition at once: what waits for a store that is away raises :class:`Dropped`."""
         self._patience.give_up()
+        if self._saving is not None:
+            self._saving.cancel()
         self._metrics.forget(self.topic, self.partition)
+
+    async def ended(self) -> None:
+        """After :meth:`drop`: come back when nothing more is being written."""
+        if self._saving is not None:
+            await asyncio.gather(self._saving, return_exceptions=True)
 
     @property
     def waiting(self) -> bool:
@@ -325,6 +343,8 @@ class PartitionProcessor:
             if not self.loaded:
                 raise Dropped(f"{self.topic}/{self.partition} is not loaded")
             try:
+                if self._saving is not None and self._saving.done():
+                    await self._saved()
                 yield
             except BaseException:
                 self._patience.give_up()
@@ -348,6 +368,7 @@ class PartitionProcessor:
         metrics.unreadable.inc(len(rejects))
         with metrics.step_seconds.labels("match").time():
             events, reason = await self._match(batch)
+        self._turn(events)
         metrics.messages.inc(len(messages))
         rejects += set_aside(batch, reason)
         self._metrics_of_fixes(reason)
@@ -398,6 +419,9 @@ class PartitionProcessor:
             self._heard_us = int(steps[-1]) * step_us
         return events, np.concatenate(reasons)
 
+    def _turn(self, events: Iterable[Event]) -> None:
+        self.turned.update(event.vehicle for event in events if event.is_visit)
+
     def _by_file(self, event: Event) -> bool:
         """Whether a second run, with a newer file, may find something else in its place."""
         if self._file is None or event.kind is Kind.VISIT:
@@ -426,6 +450,7 @@ class PartitionProcessor:
 
     async def _recall(self, needs: NeedsHistory) -> None:
         """Read what the engine needs: what is stored, and the fixes that wait for the next checkpoint."""
+        await self._saved()  # what is being stored is neither
         with self._metrics.step_seconds.labels("recall").time():
             stored = await self._patience.until_done(
                 "read history",
@@ -463,8 +488,36 @@ class PartitionProcessor:
 
     async def _save(self, events: Sequence[Event], rejects: Sequence[Reject] = ()) -> None:
         """Make a checkpoint, with events that may not be stored without it."""
+        await self._saved()
         self._count(events, rejects)
-        await self._dead.flush()
+        await self._checkpoint(*self._known(), events, rejects)
+
+    async def _save_beside(self) -> None:
+        """Begin a checkpoint and go on, unless one is under way.
+
+        Events found in fixes meanwhile are stored without waiting for it; they may be stored before the
+        checkpoint, as after a crash they would be found again. With as many fixes waiting as may, the one
+        under way is waited for first.
+        """
+        if self._saving is not None:
+            if self._buffered < self._settings.max_buffered_fixes:
+                return
+            await self._saved()
+        self._saving = asyncio.create_task(
+            self._checkpoint(*self._known(), (), ()), name=f"checkpoint {self.topic}/{self.partition}"
+        )
+        self._saving.add_done_callback(_seen)
+        await asyncio.sleep(0)  # let it begin
+
+    async def _saved(self) -> None:
+        """Wait for the checkpoint under way, and raise what went wrong with it."""
+        saving = self._saving
+        if saving is not None:
+            await saving
+            self._saving = None
+
+    def _known(self) -> tuple[Checkpoint, FixBatch, list[MilestoneNews]]:
+        """What a checkpoint made now holds; the fixes are taken out of the buffer."""
         milestones = self.engine.milestones()
         checkpoint = Checkpoint(
             self.next_offset,
@@ -472,20 +525,35 @@ class PartitionProcessor:
             self._heard_us if self._settings.tell_heard else None,
         )
         fixes = FixBatch.concat(self._buffer)
+        self._buffer, self._buffered, self._being_saved = [], 0, self._buffered
+        self._checkpointed_s = self._monotonic_s()
+        return checkpoint, fixes, milestones
+
+    async def _checkpoint(
+        self,
+        checkpoint: Checkpoint,
+        fixes: FixBatch,
+        milestones: Sequence[MilestoneNews],
+        events: Sequence[Event],
+        rejects: Sequence[Reject],
+    ) -> None:
+        await self._dead.flush()
         with self._metrics.checkpoint_seconds.time():
             await self._patience.until_done(
                 "checkpoint",
                 lambda: self._store.checkpoint(
                     self._claimed(), checkpoint, fixes, events, rejects, milestones
                 ),
-                buffered_fixes=self._buffered,
+                buffered_fixes=len(fixes),
             )
         self._metrics.checkpoints.inc()
-        self._buffer, self._buffered = [], 0
+        self._being_saved = 0
         self.checkpoint_offset = checkpoint.next_offset
-        self._checkpointed_s = self._monotonic_s()
         self._told_us = checkpoint.heard_us
         self._committed(events)
+
+    def _untold(self) -> bool:
+        return self._settings.tell_heard and self._heard_us != self._told_us
 
     async def _tell_heard(self) -> None:
         """Say how far time has come where nothing else happened."""
@@ -511,10 +579,16 @@ class PartitionProcessor:
 
     def _gauge(self, now_us: int) -> None:
         place = self.topic, str(self.partition)
-        self._metrics.buffered.labels(*place).set(self._buffered)
+        self._metrics.buffered.labels(*place).set(self._buffered + self._being_saved)
         if self.watermark_us is not None:
             self._metrics.watermark_age.labels(*place).set((now_us - self.watermark_us) / 1e6)
 
 
 def _codes(batch: FixBatch, vehicles: Collection[str]) -> list[int]:
     return [code for code, name in enumerate(batch.vehicles) if name in vehicles]
+
+
+def _seen(task: asyncio.Task[None]) -> None:
+    """What went wrong is raised when the task is waited for; a partition that is dropped does not wait."""
+    if not task.cancelled():
+        task.exception()

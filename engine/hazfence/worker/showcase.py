@@ -40,6 +40,7 @@ class Shown(Protocol):
     topic: str
     partition: int
     touched: set[str]
+    turned: set[str]
     committed: asyncio.Event
 
     @property
@@ -85,6 +86,7 @@ class Showcase:
         self._desk = Desk(self._desk_given)
         self._held: dict[tuple[str, str], int] = {}
         self._seq: int | None = None
+        self._inside: dict[str, tuple[str, ...]] = {}
         self._shown_s = float("-inf")
         self._looked_s = monotonic_s()
         self._failures = 0
@@ -220,7 +222,16 @@ class Showcase:
         if names is not None:
             wanted = np.fromiter((v in names for v in fixes.vehicles), np.bool_, len(fixes.vehicles))
             fixes = fixes.take(wanted[fixes.vehicle])
-        return fixes, [engine.inside(name) for name in fixes.names()]
+        # Most vehicles are where they were, and to ask the engine of each costs more than all the rest here.
+        inside, turned = self._inside, self._processor.turned
+        self._processor.turned = set()
+        for name in turned:
+            inside.pop(name, None)
+        shown = fixes.names()
+        for name in shown:
+            if name not in inside:
+                inside[name] = engine.inside(name)
+        return fixes, [inside[name] for name in shown]
 
     def _away(self, error: Exception) -> None:
         self._metrics.board_failures.inc()

@@ -1,0 +1,275 @@
+"""How long after it was produced a fix's event is committed in PostGIS, at several loads.
+
+``hazfence bench latency`` runs one worker on broker, PostGIS (durable) and Redis, and sends fixes that are
+made at the moment they are sent, through the packing producer and, at a lower load, one JSON fix a message.
+Some vehicles drive in and out of a checkpoint with every fix, so each of their fixes opens or closes a visit;
+the fix's own time is the moment it was produced, and PostgreSQL notes the moment of each commit
+(``track_commit_timestamp``). The packing, the broker, the worker's linger, matching and the commit are all in
+it. Everything shares one machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import secrets
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import psycopg
+import structlog
+from aiokafka import AIOKafkaProducer
+
+from hazfence.fixes import FixBatch
+from hazfence.services import Services, free_port, fresh_database
+from hazfence.wire import encode_fix
+from hazfence.wire.packer import partition_of
+from hazfence.wire.producer import FixProducer
+from hazfence.worker.broker import wait_for_broker
+from hazfence.worker.config import WorkerSettings
+from hazfence_benchmarks.form import OURS, Figure
+from hazfence_benchmarks.plan import BadOption, Plan
+from hazfence_benchmarks.stream import WorkerProcess, until
+from hazfence_benchmarks.workloads import ZHENHAI
+from hazfence_fences import load_fences
+from hazfence_sql import migrate
+
+__all__ = ["options", "run"]
+
+_PARTITIONS = 4
+_VEHICLES = 21_000  # as many as a district has on file
+_CROSSING = 500
+_CROSSES_EVERY_S = 5.0
+_TICK_S = 0.01
+_WARM_UP_S = 4.0
+_QUANTILES = (50, 95, 99)
+_COMMITS = """
+SELECT vehicle, started_at, ended_at, pg_xact_commit_timestamp(xmin)
+FROM hazfence.event_revision
+WHERE topic = %s AND kind = 'visit' AND fence_id = %s AND vehicle LIKE 'X%%'
+"""
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """Loads and time."""
+    parser.add_argument("--rates", help="fixes a second, with commas; packed")
+    parser.add_argument("--singles", help="the same, one JSON fix a message")
+    parser.add_argument("--seconds", type=float, help="of each load, after warming up")
+
+
+def run(
+    plan: Plan, *, rates: str | None = None, singles: str | None = None, seconds: float | None = None
+) -> Iterator[Figure]:
+    """Median, 95 and 99 % of the time from a fix's making to its event's commit.
+
+    Args:
+        plan: its size gives loads and time where they are not given.
+        rates: fixes a second through the packing producer, with commas.
+        singles: the same with one JSON fix a message.
+        seconds: of each load.
+
+    Raises:
+        BadOption: a rate is no positive number, or the database does not note the moments of its commits.
+        ServiceError: a service cannot be started.
+    """
+    packed = _numbers("rates", rates, plan.pick([2000], [1000, 20_000], [1000, 5000, 10_000, 20_000]))
+    single = _numbers("singles", singles, plan.pick([], [1000], [1000, 5000]))
+    seconds = plan.pick(3.0, 15.0, 30.0) if seconds is None else seconds
+    quiet = structlog.make_filtering_bound_logger(logging.WARNING)
+    structlog.configure(wrapper_class=quiet, logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    with Services(prefer_kafka=True) as services:
+        if services.postgres is not None:
+            services.postgres.settings["track_commit_timestamp"] = "on"
+            services.postgres.restart()
+        with fresh_database(services.database_url) as url:
+            migrate(url, roles=False)
+            with psycopg.connect(url) as connection:
+                if connection.execute("SHOW track_commit_timestamp").fetchone() != ("on",):
+                    raise BadOption("HAZFENCE_DATABASE_URL: set track_commit_timestamp = on, or leave it out")
+            broker = "given broker" if services.broker is None else type(services.broker).__name__
+            for one_fix, loads in ((False, packed), (True, single)):
+                for rate in loads:
+                    base = {"database_url": url, "kafka": services.kafka, "redis_url": services.redis_url}
+                    yield from _figures(base, rate, one_fix, seconds, broker)
+
+
+def _numbers(name: str, given: str | None, otherwise: list[int]) -> list[int]:
+    if given is None:
+        return otherwise
+    try:
+        found = [int(one) for one in given.split(",") if one.strip()]
+    except ValueError:
+        found = [0]
+    if any(one < 200 for one in found):
+        raise BadOption(f"--{name} must be whole numbers of at least 200, with commas")
+    return found
+
+
+def _figures(base: dict[str, Any], rate: int, one_fix: bool, seconds: float, broker: str) -> Iterator[Figure]:
+    measured = asyncio.run(_measure(base, rate, one_fix, seconds))
+    about: dict[str, Any] = {
+        "suite": "latency", "workload": "one JSON fix a message" if one_fix else "packed for 75 ms",
+        "x": float(rate), "x_name": "fixes/s",
+    }  # fmt: skip
+    note = f"latency: broker {broker}, one worker, durable PostgreSQL, all on the same cores"
+    for q in _QUANTILES:
+        ms = float(np.percentile(measured["latency_s"], q)) * 1e3
+        yield Figure(
+            **about, what=f"produced to committed, {q} %", way=OURS, unit="ms", values=(ms,), better="less",
+            clock="wall", n=len(measured["latency_s"]), note=note,
+        )  # fmt: skip
+    sent = measured["sent"]
+    yield Figure(
+        **about, what="worker's processor time a fix", way=OURS, unit="us", better="less", clock="cpu",
+        n=sent, values=(measured["cpu_s"] / sent * 1e6,),
+    )  # fmt: skip
+    yield Figure(
+        **about, what="fixes a second that were really sent", way=OURS, unit="fixes/s", clock="wall", n=sent,
+        values=(sent / measured["wall_s"],),
+    )  # fmt: skip
+
+
+async def _measure(base: dict[str, Any], rate: int, one_fix: bool, seconds: float) -> dict[str, Any]:
+    """Send for a while and ask the database when each crossing was committed."""
+    topic = f"hazfence.bench.{secrets.token_hex(4)}"
+    more: dict[str, Any] = {
+        "topic": topic, "dead_topic": "", "group": topic, "board_prefix": topic + ":", "fences": str(ZHENHAI),
+        "topic_partitions": _PARTITIONS, "log_level": "warning", "web_port": free_port(),
+    }  # fmt: skip
+    settings = WorkerSettings.for_embedded_broker(**base, **more)
+    await wait_for_broker(settings)
+    gate = next(fence for fence in load_fences(ZHENHAI) if fence.radius_m)
+    assert gate.centre is not None
+    assert gate.radius_m is not None
+    feed = _Feed(rate, gate.centre, gate.radius_m)
+    worker = WorkerProcess(settings)
+    try:
+        await until(worker, lambda m: m.get("hazfence_partitions", 0) == _PARTITIONS)
+        async with _Sender(settings, one_fix) as send:
+            await _send(feed, send, _WARM_UP_S)
+            feed.begin()
+            cpu_s, start_s = worker.cpu_s(), time.monotonic()
+            await _send(feed, send, seconds)
+            wall_s, sent = time.monotonic() - start_s, feed.sent
+        await until(worker, lambda m: m["hazfence_fixes_total"] >= feed.total)
+        cpu_s = worker.cpu_s() - cpu_s
+    finally:
+        worker.process.terminate()
+        worker.process.wait()
+    with psycopg.connect(settings.database_url.get_secret_value()) as connection:
+        rows = connection.execute(_COMMITS, (topic, gate.id)).fetchall()
+    return {"latency_s": feed.latencies(rows), "cpu_s": cpu_s, "wall_s": wall_s, "sent": sent}
+
+
+async def _send(feed: _Feed, send: Any, seconds: float) -> None:
+    """Send what is due every hundredth of a second."""
+    end_s = time.monotonic() + seconds
+    while (now_s := time.monotonic()) < end_s:
+        await send(feed.due())
+        await asyncio.sleep(max(0.0, now_s + _TICK_S - time.monotonic()))
+
+
+class _Sender:
+    """Sends batches of fixes, packed or one by one."""
+
+    def __init__(self, settings: WorkerSettings, one_fix: bool) -> None:
+        self._topic = settings.topic
+        self._packed = FixProducer(settings.kafka, settings.topic)
+        self._singles = AIOKafkaProducer(bootstrap_servers=settings.kafka, linger_ms=5) if one_fix else None
+
+    async def __aenter__(self) -> Any:
+        if self._singles is None:
+            await self._packed.start()
+            return self._packed.send_batch
+        await self._singles.start()
+        return self._each
+
+    async def __aexit__(self, *_: object) -> None:
+        await (self._packed if self._singles is None else self._singles).stop()
+
+    async def _each(self, batch: FixBatch) -> None:
+        assert self._singles is not None
+        rows = zip(batch.names(), batch.time_us.tolist(), batch.lon.tolist(), batch.lat.tolist(), strict=True)
+        for vehicle, time_us, lon, lat in rows:
+            value = encode_fix(vehicle, time_us, lon, lat, speed_kmh=40.0, status=3)
+            where = partition_of(vehicle, _PARTITIONS)
+            await self._singles.send(self._topic, value, partition=where)
+
+
+class _Feed:
+    """Fixes of vehicles that stand about, and of some that cross a checkpoint with each fix.
+
+    Attributes:
+        sent: fixes since `begin`.
+        total: all fixes.
+    """
+
+    def __init__(self, rate: int, centre: Any, radius_m: float) -> None:
+        crossings = min(_CROSSING, rate // 20)
+        others = max(1, min(_VEHICLES, rate * 15) - crossings)
+        rng = np.random.default_rng(5)
+        self._crossing = tuple(f"X{i:04d}" for i in range(crossings))
+        self._others = tuple(f"浙B{i:05d}" for i in range(others))
+        self._lon, self._lat = rng.uniform(121.3, 121.9, others), rng.uniform(29.7, 30.2, others)
+        self._centre, self._away = centre, 5 * radius_m / 111_000
+        self._rate = rate - crossings / _CROSSES_EVERY_S
+        self._since_s = time.time()
+        self._next = 0
+        self._due_s = time.time() + rng.uniform(0, _CROSSES_EVERY_S, crossings)
+        self._inside = np.zeros(crossings, np.bool_)
+        self._times: list[list[int]] = [[] for _ in range(crossings)]
+        self._since_us = 0
+        self.sent = self.total = 0
+
+    def begin(self) -> None:
+        """From here on it counts."""
+        self._since_us, self.sent = time.time_ns() // 1000, 0
+
+    def due(self) -> FixBatch:
+        """The fixes of this moment."""
+        now_s = time.time()
+        now_us = int(now_s * 1e6)
+        count = len(self._others)
+        # No more than a quarter of a second is made up for: a burst is not what is measured.
+        number = int(self._rate * min(now_s - self._since_s, 0.25))
+        self._since_s = max(self._since_s, now_s - 0.25) + number / self._rate
+        here = np.arange(self._next, self._next + number) % count
+        self._next = (self._next + number) % count
+        crossing = np.flatnonzero(self._due_s <= now_s)
+        self._due_s[crossing] += _CROSSES_EVERY_S
+        self._inside[crossing] ^= True
+        for i in crossing.tolist():
+            self._times[i].append(now_us)
+        self.sent += len(here) + len(crossing)
+        self.total += len(here) + len(crossing)
+        away = np.where(self._inside[crossing], 0.0, self._away)
+        return FixBatch.of(
+            [self._others[i] for i in here.tolist()] + [self._crossing[i] for i in crossing.tolist()],
+            time_us=now_us,
+            lon=np.concatenate([self._lon[here], np.full(len(crossing), self._centre[0])]),
+            lat=np.concatenate([self._lat[here], self._centre[1] + away]),
+            speed_kmh=40.0,
+            status=3,
+        )
+
+    def latencies(self, rows: Sequence[tuple[Any, ...]]) -> npt.NDArray[np.float64]:
+        """Seconds from making to commit, of the crossings since `begin`.
+
+        A crossing's moment lies between two fixes, and became known with the later one.
+        """
+        found = []
+        times = [np.array(one, np.int64) for one in self._times]
+        for vehicle, started_at, ended_at, committed_at in rows:
+            crossed_us = round((ended_at or started_at).timestamp() * 1e6)
+            own = times[int(vehicle[1:])]
+            place = int(np.searchsorted(own, crossed_us))
+            if place < len(own) and own[place] >= self._since_us:
+                found.append(committed_at.timestamp() - own[place] / 1e6)
+        if not found:
+            raise RuntimeError("no crossing was committed")
+        return np.array(found)
