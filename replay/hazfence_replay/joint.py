@@ -2,7 +2,8 @@
 
 You are in the replay's house, beside ``player.py``: an engine judges each vehicle by itself, and what a
 worker's joint processor adds to that live, :class:`Joint` adds to a replay. Rules about plate reads are not
-here, for the reads are not stored. Who uses it: rehearsing and explaining.
+here, for the reads are not stored. Who uses it: ``run.py``, rehearsing and
+explaining.
 """
 
 from __future__ import annotations
@@ -34,11 +35,16 @@ class Joint:
     def __init__(
         self, fences: FenceSet, settings: EngineSettings, reference: ReferenceData | None = None
     ) -> None:
-        self._settings, self._reference = settings, reference
+        self._fences, self._settings, self._reference = fences, settings, reference
         self._rules = settings.rules
         self._on = self._rules.for_fences(fences.fences, {}).joint
         self._capacity = CapacityWatch(fences, self._rules)
         self._separation = SeparationWatch(fences, self._rules, reference, max_gap_s=settings.max_gap_s)
+
+    @property
+    def wants_fixes(self) -> bool:
+        """Whether any rule that is on looks at fixes."""
+        return Kind.SEPARATION in self._on
 
     def take(self, fixes: FixBatch, events: Iterable[Event]) -> tuple[Event, ...]:
         """Take fixes, and what the engine said of them; returns what follows at once."""
@@ -57,8 +63,20 @@ class Joint:
             return ()
         return paper_warnings(self._reference, since_us, until_us)
 
+    def snapshot(self) -> bytes:
+        """What was learnt from fixes, for :meth:`go_on`; empty when there is nothing to know."""
+        return self._separation.snapshot() if Kind.SEPARATION in self._on else b""
+
+    def go_on(self, snapshot: bytes) -> None:
+        """Take over what another, of the same fences and settings, had learnt from fixes."""
+        if snapshot:
+            self._separation = SeparationWatch.restore(
+                snapshot, self._fences, self._rules, self._reference, max_gap_s=self._settings.max_gap_s
+            )
+
     def use_fences(self, fences: FenceSet) -> None:
         """Go on with other fences."""
+        self._fences = fences
         self._on = self._rules.for_fences(fences.fences, {}).joint
         self._capacity = CapacityWatch.restore(self._capacity.snapshot(), fences, self._rules)
         self._separation = SeparationWatch.restore(

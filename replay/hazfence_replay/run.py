@@ -16,10 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from hazfence.clean import Reason
+from hazfence.clean import Reason, screen_values
+from hazfence.events import Event
 from hazfence.fixes import FixBatch
+from hazfence.settings import EngineSettings
+from hazfence_replay.joint import Joint
 from hazfence_replay.journal import Checkpoint, Journal, JournalMismatch, as_rows
-from hazfence_replay.player import STEP_S, paces
+from hazfence_replay.player import STEP_S, Pace, paces
 from hazfence_replay.readers import TrackReader
 from hazfence_replay.shards import Job, Shards
 
@@ -117,9 +120,12 @@ def run(
     summary = Summary(resumed_fixes=known.fixes if known else 0)
     seen = _Seen(reader, look)
     rest = behind(seen, summary.resumed_fixes)
-    count = len(known.snapshots) if known else processes
+    # Behind the engines' snapshots stands that of the rules over all vehicles.
+    engines, together = (known.snapshots[:-1], known.snapshots[-1]) if known else (None, None)
     job = job._replace(render=as_rows)
-    with Shards(job, count, known.snapshots if known else None) as shards:
+    joint = Joint(job.fences, job.settings, job.reference)
+    joint.go_on(together or b"")
+    with Shards(job, len(engines) if engines else processes, engines) as shards:
         held: list[tuple[Any, ...]] = []
         sizes: list[int] = []
 
@@ -130,8 +136,9 @@ def run(
             if watch is not None:
                 watch(Progress(tally.fixes, reader.share, tally.newest_us))
 
-        def save(checkpoint: Checkpoint | None) -> None:
-            journal.save(held, checkpoint)
+        def save(*, place: bool) -> None:
+            where = tally.checkpoint([*shards.snapshots(), joint.snapshot()]) if place else None
+            journal.save(held, where)
             held.clear()
 
         saved_s = time.monotonic()
@@ -141,23 +148,39 @@ def run(
         for pace in stream:
             shards.give(pace)
             sizes.append(len(pace.batch))
+            held += (row for _, row in as_rows(_over_all(joint, pace, job.settings)))
             while shards.full:
                 take()
             if time.monotonic() - saved_s >= checkpoint_s and journal.path is not None:
                 while shards.under_way:
                     take()
-                save(tally.checkpoint(shards.snapshots()))
+                save(place=True)
                 saved_s = time.monotonic()
             elif len(held) > _MOST_HELD:
-                save(None)
+                save(place=False)
         while shards.under_way:
             take()
-        save(tally.checkpoint(shards.snapshots()) if journal.path is not None else None)
+        save(place=journal.path is not None)
+    end_us = tally.newest_us if until_us is None else max(until_us, tally.newest_us or until_us)
+    if end_us is not None and tally.oldest_us is not None:
+        # A crowd is what it is in the end, so it is counted when every visit is known.
+        visits = (event for event in journal.rows(retracted=True) if event.is_visit)
+        last = [*joint.take(FixBatch.empty(), visits), *joint.papers(tally.oldest_us, end_us)]
+        journal.save([row for _, row in as_rows(last)], None)
     summary.fixes, summary.set_aside = tally.fixes, tally.set_aside()
     summary.oldest_us, summary.newest_us = tally.oldest_us, tally.newest_us
     summary.vehicles, summary.events = len(seen.names), journal.count()
     summary.took_s = time.monotonic() - began_s
     return summary
+
+
+def _over_all(joint: Joint, pace: Pace, settings: EngineSettings) -> list[Event]:
+    """What the rules about more than one vehicle say to a pace."""
+    if not joint.wants_fixes:
+        return []
+    believed = screen_values(pace.batch, settings) == 0
+    found = joint.take(pace.batch.take(believed), ())
+    return [*found, *(() if pace.now_us is None else joint.advance(pace.now_us))]
 
 
 class _Tally:

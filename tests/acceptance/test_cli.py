@@ -163,7 +163,7 @@ def test_simulate_writes_the_same_bytes_for_the_same_seed(tmp_path: Path) -> Non
         (("replay", TRACK, "--fences", ZHENHAI, "--out", "rows.xls"), "--out rows.xls: rows go to a file"),
         (("replay", TRACK, "--fences", ZHENHAI, "--out", "no/rows.csv"), "there is no folder"),
         (("replay", TRACK, "--fences", ZHENHAI, "--from", "soon"), "--from 'soon' is no date or moment"),
-        (("replay", TRACK, "--fences", ZHENHAI, "--settings", "{"), "--settings: "),
+        (("replay", TRACK, "--fences", ZHENHAI, "--settings", "{"), "is no JSON"),
         (("replay", TRACK, "--fences", ZHENHAI, "--column", "lon"), "write FIELD=NAME"),
         (("replay", TRACK, "--fences", ZHENHAI, "--datum", "moon"), "unknown datum 'moon'"),
         (("replay", "db", "--fences", ZHENHAI), "HAZFENCE_DATABASE_URL, which is not set"),

@@ -6,7 +6,9 @@ import csv
 import gzip
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from hazfence import Engine, EngineSettings, Event, FixBatch
-from hazfence_fences import FenceSet, load_fences
+from hazfence import Engine, EngineSettings, Event, FixBatch, ReferenceData
+from hazfence.reference import Filed
+from hazfence.rules import Rulebook
+from hazfence_fences import FenceKind, FenceSet, circle, load_fences
+from hazfence_replay import player
 from hazfence_replay.journal import Checkpoint, Journal, JournalMismatch, as_rows
 from hazfence_replay.ledger import latest
 from hazfence_replay.outputs import COLUMNS, write_file
@@ -24,6 +29,8 @@ from hazfence_replay.readers import Rejects
 from hazfence_replay.run import Progress, Summary, cores, run
 from hazfence_replay.shards import Job, Shards, shard_of
 from hazfence_replay.simulator import SimulatedDay, simulate
+
+from . import test_rules_separation as separation
 
 ZHENHAI = Path(__file__).parents[2] / "fences" / "zhenhai"
 
@@ -245,3 +252,48 @@ def test_a_file_appears_when_it_is_whole(tmp_path: Path, unbroken: tuple[Summary
         write_file(path, broken())
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_rules_over_all_vehicles_are_part_of_a_run_and_of_one_that_goes_on(tmp_path: Path) -> None:
+    rows = separation.stand("A", 0, 40) + separation.stand("B", 5, 40, east_m=12.0)
+    whole = separation.batch(sorted(rows, key=lambda row: row[1]))
+    source = Source([whole.take(slice(i, i + 20)) for i in range(0, len(whole), 20)])
+    since_us = separation.START_US
+    papers = Filed("vehicle", "A", "approved", 0, papers={"permit": since_us + 60_000_000})
+    yard = replace(
+        circle("yard", FenceKind.ZONE, 121.6, float(whole.lat[0]), 500.0),
+        properties={"rules": {"zone_capacity": {"most": 1}}},
+    )
+    job = Job(
+        FenceSet([*separation.FENCES, yard]),
+        EngineSettings(rules=Rulebook({"separation": True, "paper_expiring": True})),
+        ReferenceData([papers], separation.FILE.waybills),
+    )
+
+    def replayed(path: Path | None, processes: int, stop: int = 10**9) -> list[Event]:
+        def watch(progress: Progress) -> None:
+            if progress.fixes >= stop:
+                raise Stopped
+
+        with Journal(path, {}) as journal:
+            run(source, job, journal, processes=processes, checkpoint_s=0.0, watch=watch)
+            return list(journal.rows())
+
+    unbroken = replayed(None, 1)
+    kinds = Counter(str(row.kind) for row in unbroken)
+    assert {kind: kinds[kind] for kind in ("separation", "zone_capacity", "paper_expiring")} == {
+        "separation": 1,
+        "zone_capacity": 1,
+        "paper_expiring": 1,
+    }
+    assert replayed(None, 2) == unbroken
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(player, "_LEAST_FIXES", 50)
+        small = replayed(None, 1)
+        with pytest.raises(Stopped):
+            replayed(tmp_path / "j", 1, stop=300)
+        with Journal(tmp_path / "j", {}) as journal:
+            assert journal.checkpoint is not None
+            assert 0 < journal.checkpoint.fixes < len(whole)
+        assert replayed(tmp_path / "j", 1) == small
+    assert small == unbroken

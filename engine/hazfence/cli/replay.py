@@ -71,6 +71,9 @@ def replay(
     settings: Annotated[
         str | None, typer.Option(help="Thresholds: JSON, or a file of it.", envvar="HAZFENCE_ENGINE")
     ] = None,
+    rules: Annotated[
+        str, typer.Option("--rules", help="A rulebook file, or all.", envvar="HAZFENCE_RULES")
+    ] = "",
     reference: Annotated[
         str | None, typer.Option(help="Vehicles, papers and waybills on file: postgresql://... or db.")
     ] = None,
@@ -139,7 +142,7 @@ def replay(
                 checkpoint_s, speed, as_now,
             )  # fmt: skip
         else:
-            how = _Judging.of(fences, settings, reference)
+            how = _Judging.of(fences, settings, rules, reference)
             _judge(
                 reader, how, wanted, outputs, {**about, **how.about()}, place, fresh, run_name,
                 workers or _processes(given), checkpoint_s, as_json,
@@ -207,22 +210,18 @@ class _Judging:
     reference: ReferenceData | None
 
     @classmethod
-    def of(cls, fences: str, settings: str | None, reference: str | None) -> _Judging:
-        from hazfence.settings import EngineSettings
+    def of(cls, fences: str, settings: str | None, rules: str, reference: str | None) -> _Judging:
+        from hazfence.cli.thresholds import thresholds
 
         if not fences:
             raise ValueError(
                 "a replay needs fences: give --fences (a file, a folder or db), or HAZFENCE_FENCES"
             )
-        data: dict[str, Any] = {}
-        if settings is not None:
-            text = settings if settings.lstrip().startswith("{") else Path(settings).read_text("utf-8")
-            try:
-                data = json.loads(text)
-            except json.JSONDecodeError as error:
-                raise ValueError(f'--settings: {error}; write JSON, e.g. {{"max_gap_s": 300}}') from None
+        given = settings or ""
+        if given and not given.lstrip().startswith("{"):
+            given = Path(given).read_text("utf-8")
         on_file = None if reference is None else asyncio.run(_reference(_address(reference)))
-        return cls(_fences(fences), EngineSettings.from_json(data), on_file)
+        return cls(_fences(fences), thresholds(given, rules), on_file)
 
     def about(self) -> dict[str, Any]:
         """For the journal: a run that goes on must be judged by the same."""
