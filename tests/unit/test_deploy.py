@@ -97,12 +97,23 @@ def test_every_alert_says_what_to_do() -> None:
             assert rule["labels"]["severity"] in ("page", "ticket")
 
 
+def test_every_alert_is_tried_firing_and_silent() -> None:
+    alerts = {
+        rule["alert"] for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]
+    }
+    well, wrong = yaml.safe_load((RULES.parent / "alerts_test.yml").read_text(encoding="utf-8"))["tests"]
+    assert {one["alertname"] for one in well["alert_rule_test"]} == alerts
+    fired = [sample["labels"] for sample in wrong["promql_expr_test"][0]["exp_samples"]]
+    assert {re.search(r'alertname="(\w+)"', labels)[1] for labels in fired} == alerts  # type: ignore[index]
+
+
 def test_prometheus_itself_takes_rules_and_settings() -> None:
     if shutil.which("promtool") is None:
         pytest.skip("no promtool here: Prometheus' own check of the rules is left out")
     for command in (
         ["check", "rules", str(RULES)],
         ["check", "config", str(RULES.parent / "prometheus.yml")],
+        ["test", "rules", str(RULES.parent / "alerts_test.yml")],
     ):
         done = subprocess.run(["promtool", *command], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
