@@ -8,14 +8,18 @@ package, or that breaks, becomes a skipped figure that says why; the others go o
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import logging
 import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
+
+import structlog
 
 from hazfence import __version__
 from hazfence.services import ServiceError
@@ -85,10 +89,11 @@ def run(
         say(f"{suite.name}: {suite.about}")
         from_s, from_cpu_s = time.perf_counter(), _cpu_s()
         try:
-            for figure in _figures(suite, plan, own or {}):
-                figures.append(figure)
-                if figure.skipped:
-                    say(f"  skipped {figure.what} by {figure.way}: {figure.skipped}")
+            with _quiet_logs():
+                for figure in suite.run()(plan, **(own or {})):
+                    figures.append(figure)
+                    if figure.skipped:
+                        say(f"  skipped {figure.what} by {figure.way}: {figure.skipped}")
         except BadOption:
             raise
         except Exception as error:  # what was measured before, and what comes after, is not lost
@@ -170,8 +175,15 @@ def all_main(argv: Sequence[str] | None = None) -> int:
     return tell(result, as_json=given.json, save=given.save)
 
 
-def _figures(suite: Suite, plan: Plan, own: Mapping[str, Any]) -> Iterable[Figure]:
-    return suite.run()(plan, **own)
+@contextlib.contextmanager
+def _quiet_logs() -> Iterator[None]:
+    """Warnings and worse of what is measured go to stderr: stdout is the table's, or the JSON's."""
+    before, quiet = structlog.get_config(), structlog.make_filtering_bound_logger(logging.WARNING)
+    structlog.configure(wrapper_class=quiet, logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
 
 
 def _cpu_s() -> float:

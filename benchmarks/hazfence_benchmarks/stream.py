@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
 import os
 import secrets
 import subprocess
@@ -23,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from hazfence.fixes import FixBatch
@@ -215,8 +213,6 @@ def run(
     fixes = plan.pick(10_000, 1_000_000, 2_000_000) if fixes is None else fixes
     if fixes < 1000:
         raise BadOption("--fixes must be at least 1000")
-    quiet = structlog.make_filtering_bound_logger(logging.WARNING)
-    structlog.configure(wrapper_class=quiet, logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     runs = [run for run in _RUNS if only in f"{run[0]} {run[1]}"]
     if not only:
         few: list[tuple[str, int]] = plan.pick(

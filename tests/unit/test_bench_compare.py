@@ -1,11 +1,14 @@
 """``bench compare`` tells a slower release from noise and from a slower machine, as its module says."""
 
 import json
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from hazfence.cli import bench
 from hazfence_benchmarks.compare import compare, main
 from hazfence_benchmarks.form import OURS, Figure, Result
 
@@ -117,3 +120,12 @@ def test_the_threshold_can_be_given():
     a, b = result(figure(noisy(100, 1))), result(figure(noisy(85, 2)))
     assert verdict(a, b, threshold=0.3) == ["same"]
     assert verdict(a, replace(b, yardstick={})) == ["worse"]
+
+
+def test_without_scipy_the_mend_is_named(tmp_path, monkeypatch):
+    path = str(tmp_path / "a.json")
+    result(figure(noisy(100, 1)), figure(noisy(100, 2), "peer")).save(path)
+    monkeypatch.setitem(sys.modules, "scipy.stats", None)
+    done = CliRunner().invoke(bench.app, ["compare", path, path])
+    assert isinstance(done.exception, ValueError)
+    assert str(done.exception) == "this needs scipy.stats: pip install 'hazfence[bench]'"

@@ -22,7 +22,12 @@ _FORWARD = {"allow_extra_args": True, "ignore_unknown_options": True, "help_opti
 
 def _add(name: str, about: str, main: Callable[[Sequence[str]], int]) -> None:
     def run(context: typer.Context) -> None:
-        raise typer.Exit(main(context.args))
+        try:
+            raise typer.Exit(main(context.args))
+        except ModuleNotFoundError as missing:
+            if (missing.name or "").startswith("hazfence"):
+                raise
+            raise ValueError(f"this needs {missing.name}: pip install 'hazfence[bench]'") from missing
 
     app.command(name, help=about, context_settings=dict(_FORWARD))(run)
 
