@@ -7,11 +7,12 @@ What was said before and has to be corrected is not its business, see ``story.py
 fix, in order:
 
 1. can it be true at all; a suspect fix makes no verdict,
-2. presence pieces of every fence concerned: visits close and open,
-3. each visit against stay limits, closed hours and restricted zones,
-4. each crossing of a district's border against the checkpoints,
-5. speed against the lowest limit in force,
-6. the rules with a memory: routes, standing, driving, segments, silence, alarms.
+2. which borders are crossed for certain,
+3. presence pieces of every fence concerned: visits close and open,
+4. each visit against stay limits, closed hours and restricted zones,
+5. each crossing of a district's border against the checkpoints,
+6. speed against the lowest limit in force,
+7. the rules with a memory: routes, standing, driving, segments, silence, alarms.
 
 Everything that goes on is in ``record.open`` as the last revision said; to end it is to replace
 that revision. Clarity is meant to live here: add a rule in ``rules/``, call it here.
@@ -44,6 +45,8 @@ from hazfence.rules.terminal import BITS, alarms
 from hazfence.rules.trust import held, weigh
 from hazfence.rules.zones import closed_hours, restricted_entry
 from hazfence.settings import EngineSettings
+from hazfence.settle import Settled, Settler
+from hazfence.states import Waver, Wavering
 from hazfence.vehicles import FOREVER_US, Record, SpeedRun, open_key
 from hazfence.visits import BORDER, closed, exit_detail, opened
 from hazfence_fences import Fence, FenceKind, FenceSet
@@ -84,6 +87,7 @@ class Judge:
         self._gates = {f.id: f for f in self.checkpoints}
         self._districts = {f.id: f for f in fences.fences if f.kind is FenceKind.DISTRICT}
         self._max_gap_us = round(settings.max_gap_s * 1e6)
+        self._settler = Settler(fences, settings.settle_m, settings.settle_s)
         self.book = settings.rules.for_fences(fences.fences, settings.rule_defaults())
         on = {str(rule.kind): self.book.ever(rule.kind) for rule in RULES}
         self._doubts = on[Kind.GNSS_SUSPECT]
@@ -184,13 +188,16 @@ class Judge:
             judged_us = trusted.time_us  # a suspect fix judged nothing
         last = trusted
         due = FOREVER_US
+        wavering = record.states.get(Wavering.name)
+        borders = wavering.borders if isinstance(wavering, Wavering) else ()
+        leaving = {waver.fence_id for waver in borders if waver.inside}
         for (kind, fence_id), event in record.open.items():
             if kind is not Kind.VISIT:
                 continue
             fence = self._fences.get(fence_id)
             if fence is None:
                 return judged_us  # its fence was removed: judge at the next occasion
-            if fence_id not in self._timed_visits:
+            if fence_id not in self._timed_visits or fence_id in leaving:
                 continue
             if (Kind.OVERSTAY, fence_id) not in record.open:
                 params = ask(Kind.OVERSTAY, fence, event.started_us)
@@ -208,6 +215,7 @@ class Judge:
                 due = min(due, change_us - 1)  # the change itself is already the other state
         if record.states:
             moments = [
+                self._settler.deadline_us(borders, judged_us),
                 corridor_departure_deadline_us(record, ask, self._districts) if self._has_routes else None,
                 overpark_deadline_us(record, ask, self._districts) if self._parks else None,
                 segment_deadline_us(record, ask, self._gates) if self._segments else None,
@@ -254,9 +262,10 @@ class Judge:
 
     def _judge(self, step: Step, hits: tuple[Fence, ...]) -> None:
         """Judge one step, to a fix or through silence, from the record as it was at ``prev``."""
-        step.was_in = self._was_in(step.record, step.prev)
         step.witnessed = step.witnessed and step.prev is not None and self._witnessed(step.prev, step.fix)
-        self._presence(step, hits)
+        settled = self._settler.settle(step, hits)
+        step.was_in = self._was_in(step.record, step.prev)
+        self._presence(step, hits, settled)
         if not step.silent:
             self._speed(step)
         self._remembering(step)
@@ -302,15 +311,14 @@ class Judge:
         if self._drives:
             overdrive(step, old, new, displaced, self._max_gap_us)
 
-    def _presence(self, step: Step, hits: tuple[Fence, ...]) -> None:
+    def _presence(self, step: Step, hits: tuple[Fence, ...], settled: Settled) -> None:
         """Visits, and what is judged of each visit and each crossing."""
         record, prev, fix, out = step.record, step.prev, step.fix, step.out
         if prev is not None and self._steady(record, prev, fix, hits):
             step.steady = True
             for fence in fix.fences:
                 if fence.id in self._timed_visits:
-                    goes_on = Piece(prev.time_us, fix.time_us, Edge.GOES_ON, Edge.GOES_ON, True)
-                    self._piece(step, fence, goes_on, frozenset())
+                    self._piece(step, fence, _goes_on(prev, fix, settled.wavering.get(fence.id)), frozenset())
             return
         concerned = {f.id: f for f in (*(prev.fences if prev else ()), *fix.fences, *hits)}
         for kind, fence_id in [open_key(event) for event in record.standing()]:
@@ -321,10 +329,13 @@ class Judge:
         touched = frozenset(f.id for f in concerned.values() if f.kind is FenceKind.CHECKPOINT)
         stayed = {f.id for f in fix.fences if prev is not None and f in prev.fences} - self._timed
         for fence in sorted(concerned.values(), key=lambda f: self._order.get(f.id, -1)):
+            if fence.id in settled.late:
+                self._crossed_before(step, fence, settled.late[fence.id], touched)
+                continue
             same = fence.id in stayed and (not fence.thin or fence.shape == "circle")
             if same and prev is not None and (Kind.VISIT, fence.id) in record.open:
                 # Nothing happened but time.
-                found = [Piece(prev.time_us, fix.time_us, Edge.GOES_ON, Edge.GOES_ON, True)]
+                found = [_goes_on(prev, fix, settled.wavering.get(fence.id))]
                 step.pieces[fence.id] = (fence, found)
                 if fence.id in self._timed_visits:
                     self._piece(step, fence, found[0], touched)
@@ -338,6 +349,18 @@ class Judge:
             for piece in found:
                 self._piece(step, fence, piece, touched)
 
+    def _crossed_before(self, step: Step, fence: Fence, waver: Waver, touched: frozenset[str]) -> None:
+        """Open or close a visit at a crossing before this step, of which only now it is certain."""
+        how, touched = Edge(waver.edge), touched.union(waver.touched)
+        if waver.inside:
+            step.pieces[fence.id] = (fence, [])
+            piece = Piece(waver.at_us, waver.at_us, Edge.GOES_ON, how, True)
+        else:
+            here = Piece(step.t0, step.t1, Edge.GOES_ON, Edge.GOES_ON, True)
+            step.pieces[fence.id] = (fence, [here])
+            piece = Piece(waver.at_us, step.t1, how, Edge.GOES_ON, True)
+        self._piece(step, fence, piece, touched, waver)
+
     def _witnessed(self, prev: Fix, fix: Fix) -> bool:
         return fix.time_us - prev.time_us <= self._max_gap_us and abs(fix.lon - prev.lon) <= 180.0
 
@@ -350,8 +373,13 @@ class Judge:
         visiting = [fence_id for kind, fence_id in record.open if kind is Kind.VISIT]
         return len(visiting) == len(fix.fences) and all(f.id in visiting for f in fix.fences)
 
-    def _piece(self, step: Step, fence: Fence, piece: Piece, touched: frozenset[str]) -> None:
-        """Open, carry on and close the visit that a piece of presence belongs to."""
+    def _piece(
+        self, step: Step, fence: Fence, piece: Piece, touched: frozenset[str], waver: Waver | None = None
+    ) -> None:
+        """Open, carry on and close the visit that a piece of presence belongs to.
+
+        ``waver`` is the crossing that it begins or ends with, when that lies before the step.
+        """
         record, prev, fix, out = step.record, step.prev, step.fix, step.out
         key = (Kind.VISIT, fence.id)
         visit = record.open.get(key)
@@ -360,14 +388,16 @@ class Judge:
             begins = piece.begins
             if begins is Edge.GOES_ON:  # inside before, but the fence is new in this place
                 begins = Edge.FENCE_CHANGED
-            place = _place(piece.start_us, begins, prev, fix)
-            fixes_us = None if prev is None else (prev.time_us, fix.time_us)
+            place = _place(piece.start_us, begins, prev, fix) if waver is None else (waver.lon, waver.lat)
+            fixes_us = _around(prev, fix, waver)
             visit = opened(step.vehicle, fence, piece.start_us, place, begins, fixes_us, by_fix=piece.by_fix)
             bypass = None
             if fence.kind is FenceKind.DISTRICT:
                 gate = None
                 if crosses and begins is Edge.CROSSING:
-                    gate, bypass = self._border(step, fence, "in", piece.start_us, touched, {})
+                    gate, bypass = self._border(
+                        step, fence, "in", (piece.start_us, *place), touched, {}, waver
+                    )
                 visit = replace(visit, detail={**visit.detail, "entry_gate": gate})
             record.open[key] = visit
             out.append(visit)
@@ -392,15 +422,17 @@ class Judge:
             stay, goes_on = (piece.start_us, piece.end_us), piece.ends is Edge.GOES_ON
             papers(step, fence, stay, goes_on, visit, self._reference, fence.id in self._districts)
         if piece.ends is not Edge.GOES_ON:
-            place = _place(piece.end_us, piece.ends, prev, fix)
-            fixes_us = (prev.time_us, fix.time_us) if prev is not None and piece.ends in BORDER else None
+            place = _place(piece.end_us, piece.ends, prev, fix) if waver is None else (waver.lon, waver.lat)
+            fixes_us = _around(prev, fix, waver) if piece.ends in BORDER else None
             more: dict[str, Any] = {}
             bypass = None
             if fence.kind is FenceKind.DISTRICT:
                 more["exit_gate"] = None
                 if crosses and piece.ends is Edge.CROSSING:
                     came = {"entered_at": iso(visit.started_us), "entry_gate": visit.detail.get("entry_gate")}
-                    gate, bypass = self._border(step, fence, "out", piece.end_us, touched, came)
+                    gate, bypass = self._border(
+                        step, fence, "out", (piece.end_us, *place), touched, came, waver
+                    )
                     more["exit_gate"] = gate
             self._leave(record, fence.id, (piece.end_us, *place), piece.ends, fixes_us, out, more)
             if bypass is not None:
@@ -449,16 +481,17 @@ class Judge:
         step: Step,
         district: Fence,
         direction: str,
-        at_us: int,
+        at: tuple[int, float, float],
         touched: frozenset[str],
         stay: Mapping[str, Any],
+        waver: Waver | None,
     ) -> tuple[str | None, Event | None]:
         """Judge a crossing of a district's border: the checkpoint it was made through, or the breach."""
-        prev, fix = step.prev, step.fix
-        assert prev is not None
-        params = step.ask(Kind.GATE_BYPASS, district, at_us)
+        fixes_us = _around(step.prev, step.fix, waver)
+        assert fixes_us is not None
+        params = step.ask(Kind.GATE_BYPASS, district, at[0])
         tolerance_m = self._settings.gate_tolerance_m if params is None else params["tolerance_m"]
-        crossing = Crossing(at_us, *_place(at_us, Edge.CROSSING, prev, fix), direction, prev, fix)
+        crossing = Crossing(*at, direction, *fixes_us)
         gate: Gate = gate_of(crossing, self.checkpoints, touched, tolerance_m)
         if params is None:
             return gate.used, None
@@ -499,6 +532,19 @@ class Judge:
         if event is not None:
             detail = {**event.detail, "max_kmh": round(run.max_kmh, 1)}
             out.append(closed(event, run.last_us, (run.last_lon, run.last_lat), detail))
+
+
+def _goes_on(prev: Fix, fix: Fix, waver: Waver | None) -> Piece:
+    """Presence all the way; while it is not certain that it ended, up to where it may have."""
+    end_us = fix.time_us if waver is None else waver.at_us
+    return Piece(min(prev.time_us, end_us), end_us, Edge.GOES_ON, Edge.GOES_ON, True)
+
+
+def _around(prev: Fix | None, fix: Fix, waver: Waver | None) -> tuple[int, int] | None:
+    """The times of the two fixes around a crossing."""
+    if waver is not None:
+        return waver.prev_us, waver.fix_us
+    return None if prev is None else (prev.time_us, fix.time_us)
 
 
 def _place(at_us: int, how: Edge, prev: Fix | None, fix: Fix) -> tuple[float, float]:

@@ -173,7 +173,7 @@ class Telling:
     def _bypass(self, step: Any, visit: Event) -> Event:
         """The border crossed away from every checkpoint, into a visit or out of it."""
         fence = self._plain.fences[int(step["stay"]["fence"])]
-        ends = (Fix(int(step[name]), math.nan, math.nan, math.nan, ()) for name in ("prev_us", "fix_us"))
+        ends = int(step["prev_us"]), int(step["fix_us"])
         direction = "in" if step["opens"] else "out"
         crossing = Crossing(int(step["at_us"]), float(step["lon"]), float(step["lat"]), direction, *ends)
         gate = Gate(None, self._gate(step["near"]), float(step["near_m"]) if step["near"] >= 0 else math.inf)

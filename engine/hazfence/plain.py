@@ -102,6 +102,8 @@ class Plain:
         self.gates = sorted(judge.checkpoints, key=lambda fence: fence.id)
         self.on = not judge.remembers and len(self.gates) <= _MOST_GATES
         self._max_gap_us = round(settings.max_gap_s * 1e6)
+        self._settle_m = settings.settle_m
+        self._settles = np.array([not (f.thin or f.timed) for f in fences.fences], np.bool_)
         self.fine = np.ones(n, np.bool_)
         self.entry, self.bypass_on = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
         self.district, self.tolerance_m = np.zeros(n, np.bool_), np.full(n, settings.gate_tolerance_m)
@@ -280,6 +282,12 @@ class Plain:
         known = np.flatnonzero(due.prev_us[row] != NEVER_US)
         r = row[known]
         ends = due.prev_lon[r], due.prev_lat[r], due.lon[r], due.lat[r]
+        if self._settle_m:
+            # Where a fix lies too near to a border, nothing is certain yet: see ``settle.py``.
+            at = known[self._settles[fence[known]]]
+            places = due.lon[row[at]], due.lat[row[at]]
+            near = self.fences.near_border(fence[at].astype(np.int32), *places, self._settle_m)
+            failed[due.group[row[at[near]]]] = True
         found = self.fences.crossings(fence[known].astype(np.int32), ~opening[known], *ends)
         failed[due.group[r[found != found]]] = True
         part[known] = np.nan_to_num(found)

@@ -42,6 +42,9 @@ class EngineSettings:
         recall_h: how long before its vehicle's last fix one may be that comes too late for the memory and
             still be judged, from the history that the host keeps (see ``Engine.recall``); 0 for a host
             that keeps none. The worker sets 24.
+        settle_m: a border counts as crossed once a fix lies farther from it than this. Positions are wrong
+            by at most 15 m (GB/T 35658). 0 counts every crossing at once.
+        settle_s: or once the vehicle has been on the other side for this long, however near.
         overspeed_for_s: speed must stay over the limit for longer than this.
         overspeed_margin_kmh: measuring tolerance on top of the limit (terminals: 2 m/s at most).
         rules: which rules are on, and their parameters; see ``hazfence.rules.book``. What the book
@@ -57,6 +60,8 @@ class EngineSettings:
     max_gap_s: float = 300.0
     gate_tolerance_m: float = 200.0
     recent_s: float = 600.0
+    settle_m: float = 15.0
+    settle_s: float = 600.0
     recall_h: float = 0.0
     overspeed_for_s: float = 20.0
     overspeed_margin_kmh: float = 0.0

@@ -10,9 +10,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
-__all__ = ["Drive", "Motion", "OffRoute", "Parked", "Segment", "State", "Trust", "from_json", "to_json"]
+__all__ = [
+    "Drive",
+    "Motion",
+    "OffRoute",
+    "Parked",
+    "Segment",
+    "State",
+    "Trust",
+    "Waver",
+    "Wavering",
+    "from_json",
+    "to_json",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +118,44 @@ class Trust(State):
     why: str
 
 
-_KNOWN: dict[str, type[State]] = {c.name: c for c in (Motion, Parked, Drive, OffRoute, Segment, Trust)}
+class Waver(NamedTuple):
+    """A border crossed that does not count yet (``settle.py``).
+
+    Attributes:
+        fence_id: whose border.
+        inside: whether the vehicle still counts as inside.
+        at_us, prev_us, fix_us: the crossing, and the two fixes around it.
+        lon, lat: where.
+        edge: how, an ``Edge`` of ``presence.py``.
+        touched: the checkpoints that it had to do with since.
+    """
+
+    fence_id: str
+    inside: bool
+    at_us: int
+    prev_us: int
+    fix_us: int
+    lon: float
+    lat: float
+    edge: str
+    touched: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Wavering(State):
+    """Near borders that it may or may not have crossed; while it is there, every fix is judged."""
+
+    name: ClassVar[str] = "wavering"
+    borders: tuple[Waver, ...]
+
+    def __post_init__(self) -> None:
+        # From JSON they come as plain tuples.
+        object.__setattr__(self, "borders", tuple(Waver(*border) for border in self.borders))
+
+
+_KNOWN: dict[str, type[State]] = {
+    c.name: c for c in (Motion, Parked, Drive, OffRoute, Segment, Trust, Wavering)
+}
 
 
 def to_json(states: dict[str, State]) -> dict[str, Any]:

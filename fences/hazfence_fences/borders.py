@@ -30,7 +30,8 @@ I64 = NDArray[np.int64]
 I32 = NDArray[np.int32]
 
 # A fence's border: a polygon's bands (where the entries of the lowest begin in `starts`, the number of the
-# last one, its south, bands a degree), or a circle (last is -1) with its metric, squared radius and box.
+# last one, its south, bands a degree, the metric about its middle), or a circle (last is -1) with its metric,
+# squared radius and box.
 _BORDER = np.dtype(
     [
         ("bands", "i8"),
@@ -115,6 +116,11 @@ class Borders:
         border["last"][which] = bands - 1
         border["south"][which] = low
         border["scale"][which] = scale
+        for i, fence in zip(which.tolist(), fences, strict=True):
+            west, south_, east, north_ = fence.bounds
+            middle = Metric.at((west + east) / 2.0, (south_ + north_) / 2.0)
+            for name in Metric.__slots__:
+                border[name][i] = getattr(middle, name)
 
     def crossings(
         self, slot: I32, leaving: NDArray[np.bool_], lon0: F64, lat0: F64, lon1: F64, lat1: F64
@@ -150,6 +156,34 @@ class Borders:
             (x0 - metric.lon, y0 - metric.lat, lon1.take(at) - x0, lat1.take(at) - y0),
         )
         return begin, end
+
+    def near(self, slot: I32, lon: F64, lat: F64, within_m: float) -> NDArray[np.bool_]:
+        """See `FenceSet.near_border`; `slot` is the fence of each pair."""
+        border = self._border.array.take(slot)
+        metric = Metric(**_metric(border))
+        round_ = border["last"] < 0
+        away_m = np.abs(np.sqrt(metric.distance2_m2(lon, lat)) - np.sqrt(border["r2"]))
+        out = round_ & (away_m < within_m)
+        at = np.flatnonzero(~round_)
+        if not len(at):
+            return np.asarray(out)
+        border, x, y = border.take(at), lon.take(at), lat.take(at)
+        kx, ky = border["kx0"] + border["kx1"] * (y - border["lat"]), border["ky0"]
+        reach = within_m / ky * 1.01
+        last = border["last"].astype(np.int64)
+        low = _band(y - reach, border["south"], border["scale"], last)
+        high = _band(y + reach, border["south"], border["scale"], last)
+        begin = self._starts.array.take(border["bands"] + low)
+        end = self._starts.array.take(border["bands"] + high + 1)
+        owner, place = spread(begin, end - begin)
+        e = self._edges.array.take(self._entries.array["edge"].take(place))
+        kx, ky = kx.take(owner), ky.take(owner)
+        ax, ay = (e["ax"] - x.take(owner)) * kx, (e["ay"] - y.take(owner)) * ky
+        dx, dy = (e["bx"] - e["ax"]) * kx, (e["by"] - e["ay"]) * ky
+        t = np.minimum(np.maximum(-(ax * dx + ay * dy) / (dx * dx + dy * dy), 0.0), 1.0)
+        px, py = ax + t * dx, ay + t * dy
+        out[at[owner[px * px + py * py < within_m * within_m]]] = True
+        return np.asarray(out)
 
     def _polygon(
         self,

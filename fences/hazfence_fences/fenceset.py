@@ -375,6 +375,25 @@ class FenceSet:
             )
         return self._registry.read_borders().passages(self._order[fence_index], ax, ay, bx, by)
 
+    def near_border(
+        self, fence_index: I32, lon: ArrayLike, lat: ArrayLike, within_m: float
+    ) -> NDArray[np.bool_]:
+        """Whether each of n places lies nearer to the border of the fence beside it than a distance.
+
+        Args:
+            fence_index: int32[n], indexes into `fences`.
+            lon, lat: float64[n] degrees WGS-84.
+            within_m: metres; meant for small ones, such as the error of a position. On either side of the
+                border; within a part in a thousand for fences up to a few degrees.
+
+        Raises:
+            ValueError: as for `locate`.
+        """
+        x, y = _finite_points(lon, lat)
+        if len(x) != len(fence_index):
+            raise ValueError(f"{len(fence_index)} fences, {len(x)} places; give arrays of one length")
+        return self._registry.read_borders().near(self._order[fence_index], x, y, within_m)
+
     def _thin_indexes(self) -> I64:
         return np.array([i for i, fence in enumerate(self) if fence.thin], dtype=np.int64)
 

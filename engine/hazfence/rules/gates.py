@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from hazfence.events import Event, Kind, Phase, Severity, event_id, iso
-from hazfence.presence import Fix
 from hazfence.rules.book import Params
 from hazfence_fences import Fence
 
@@ -20,14 +19,14 @@ __all__ = ["Crossing", "Gate", "gate_bypass", "gate_of"]
 
 
 class Crossing(NamedTuple):
-    """A border crossed: when, where, ``in`` or ``out``, and the two fixes that witness it."""
+    """A border crossed: when, where, ``in`` or ``out``, and the times of the two fixes around it."""
 
     at_us: int
     lon: float
     lat: float
     direction: str
-    prev: Fix
-    fix: Fix
+    prev_us: int
+    fix_us: int
 
 
 class Gate(NamedTuple):
@@ -95,7 +94,7 @@ def gate_bypass(
         severity=Severity.BREACH,
         detail={
             "direction": crossing.direction,
-            "between": [iso(crossing.prev.time_us), iso(crossing.fix.time_us)],
+            "between": [iso(crossing.prev_us), iso(crossing.fix_us)],
             "nearest_checkpoint": gate.nearest,
             "nearest_checkpoint_m": None if math.isinf(gate.nearest_m) else round(gate.nearest_m, 1),
             "gate_tolerance_m": params["tolerance_m"],

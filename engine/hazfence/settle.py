@@ -1,0 +1,126 @@
+"""Borders are crossed for certain or not yet: hysteresis in metres and seconds.
+
+You are in the core, between ``judge.py`` and ``presence.py``. A position is wrong by some metres, so a
+truck that stands beside a border, or drives along it, is now on this side of it and now on the other.
+A crossing counts once a fix lies farther than ``EngineSettings.settle_m`` from the border, or once the
+vehicle has been on the other side for longer than ``settle_s``; until then it *wavers*, and counts as where
+it was. When it counts, its time and place are those of the true crossing, the last one before, however
+long it wavered. A crossing that is taken back never was. Thin fences (a passage is a passage) and fences
+with hours are left as they are. ``plain.py`` leaves every vehicle that wavers to the judge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from hazfence.presence import Edge, Fix, pieces
+from hazfence.rules.step import Step
+from hazfence.states import Waver, Wavering
+from hazfence_fences import Fence, FenceKind, FenceSet
+
+__all__ = ["Settled", "Settler"]
+
+
+class Settled(NamedTuple):
+    """What a step is once it is settled.
+
+    Attributes:
+        late: the crossings before this step that count from now on, by fence id.
+        wavering: those that do not count yet, by fence id.
+    """
+
+    late: dict[str, Waver]
+    wavering: dict[str, Waver]
+
+
+class Settler:
+    """Settles steps under one set of fences.
+
+    Args:
+        fences: the fences in force.
+        settle_m, settle_s: see ``EngineSettings``.
+    """
+
+    def __init__(self, fences: FenceSet, settle_m: float, settle_s: float) -> None:
+        self._set = fences
+        self._order = {fence.id: i for i, fence in enumerate(fences.fences)}
+        self._settle_m = settle_m
+        self._settle_us = round(settle_s * 1e6)
+
+    def settle(self, step: Step, hits: Iterable[Fence]) -> Settled:
+        """Put the settled fences into ``step.prev`` and ``step.fix``, and remember what wavers."""
+        state = step.states.get(Wavering.name)
+        before = state.borders if isinstance(state, Wavering) else ()
+        known = {w.fence_id: w for w in before if w.fence_id in self._order}
+        prev, fix = step.prev, step.fix
+        if prev is None or not self._settle_m:
+            return Settled({}, {})
+        raw_prev, raw = set(prev.fences), set(fix.fences)
+        settled = raw_prev.union(self._set[i] for i, w in known.items() if w.inside)
+        settled -= {self._set[i] for i, w in known.items() if not w.inside}
+        late: dict[str, Waver] = {}
+        wavering: dict[str, Waver] = {}
+        for fence in sorted(settled ^ raw, key=lambda f: self._order.get(f.id, -1)):
+            if fence.thin or fence.timed or fence.id not in self._order:
+                continue
+            waver = known.get(fence.id)
+            touched = _touched((*prev.fences, *fix.fences, *hits))
+            if waver is not None:
+                waver = waver._replace(touched=tuple(sorted({*waver.touched, *touched})))
+            else:
+                waver = self._crossing(step, fence, fence in raw, touched)
+            if self._counts(waver, fence, fix):
+                if fence.id in known:
+                    late[fence.id] = waver
+            else:
+                wavering[fence.id] = waver
+        step.states.pop(Wavering.name, None)
+        if not known and not wavering:
+            return Settled({}, {})
+        after = raw.union(self._set[i] for i, w in wavering.items() if w.inside)
+        after -= {self._set[i] for i, w in wavering.items() if not w.inside}
+        step.prev, step.fix = (
+            prev._replace(fences=self._sorted(settled)),
+            fix._replace(fences=self._sorted(after)),
+        )
+        step.states.pop(Wavering.name, None)
+        if wavering:
+            step.states[Wavering.name] = Wavering(tuple(wavering[i] for i in sorted(wavering)))
+        return Settled(late, wavering)
+
+    def deadline_us(self, states: Collection[Waver], judged_us: int) -> int | None:
+        """The last moment up to which no crossing counts by its seconds alone; None when none will."""
+        moments = [w.at_us + self._settle_us - 1 for w in states if w.fence_id in self._order]
+        return min((moment for moment in moments if moment >= judged_us), default=None)
+
+    def _counts(self, waver: Waver, fence: Fence, fix: Fix) -> bool:
+        if fix.time_us - waver.at_us >= self._settle_us:
+            return True
+        at = (np.array([self._order[fence.id]], np.int32), np.array([fix.lon]), np.array([fix.lat]))
+        return not fix.silent and not bool(self._set.near_border(*at, self._settle_m)[0])
+
+    def _crossing(self, step: Step, fence: Fence, enters: bool, touched: Collection[str]) -> Waver:
+        """The crossing on this step's way."""
+        prev, fix = step.prev, step.fix
+        assert prev is not None
+        found = pieces(fence, prev, fix, witnessed=step.witnessed)
+        if enters:
+            at_us, edge = (
+                (found[-1].start_us, found[-1].begins) if found else (fix.time_us, Edge.FENCE_CHANGED)
+            )
+        else:
+            at_us, edge = (found[0].end_us, found[0].ends) if found else (prev.time_us, Edge.FENCE_CHANGED)
+        lon, lat = step.place(at_us)
+        moments = at_us, prev.time_us, fix.time_us
+        return Waver(fence.id, not enters, *moments, lon, lat, str(edge), tuple(sorted(touched)))
+
+    def _sorted(self, fences: Iterable[Fence]) -> tuple[Fence, ...]:
+        return tuple(sorted(fences, key=lambda f: self._order.get(f.id, -1)))
+
+
+def _touched(fences: Iterable[Fence]) -> set[str]:
+    """The checkpoints among the fences."""
+    return {fence.id for fence in fences if fence.kind is FenceKind.CHECKPOINT}
