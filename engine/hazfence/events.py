@@ -64,6 +64,7 @@ class Severity(StrEnum):
     INFO = "info"
     WARNING = "warning"
     BREACH = "breach"
+    EMERGENCY = "emergency"  #: somebody may need help now
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,9 @@ __all__ = [
     "Waybill",
 ]
 
+#: The severities of events, see ``hazfence.events.Severity``.
+_SEVERITY = "severity IN ('info', 'warning', 'breach', 'emergency')"
+
 
 class Base(DeclarativeBase):
     """The declarative base of all tables; its metadata is the schema."""
@@ -178,7 +181,9 @@ def _facts(name: str) -> tuple[Any, ...]:
         PrimaryKeyConstraint("event_id", name=f"{name}_pkey"),
         UniqueConstraint("key", name=f"{name}_key"),
         CheckConstraint("phase IN ('opened', 'amended', 'closed', 'retracted')", name=f"{name}_phase_known"),
-        CheckConstraint("severity IN ('info', 'warning', 'breach')", name=f"{name}_severity_known"),
+        CheckConstraint(
+            "severity IN ('info', 'warning', 'breach', 'emergency')", name=f"{name}_severity_known"
+        ),
         Index(f"{name}_vehicle_started", "vehicle", "started_at"),
         Index(f"{name}_fence_started", "fence_id", "started_at"),
         Index(
@@ -519,7 +524,9 @@ class ReplayEvent(Base):
         CheckConstraint(
             "phase IN ('opened', 'amended', 'closed', 'retracted')", name="replay_event_phase_known"
         ),
-        CheckConstraint("severity IN ('info', 'warning', 'breach')", name="replay_event_severity_known"),
+        CheckConstraint(
+            "severity IN ('info', 'warning', 'breach', 'emergency')", name="replay_event_severity_known"
+        ),
         Index("replay_event_started", "run", "started_at"),
         Index("replay_event_place", "place", postgresql_using="gist"),
         {"comment": "Visits and breaches that a replay found, latest revision each"},

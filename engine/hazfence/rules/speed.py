@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hazfence.events import Event, Kind, Phase, Severity, event_id
+from hazfence.events import Event, Kind, Phase, Severity, event_id, iso
 from hazfence.presence import Fix
 from hazfence.rules.book import Params, Rulebook
 from hazfence.rules.step import Ask
@@ -100,5 +100,6 @@ def overspeed(vehicle: str, run: SpeedRun, params: Params) -> Event | None:
             "margin_kmh": params["margin_kmh"],
             "max_kmh": round(run.max_kmh, 1),
             "overspeed_for_s": params["for_s"],
+            "fixes": [iso(run.started_us), iso(run.last_us)],
         },
     )

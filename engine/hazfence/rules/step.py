@@ -171,7 +171,7 @@ class Step:
         part: str = "",
     ) -> None:
         """Say something that is over as it is said."""
-        event = self._event(kind, fence, span[0], place, detail, part)
+        event = self._event(kind, fence, span[0], place, detail, part, span[1])
         self.out.append(
             replace(event, phase=Phase.CLOSED, ended_us=span[1], end_lon=end_place[0], end_lat=end_place[1])
         )
@@ -184,6 +184,7 @@ class Step:
         place: tuple[float, float],
         detail: Mapping[str, Any],
         part: str,
+        until_us: int | None = None,
     ) -> Event:
         rule = rule_of(kind)
         assert rule is not None
@@ -201,8 +202,20 @@ class Step:
             lon=place[0],
             lat=place[1],
             severity=rule.severity,
-            detail={**({"part": part} if part else {}), **detail},
+            detail={**({"part": part} if part else {}), **detail, "fixes": self.evidence(at_us, until_us)},
         )
+
+    def evidence(self, at_us: int, until_us: int | None = None) -> list[str]:
+        """The fixes that a verdict about a moment, or a span of the step, rests on: at most two.
+
+        They are those not after the moment (or the span's end), so noticing it in silence or with the
+        next fix names the same.
+        """
+        until_us = at_us if until_us is None else until_us
+        known = [] if self.prev is None else [self.prev]
+        if not self.silent:
+            known.append(self.fix)
+        return [iso(fix.time_us) for fix in known if fix.time_us <= until_us]
 
     def last_fix(self) -> str:
         """The time of the fix that a verdict reached at a deadline rests on."""
