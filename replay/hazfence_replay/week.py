@@ -11,13 +11,14 @@ import sys
 import time
 from collections.abc import Iterator
 
+from hazfence.events import Event
 from hazfence.fixes import FixBatch
 from hazfence.settings import EngineSettings
 from hazfence_replay.compare import Comparison, compare
 from hazfence_replay.simulator.cases import SimulatedWeek, simulate_week, week_fences, week_rules
 from hazfence_replay.whole import replay_whole
 
-__all__ = ["find", "main"]
+__all__ = ["find", "found", "main"]
 
 
 def find(week: SimulatedWeek, *, clock_lag_us: int = 0) -> Comparison:
@@ -27,7 +28,12 @@ def find(week: SimulatedWeek, *, clock_lag_us: int = 0) -> Comparison:
         >>> find(simulate_week(seed=1, vehicles=12, days=1)).perfect
         True
     """
-    found = replay_whole(
+    return compare(week.truth, found(week, clock_lag_us=clock_lag_us))
+
+
+def found(week: SimulatedWeek, *, clock_lag_us: int = 0) -> Iterator[Event]:
+    """What the engine and the rules beside it say of a week; the clock stays so far behind the fixes."""
+    return replay_whole(
         _batches(week.fixes),
         week_fences(),
         EngineSettings(rules=week_rules()),
@@ -37,7 +43,6 @@ def find(week: SimulatedWeek, *, clock_lag_us: int = 0) -> Comparison:
         until=week.end_us,
         clock_lag_us=clock_lag_us,
     )
-    return compare(week.truth, found)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -24,7 +24,7 @@ from hazfence_replay.explain.page import page
 from hazfence_replay.explain.phrases import REASONS, STEPS, VERDICTS, WORDS
 from hazfence_replay.explain.picture import draw
 from hazfence_replay.simulator.cases import simulate_week, week_fences, week_rules
-from tests.acceptance.test_rules_week import found as found_in_week
+from hazfence_replay.week import found as found_in_week
 from tests.unit import test_rules_separation as separation
 
 
@@ -59,7 +59,8 @@ def test_every_kind_of_the_week_stands_and_is_told_whole() -> None:
     last = {event.id: event for event in found_in_week(week)}
     by_kind: dict[str, list[Event]] = {}
     for event in last.values():
-        if event.phase is not Phase.RETRACTED:
+        # A crowd or a pair cannot be told from one vehicle's fixes; they have tests of their own below.
+        if event.phase is not Phase.RETRACTED and event.kind not in (Kind.ZONE_CAPACITY, Kind.SEPARATION):
             by_kind.setdefault(
                 f"{event.kind}{event.detail.get('part', '')}{event.detail.get('why', '')}", []
             ).append(event)
