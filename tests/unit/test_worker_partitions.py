@@ -168,6 +168,7 @@ def test_silence_counts_only_at_the_end_of_the_log() -> None:
         await worker.tick(late_us, lambda _: LogEnd(1, True))
         assert {e.kind for e in worker.store.events.values()} == {"visit", "overstay"}
         labels = {"topic": "t", "partition": "0"}
+        worker.all.measure(late_us, lambda _: LogEnd(1, True))
         assert worker.metrics.registry.get_sample_value("hazfence_lag_messages", labels) == 0
         await worker.all.close()
 
@@ -313,6 +314,27 @@ def test_what_waits_is_fed_in_portions(monkeypatch: pytest.MonkeyPatch) -> None:
         assert sum(fed) == 9
         assert max(fed) == 3
         assert worker.all.wanted() == {A: 9}
+        await worker.all.close()
+
+    run(go)
+
+
+def test_how_far_behind_is_seen_while_the_store_is_away() -> None:
+    async def go() -> None:
+        worker = Worker()
+        worker.all.assign({A})
+        await worker.feed({A: [fix(0)]})
+        worker.store.away = True
+        await worker.all.put(A, [fix(1, "W")])  # opens a visit, which cannot be stored
+        await asyncio.sleep(0.1)
+        await worker.all.put(A, [fix(2)])
+        worker.all.measure(START_US + 2 * MINUTE_US, lambda _: LogEnd(9, False))
+        sample, labels = worker.metrics.registry.get_sample_value, {"topic": "t", "partition": "0"}
+        assert sample("hazfence_lag_messages", labels) == 9 - worker.all.wanted()[A]
+        assert sample("hazfence_watermark_age_seconds", labels) is not None
+        assert sample("hazfence_inbox_bytes") == len(fix(2).value or b"")
+        worker.store.away = False
+        await worker.all.settled()
         await worker.all.close()
 
     run(go)

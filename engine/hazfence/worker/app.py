@@ -26,6 +26,7 @@ in its 0.15 and worked around in this file:
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import time
@@ -182,6 +183,12 @@ def build_app(
         except Exception as error:
             fatal(error)
 
+    async def measure() -> None:
+        consumer = app.consumer
+        assert isinstance(consumer, _Consumer)
+        await consumer.ask_ends()
+        partitions.measure(time.time_ns() // 1000, consumer.log_end)
+
     async def assigned(_: Any, /, places: Any, **__: Any) -> None:
         ours = {Place(tp.topic, tp.partition) for tp in places if tp.topic in topics}
         _log.info("partitions assigned", partitions=[f"{p.topic}/{p.partition}" for p in sorted(ours)])
@@ -195,6 +202,7 @@ def build_app(
     if file is not None:
         app.task()(file.keep_fresh)
     app.timer(settings.tick_every_s, name="tick")(tick)
+    app.timer(max(1.0, settings.tick_every_s), name="measure")(measure)
     signals: Any = app
     signals.on_partitions_assigned.connect(assigned)
     signals.on_partitions_revoked.connect(revoked)
@@ -309,6 +317,7 @@ class _Consumer(driver.Consumer):
         super().__init__(*args, **kwargs)
         self._read_offset = _Forgetful()
         self._told: dict[TP, int] = {}
+        self._asked: dict[TP, int] = {}
 
     def _new_consumer_thread(self) -> _ConsumerThread:
         return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -345,6 +354,7 @@ class _Consumer(driver.Consumer):
         self._partitions().free_waiting()
         await super().on_partitions_revoked(revoked)
         self._told.clear()
+        self._asked.clear()
 
     async def perform_seek(self) -> None:
         """Go where the group's offsets are, then where loaded partitions want to read on."""
@@ -353,6 +363,25 @@ class _Consumer(driver.Consumer):
         wanted = {TP(*place): offset for place, offset in self._partitions().wanted().items()}
         if seeks := {tp: offset for tp, offset in wanted.items() if tp in ours}:
             await self.seek_wait(seeks)
+
+    async def ask_ends(self) -> None:
+        """Ask the broker where the partitions end of which nothing was heard lately.
+
+        While the inboxes are full nothing is fetched, and a fetch is what usually tells.
+        """
+        silent = [tp for tp in self.assignment() if not self._current(tp)]
+        if not silent:
+            self._asked.clear()
+            return
+        try:
+            async with asyncio.timeout(_CURRENT_S):
+                self._asked.update(await self.highwaters(*silent))
+        except Exception as error:  # it is a figure for people, and the broker's troubles are told elsewhere
+            _log.debug("the ends of the log are not known", error=repr(error))
+
+    def _current(self, tp: TP) -> bool:
+        end = self.log_end(Place(tp.topic, tp.partition))
+        return end is not None and end.current
 
     def log_end(self, place: Place) -> LogEnd | None:
         """What was last heard of a partition's end."""
@@ -366,7 +395,8 @@ class _Consumer(driver.Consumer):
             return None
         if offset is None or heard_ms is None:
             return None
-        return LogEnd(offset, time.time() - heard_ms / 1000 < _CURRENT_S)
+        asked = self._asked.get(TP(*place)) or 0
+        return LogEnd(max(offset, asked), time.time() - heard_ms / 1000 < _CURRENT_S)
 
 
 class _Transport(driver.Transport):

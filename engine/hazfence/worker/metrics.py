@@ -91,6 +91,7 @@ class WorkerMetrics:
         )
         unaccounted = gauge("unaccounted", "taken in, less accepted, set aside and unreadable: 0, or a fault")
         unaccounted.set_function(self.unaccounted)
+        self.inbox = gauge("inbox_bytes", "messages taken from the broker that wait to be processed")
         self.buffered = gauge("buffered_fixes", "fixes accepted since the last checkpoint", _PLACE)
 
     def forget(self, topic: str, partition: int) -> None:

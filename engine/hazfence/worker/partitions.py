@@ -59,6 +59,7 @@ class Processor(Shown, Protocol):
     """What works on a partition: ``PartitionProcessor``, or ``JointProcessor`` on that of the plate reads."""
 
     checkpoint_offset: int | None
+    watermark_us: int | None
 
     @property
     def next_offset(self) -> int:
@@ -209,6 +210,22 @@ class Partitions:
         """
         await asyncio.gather(*(self._tick(place, now_us, end_of(place)) for place in sorted(self._assigned)))
 
+    def measure(self, now_us: int, end_of: Callable[[Place], LogEnd | None]) -> None:
+        """Show how far behind each partition is; waits for nothing, so that it can be seen while all wait.
+
+        Args:
+            now_us, end_of: as for :meth:`tick`.
+        """
+        self._metrics.inbox.set(self._waiting_bytes)
+        for place, slot in self._slots.items():
+            if not slot.processor.loaded:
+                continue
+            labels, end = (place.topic, str(place.partition)), end_of(place)
+            if end is not None:
+                self._metrics.lag.labels(*labels).set(max(0, end.offset - slot.processor.next_offset))
+            if slot.processor.watermark_us is not None:
+                self._metrics.watermark_age.labels(*labels).set((now_us - slot.processor.watermark_us) / 1e6)
+
     def free_waiting(self) -> None:
         """Drop the partitions that wait for a store that is away, so that nothing waits for them."""
         for slot in list(self._slots.values()):
@@ -300,7 +317,6 @@ class Partitions:
         next_offset = slot.processor.next_offset
         caught_up = False
         if end is not None:
-            self._metrics.lag.labels(place.topic, str(place.partition)).set(max(0, end.offset - next_offset))
             caught_up = end.current and next_offset >= end.offset
             self._watch_end(place, next_offset, end)
         try:
