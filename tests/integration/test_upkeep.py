@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from hazfence.events import Phase
-from hazfence.ports import Checkpoint, Reject
+from hazfence.ports import Checkpoint, Reject, StoreAway
 from hazfence.postgis import PostgisStore, SchemaMismatch
 from hazfence.postgis.upkeep import Action, Step, Upkeep, UpkeepError, carry_out, plan
 from hazfence.services import Services
@@ -128,6 +128,21 @@ def test_fixes_go_by_the_day_when_they_are_old_enough(postgres_url: str) -> None
     assert everything(postgres_url)["fix"] == []
     store_fixes(postgres_url, 40)  # a fix as old as that is stored again all the same, and goes again
     assert len(everything(postgres_url)["fix"]) == 200
+
+
+def test_a_worker_that_still_believes_in_a_day_makes_it_anew(postgres_url: str) -> None:
+    async def go() -> None:
+        async with opened(postgres_url) as store:
+            claim, _ = await store.claim("t", 0)
+            await store.checkpoint(claim, Checkpoint(5, b"s"), fixes(0, 5))
+            done(postgres_url, replace(UPKEEP, fixes_kept_days=1), NOW + timedelta(days=9))
+            assert date(2026, 3, 2) not in days(postgres_url)
+            with pytest.raises(StoreAway, match="made anew"):
+                await store.checkpoint(claim, Checkpoint(9, b"s"), fixes(5, 4))
+            await store.checkpoint(claim, Checkpoint(9, b"s"), fixes(5, 4))
+
+    asyncio.run(go())
+    assert len(everything(postgres_url)["fix"]) == 40
 
 
 def test_breaches_visits_and_letters_go_with_their_history_and_open_ones_stay(postgres_url: str) -> None:

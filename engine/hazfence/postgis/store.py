@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from psycopg import AsyncConnection
+from psycopg.errors import CheckViolation
 from psycopg.rows import TupleRow
 
 from hazfence.events import Event, Kind, Phase, Severity
@@ -177,11 +178,7 @@ class PostgisStore:
             if stored_offset is not None and len(fixes) and int(fixes.offset.min()) < stored_offset:
                 fixes = fixes.take(fixes.offset >= stored_offset)
             if len(fixes):
-                async with connection.cursor() as cursor, cursor.copy(queries.load("copy_fixes")) as copy:
-                    await copy.write(BEGIN)
-                    for piece in copy_rows(fixes, codes, stream):
-                        await copy.write(piece)
-                    await copy.write(END)
+                await self._copy(connection, fixes, codes, stream)
             held_offset = await self._hold(connection, claim)
             if held_offset != stored_offset:
                 raise StoreAway("PostgreSQL: an earlier try at this checkpoint has just been committed")
@@ -345,6 +342,23 @@ class PostgisStore:
                 "sizes": [len(reject.payload) for reject in rejects],
             },
         )
+
+    async def _copy(
+        self,
+        connection: AsyncConnection[TupleRow],
+        fixes: FixBatch,
+        codes: npt.NDArray[np.int32],
+        stream: int,
+    ) -> None:
+        try:
+            async with connection.cursor() as cursor, cursor.copy(queries.load("copy_fixes")) as copy:
+                await copy.write(BEGIN)
+                for piece in copy_rows(fixes, codes, stream):
+                    await copy.write(piece)
+                await copy.write(END)
+        except CheckViolation as error:  # no day for a fix: upkeep took an old one away that we thought there
+            self._days = set()
+            raise StoreAway("PostgreSQL: a day of fixes was taken away; it is made anew") from error
 
     async def _ensure_days(self, fixes: FixBatch) -> None:
         """Create the partitions of the days in ``fixes`` and of the days after, in a transaction of its own.
