@@ -354,19 +354,18 @@ class Blocks:
         """What is remembered of some vehicles (distinct), sorted by vehicle and time."""
         codes = codes[codes < len(self._oldest)]
         here = self._oldest[codes]
-        found = []
-        while True:
-            some = here != _NONE
-            codes, here = codes[some], here[some]
-            if not len(here):
-                break
-            fill = np.where(here == self._newest[codes], self._fill[codes], _SLOTS)
-            _, slots = spread(here.astype(np.int64) * _SLOTS, fill.astype(np.int64))
-            found.append(self._fixes.take(slots))
-            here = self._newer[here]
-        if not found:
+        chains = []
+        # Walk the chains together, the ends of the shorter ones included: few and plain steps.
+        while (here != _NONE).any():
+            chains.append(here)
+            here = np.where(here == _NONE, _NONE, self._newer[here])
+        if not chains:
             return _Chunk(np.zeros(0, np.int32), _blank(0, 0))
-        rows = np.concatenate([r.view(_WHOLE) for r in found]).view(_FIX)
+        blocks = np.stack(chains, axis=1)
+        fill = np.where(blocks == self._newest[codes][:, None], self._fill[codes][:, None], _SLOTS)
+        fill[blocks == _NONE] = 0
+        slots = blocks.astype(np.int64)[:, :, None] * _SLOTS + np.arange(_SLOTS)
+        rows = self._fixes.view(_WHOLE).take(slots[np.arange(_SLOTS) < fill[:, :, None]]).view(_FIX)
         track = Track(*(np.ascontiguousarray(rows[name]) for name in Track._fields))
         return _sorted(np.ascontiguousarray(rows["code"]), track)
 

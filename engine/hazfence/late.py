@@ -156,7 +156,7 @@ class Late:
             news_us: time of the last late one.
         """
         story, stood = self._books.story(code), tuple(start.record.open.values())
-        reach = 1
+        reach = 4
         while True:
             end = int(np.searchsorted(merged.time_us, news_us, side="right")) + reach
             whole = end >= len(merged.time_us)
@@ -167,7 +167,7 @@ class Late:
             found = self._walk(code, start, after, merged.cut(merged.time_us <= end_us), marks)
             if whole or before == after:
                 break
-            reach *= 4
+            reach *= 8
         since_us = start.since_us if found.judged is None else found.judged.time_us
         story.replace_marks(start, marks, since_us, None if whole else end_us)
         if whole:
