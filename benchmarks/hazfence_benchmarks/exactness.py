@@ -19,6 +19,7 @@ import shapely
 from numpy.typing import NDArray
 
 from hazfence_benchmarks import workloads
+from hazfence_benchmarks.crossings import compare
 from hazfence_benchmarks.form import OURS, Figure
 from hazfence_benchmarks.plan import BadOption, Plan
 from hazfence_benchmarks.workloads import points_around, set_a, small_fence, torture
@@ -273,7 +274,7 @@ def run(
 
     Args:
         plan: its size says how many points and edits, where they are not given.
-        sets: names out of `SETS`, ``segments`` or ``patches``.
+        sets: names out of `SETS`, ``segments``, ``patches`` or ``crossings``.
         random, adversarial: points a set.
         edits: of the patched set.
 
@@ -296,6 +297,8 @@ def run(
             n = plan.pick(50, 300, 10_000) if edits is None else edits
             found = check_patches(n)
             yield _figure(name, f"{n} edits", found, found["points"])
+        elif name == "crossings":
+            yield _crossings(plan.pick(200, 2_000, 20_000))
         else:
             found = check_points(SETS[name](), random, adversarial)
             for kind in ("random", "adversarial"):
@@ -303,8 +306,8 @@ def run(
                 yield _figure(name, kind, part, found[f"{kind}_points"])
 
 
-_CHECKS = [*SETS, "segments", "patches"]
-_CHECKS_QUICK = ["A", "C10k", "torture", "segments", "patches"]
+_CHECKS = [*SETS, "segments", "patches", "crossings"]
+_CHECKS_QUICK = ["A", "C10k", "torture", "segments", "patches", "crossings"]
 _CHECKS_TINY = ["A", "torture"]
 
 
@@ -312,3 +315,17 @@ def _figure(name: str, kind: str, found: dict[str, Any], checked: int) -> Figure
     bad = int(found["differences"])
     return Figure("exactness", name, f"differences, {kind}", OURS, "", (float(bad),), checked, "less",
                   checked=checked, wrong=bad)  # fmt: skip
+
+
+def _crossings(count: int) -> Figure:
+    """Stretches of trips inside polygons, and their ends, beside MEOS; see ``crossings.py``."""
+    what, workload = "differences, crossings and MEOS", f"{count} trips"
+    try:
+        found = compare(count)
+    except ModuleNotFoundError:
+        return Figure("exactness", workload, what, OURS, "", skipped="pip install pymeos")
+    return Figure(
+        "exactness", workload, what, OURS, "", (float(found.wrong),), found.stretches, "less",
+        checked=found.stretches, wrong=found.wrong,
+        note=f"ends at most {found.apart_us} us apart; MEOS itself was wrong {found.theirs_wrong} times",
+    )  # fmt: skip

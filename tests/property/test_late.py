@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hazfence import Engine, EngineSettings, Event, Reason
@@ -20,7 +20,12 @@ def cut(data: st.DataObject, track: Track) -> list[Track]:
     return [track[lo:hi] for lo, hi in zip([0, *cuts], [*cuts, len(track)], strict=True)]
 
 
+#: The promise of this module: six hundred examples in a run of all tests, twenty thousand a night.
+many = settings(max_examples=max(300, settings().max_examples))
+
+
 @worlds
+@many
 @given(track=tracks(max_size=25), data=st.data())
 def test_any_order_any_cut_any_doubling_leaves_the_same(
     world: FenceSet, track: Track, data: st.DataObject

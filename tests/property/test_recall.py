@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hazfence.recall
@@ -25,6 +25,8 @@ from .test_rules import Rows
 from .world import START_US, WORLD, Track, at, batch_of, tracks
 
 T = TypeVar("T")
+#: Each example is many lives of an engine: a quarter of the usual number.
+few = settings(max_examples=settings().max_examples // 4)
 #: Memory of a minute, history of all that a track can be.
 FORGETFUL = replace(SETTINGS, recent_s=60.0, recall_h=48.0)
 
@@ -51,8 +53,8 @@ def at_once(call: Coroutine[Any, Any, T]) -> T:
 class Host:
     """An engine and the store that keeps what it forgets; dies and comes back on demand."""
 
-    def __init__(self, fences: FenceSet, settings: EngineSettings, **more: object) -> None:
-        self.make = fences, settings, *more.values()
+    def __init__(self, fences: FenceSet, core: EngineSettings, **more: object) -> None:
+        self.make = fences, core, *more.values()
         self.engine = Engine(*self.make)  # type: ignore[arg-type]
         self.store = MemoryStore()
         self.waiting: list[FixBatch] = []
@@ -107,6 +109,7 @@ class Host:
 
 
 @worlds
+@few
 @given(track=tracks(max_size=25), data=st.data())
 def test_any_order_leaves_what_the_right_order_leaves(
     world: FenceSet, track: Track, data: st.DataObject
@@ -133,20 +136,21 @@ def test_any_order_leaves_what_the_right_order_leaves(
 
 
 @worlds
+@few
 @given(track=tracks(max_size=20), data=st.data())
 def test_any_cut_and_any_crash_gives_the_same_revisions(
     world: FenceSet, track: Track, data: st.DataObject
 ) -> None:
-    settings = replace(
+    core = replace(
         SETTINGS,
         recent_s=data.draw(st.sampled_from([0.0, 60.0, 600.0])),
         recall_h=data.draw(st.sampled_from([0.2, 1.0, 48.0])),
     )
     order = data.draw(st.permutations(track)) + data.draw(st.lists(st.sampled_from(track), max_size=3))
-    quiet = Host(world, settings)
+    quiet = Host(world, core)
     whole, reasons = quiet.process(batch_of(order))
 
-    host, parts, part_reasons = Host(world, settings), [], []
+    host, parts, part_reasons = Host(world, core), [], []
     for part in cut(data, order):
         told, why = host.process(batch_of(part))
         parts += told
@@ -158,6 +162,7 @@ def test_any_cut_and_any_crash_gives_the_same_revisions(
 
 
 @worlds
+@few
 @given(track=tracks(max_size=15), data=st.data())
 def test_fixes_of_one_moment_are_settled_alike_in_any_order(
     world: FenceSet, track: Track, data: st.DataObject
@@ -165,8 +170,8 @@ def test_fixes_of_one_moment_are_settled_alike_in_any_order(
     rivals = [(*a[:2], *b[2:]) for a, b in zip(track, reversed(track), strict=True)]
     everything = track + rivals
 
-    def told(order: Track, settings: EngineSettings) -> dict[str, Event]:
-        host, events = Host(world, settings), []
+    def told(order: Track, core: EngineSettings) -> dict[str, Event]:
+        host, events = Host(world, core), []
         for part in cut(data, order):
             events += host.process(batch_of(part))[0]
             host.live(data)
@@ -179,15 +184,16 @@ def test_fixes_of_one_moment_are_settled_alike_in_any_order(
 BOOKS = [rule_settings(), rule_settings(gnss_suspect={"max_kmh": 120, "frozen_s": 20})]
 
 
-@pytest.mark.parametrize("settings", BOOKS, ids=["trusting", "doubting"])
+@pytest.mark.parametrize("core", BOOKS, ids=["trusting", "doubting"])
+@few
 @given(track=walks(max_size=25), data=st.data())
 def test_with_every_rule_on_any_order_leaves_the_same(
-    settings: EngineSettings, track: Rows, data: st.DataObject
+    core: EngineSettings, track: Rows, data: st.DataObject
 ) -> None:
     late_us = max(row[1] for row in track) + 3_000_000_000
-    engine = Engine(RULE_WORLD, settings, ON_FILE)
+    engine = Engine(RULE_WORLD, core, ON_FILE)
     wanted = list(engine.process(rule_batch(track))) + list(engine.advance(late_us))
-    host = Host(RULE_WORLD, replace(settings, recent_s=60.0, recall_h=48.0), reference=ON_FILE)
+    host = Host(RULE_WORLD, replace(core, recent_s=60.0, recall_h=48.0), reference=ON_FILE)
     events: list[Event] = []
     for part in cut(data, data.draw(st.permutations(track))):
         events += host.process(rule_batch(part))[0]
@@ -215,9 +221,9 @@ def test_without_the_history_asked_for_the_fix_is_set_aside() -> None:
 
 
 def test_beyond_the_limit_nothing_is_asked() -> None:
-    settings = replace(FORGETFUL, recall_h=1.0)
+    core = replace(FORGETFUL, recall_h=1.0)
     track: Track = [("A", START_US + s * 1_000_000, *at(5, 8), 30.0) for s in range(0, 7200, 30)]
-    engine = Engine(WORLD, settings)
+    engine = Engine(WORLD, core)
     engine.process(batch_of(track))
     late = batch_of([("A", START_US + 100_000_001, *at(0, 0), 30.0)])
     assert engine.process(late).reason.tolist() == [Reason.LATE]
