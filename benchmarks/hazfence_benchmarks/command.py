@@ -94,12 +94,10 @@ def run(
                     figures.append(figure)
                     if figure.skipped:
                         say(f"  skipped {figure.what} by {figure.way}: {figure.skipped}")
-        except BadOption:
-            raise
         except Exception as error:  # what was measured before, and what comes after, is not lost
             if len(suites) == 1:
                 raise
-            known = isinstance(error, ServiceError | ModuleNotFoundError)
+            known = isinstance(error, ServiceError | ModuleNotFoundError | BadOption)
             why = _line(error) if known else f"{BROKE}{type(error).__name__}: {_line(error)}"
             figures.append(Figure(suite.name, "all", "everything", OURS, "", skipped=why))
             say(f"  skipped: {why}")
