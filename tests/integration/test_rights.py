@@ -10,11 +10,12 @@ from psycopg import sql
 
 from hazfence.services import Services
 
-READ, ADD, CHANGE = {"SELECT"}, {"SELECT", "INSERT"}, {"SELECT", "INSERT", "UPDATE"}
+ADD, CHANGE, TIDY = {"SELECT", "INSERT"}, {"SELECT", "INSERT", "UPDATE"}, {"SELECT", "INSERT", "DELETE"}
 #: What a worker may do with each table; with any other table, and with views, it may only read.
 WORKER = {
     "stream": ADD, "vehicle_code": ADD, "fix": ADD, "event_revision": ADD, "dead_letter": ADD,
     "visit": CHANGE, "event": CHANGE, "checkpoint": CHANGE, "fence": CHANGE,
+    "replay_run": TIDY, "replay_event": TIDY, "milestone": TIDY,  # nobody's evidence
 }  # fmt: skip
 ROLES = ("hazfence_read", "hazfence_write")
 #: {r} is the table or view, {c} a column of it.
