@@ -4,8 +4,9 @@ Run ``hazfence bench core`` (``--json`` for machines). Trucks drive straight for
 through the region of a fence set and report every ten seconds; every fix goes through cleaning,
 order, matching, segments against thin fences, transitions and rules. Written by hand means an rtree,
 prepared shapely geometries and a dict of the fences each vehicle was in, a fix at a time, no segments
-and no rules. Both must agree on where every vehicle is in the end. Next room: ``match.py``, the index
-alone.
+and no rules. Both must agree on where every vehicle is in the end, so hysteresis at borders is off there;
+what it costs, and what making an ``Event`` object of every event costs, are lines of their own. Next
+room: ``match.py``, the index alone.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from typing import Any
 import numpy as np
 import shapely
 
-from hazfence import Engine, FixBatch
+from hazfence import Engine, EngineSettings, FixBatch
+from hazfence.engine import Outcome
 from hazfence_benchmarks.form import OURS, Figure
 from hazfence_benchmarks.peers.tellers import TellerByHand
 from hazfence_benchmarks.plan import BadOption, Plan, Took, rates, timed
@@ -112,20 +114,32 @@ def run(
 def _measure_set(name: str, vehicles: int, steps: int, seed: int) -> Iterator[Figure]:
     fences = SETS[name]()
     batches = truck_traffic(fences, vehicles=vehicles, steps=steps, seed=seed)
-    engine, hand = Engine(fences), TellerByHand(fences, Plan(seed=seed))
+    # Written by hand, every border counts at once; beside it, what hysteresis at borders costs.
+    engine, hand = Engine(fences, EngineSettings(settle_m=0.0)), TellerByHand(fences, Plan(seed=seed))
+    settling = Engine(fences)
     engine.process(batches[0])
+    settling.process(batches[0])
     few = [batch.take(slice(0, _BY_HAND)) for batch in batches]
     hand.tell(few[0])
     ours: list[Took] = []
     theirs: list[Took] = []
+    settled: list[Took] = []
+    told: list[Took] = []
     events = 0
 
     def process(batch: FixBatch) -> None:
         nonlocal events
-        events += len(engine.process(batch))
+        outcome = engine.process(batch)
+        events += len(outcome)
+        outcomes.append(outcome)
 
     for batch, part in zip(batches[1:], few[1:], strict=True):
-        ours.append(timed(lambda batch=batch: process(batch)))  # type: ignore[misc]
+        outcomes: list[Outcome] = []
+        once = timed(lambda batch=batch: process(batch))  # type: ignore[misc]
+        ours.append(once)
+        made = timed(lambda: [outcome.events for outcome in outcomes])  # noqa: B023
+        told.append(Took(once.wall_s + made.wall_s, once.cpu_s + made.cpu_s))
+        settled.append(timed(lambda batch=batch: len(settling.process(batch))))  # type: ignore[misc]
         theirs.append(timed(lambda part=part: hand.tell(part)))  # type: ignore[misc]
     names = few[0].vehicles[: len(few[0])]
     wrong = sum(set(engine.inside(vehicle)) != hand.inside()[vehicle] for vehicle in names)
@@ -133,5 +147,11 @@ def _measure_set(name: str, vehicles: int, steps: int, seed: int) -> Iterator[Fi
     note = f"{name}: {events / (vehicles * (steps - 1)):.4f} events a fix"
     yield Figure(**about, way=OURS, values=rates(vehicles, ours), n=vehicles, clock="cpu",
                  checked=len(names), wrong=wrong, note=note)  # fmt: skip
+    yield Figure(
+        **about, way=f"{OURS}, Event objects made", values=rates(vehicles, told), n=vehicles, clock="cpu"
+    )
+    yield Figure(
+        **about, way=f"{OURS}, borders settled", values=rates(vehicles, settled), n=vehicles, clock="cpu"
+    )
     yield Figure(**about, way=hand.name, values=rates(len(few[0]), theirs), n=len(few[0]), clock="cpu",
                  checked=len(names))  # fmt: skip

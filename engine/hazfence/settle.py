@@ -11,7 +11,7 @@ with hours are left as they are. ``plain.py`` leaves every vehicle that wavers t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -58,12 +58,17 @@ class Settler:
         prev, fix = step.prev, step.fix
         if prev is None or not self._settle_m:
             return Settled({}, {})
-        raw_prev, raw = set(prev.fences), set(fix.fences)
-        settled = raw_prev.union(self._set[i] for i, w in known.items() if w.inside)
-        settled -= {self._set[i] for i, w in known.items() if not w.inside}
+        # By id: to hash a fence is to hash its geometry.
+        raw, settled = {f.id: f for f in fix.fences}, {f.id: f for f in prev.fences}
+        _put_right(settled, known, self._set)
         late: dict[str, Waver] = {}
         wavering: dict[str, Waver] = {}
-        for fence in sorted(settled ^ raw, key=lambda f: self._order.get(f.id, -1)):
+        differing = [f for i, f in settled.items() if i not in raw]
+        differing += [f for i, f in raw.items() if i not in settled]
+        step.states.pop(Wavering.name, None)
+        if not known and not differing:
+            return Settled({}, {})
+        for fence in self._sorted(differing):
             if fence.thin or fence.timed or fence.id not in self._order:
                 continue
             waver = known.get(fence.id)
@@ -71,22 +76,17 @@ class Settler:
             if waver is not None:
                 waver = waver._replace(touched=tuple(sorted({*waver.touched, *touched})))
             else:
-                waver = self._crossing(step, fence, fence in raw, touched)
+                waver = self._crossing(step, fence, fence.id in raw, touched)
             if self._counts(waver, fence, fix):
                 if fence.id in known:
                     late[fence.id] = waver
             else:
                 wavering[fence.id] = waver
-        step.states.pop(Wavering.name, None)
         if not known and not wavering:
             return Settled({}, {})
-        after = raw.union(self._set[i] for i, w in wavering.items() if w.inside)
-        after -= {self._set[i] for i, w in wavering.items() if not w.inside}
-        step.prev, step.fix = (
-            prev._replace(fences=self._sorted(settled)),
-            fix._replace(fences=self._sorted(after)),
-        )
-        step.states.pop(Wavering.name, None)
+        _put_right(raw, wavering, self._set)
+        step.prev = prev._replace(fences=self._sorted(settled.values()))
+        step.fix = fix._replace(fences=self._sorted(raw.values()))
         if wavering:
             step.states[Wavering.name] = Wavering(tuple(wavering[i] for i in sorted(wavering)))
         return Settled(late, wavering)
@@ -119,6 +119,15 @@ class Settler:
 
     def _sorted(self, fences: Iterable[Fence]) -> tuple[Fence, ...]:
         return tuple(sorted(fences, key=lambda f: self._order.get(f.id, -1)))
+
+
+def _put_right(fences: dict[str, Fence], wavering: Mapping[str, Waver], every: FenceSet) -> None:
+    """Where a vehicle wavers it counts as where it was."""
+    for fence_id, waver in wavering.items():
+        if waver.inside:
+            fences[fence_id] = every[fence_id]
+        else:
+            fences.pop(fence_id, None)
 
 
 def _touched(fences: Iterable[Fence]) -> set[str]:
