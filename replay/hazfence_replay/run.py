@@ -32,7 +32,7 @@ __all__ = ["Progress", "Summary", "behind", "cores", "run"]
 _CHECKPOINT_S = 10.0
 #: Rows of events in memory before they are written without a checkpoint; they are found and written again
 #: when the run is stopped before the next one, which changes nothing.
-_MOST_HELD = 50_000
+_MOST_HELD = 5_000
 
 
 @dataclass(frozen=True, slots=True)

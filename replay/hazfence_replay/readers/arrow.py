@@ -56,7 +56,8 @@ class ArrowReader:
         try:
             with closing(self._open()) as file:
                 if self._item.suffix == ".parquet":
-                    yield from self._parquet(pq.ParquetFile(file))
+                    # Without looking ahead: that would keep what was read until the end.
+                    yield from self._parquet(pq.ParquetFile(file, pre_buffer=False))
                 else:
                     yield from self._ipc(file)
             self.share = 1.0
@@ -68,7 +69,8 @@ class ArrowReader:
 
     def _open(self) -> Any:
         if self._item.bare:
-            return pa.memory_map(self._item.name)
+            # Not mapped: pages of a long file would count as memory in use.
+            return pa.OSFile(self._item.name)
         # Both formats are read from the end: one that is packed must be unpacked first.
         stream, _ = self._item.open()
         with closing(stream):
