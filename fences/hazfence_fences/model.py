@@ -60,7 +60,13 @@ def fence_key(fence_id: str) -> int:
 
     A set of fences is known by the sum (modulo 2**64) of its fences' keys; the empty set by 0.
     """
-    return int.from_bytes(blake2b(fence_id.encode(), digest_size=8).digest(), "little") or 1
+    try:
+        name = fence_id.encode()
+    except UnicodeEncodeError:
+        raise FenceError(
+            "id holds half of a surrogate pair", fence_id=fence_id, mend="use whole characters"
+        ) from None
+    return int.from_bytes(blake2b(name, digest_size=8).digest(), "little") or 1
 
 
 @dataclass(frozen=True, slots=True)
