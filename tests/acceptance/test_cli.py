@@ -189,7 +189,8 @@ def test_down_with_nothing_up(tmp_path: Path) -> None:
 def test_bench_core_agrees_with_the_hand_written_way_and_tells_its_figures() -> None:
     done = hazfence("bench", "core", "A", "--vehicles", 300, "--steps", 4, "--json")
     assert done.returncode == 0, done.stderr
-    ours, by_hand = json.loads(done.stdout)["figures"]
+    figures = {figure["way"]: figure for figure in json.loads(done.stdout)["figures"]}
+    ours, by_hand = figures["hazfence"], figures["by hand"]
     assert (ours["way"], ours["checked"], ours["wrong"]) == ("hazfence", 300, 0)
     assert by_hand["ours_times_better"] == pytest.approx(ours["median"] / by_hand["median"], rel=1)
     assert hazfence("bench", "core", "Z").returncode == 2
