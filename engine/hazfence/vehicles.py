@@ -58,9 +58,16 @@ class Record:
     states: dict[str, State] = field(default_factory=dict)
 
     def standing(self) -> tuple[Event, ...]:
-        """Everything that goes on, in an order that does not depend on how it came about."""
-        found = self.open.values()
-        return tuple(sorted(found, key=lambda e: (e.started_us, e.fence_id or "", e.kind, e.id)))
+        """Everything that goes on, in an order that does not depend on how it came about.
+
+        By beginning and fence; a visit before what goes on with it.
+        """
+
+        def order(event: Event) -> tuple[int, str, bool, str, str]:
+            fence_id = event.fence_id or ""
+            return event.started_us, fence_id, event.kind is not Kind.VISIT, str(event.kind), event.id
+
+        return tuple(sorted(self.open.values(), key=order))
 
     @property
     def idle(self) -> bool:
