@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -335,6 +335,35 @@ def test_how_far_behind_is_seen_while_the_store_is_away() -> None:
         assert sample("hazfence_inbox_bytes") == len(fix(2).value or b"")
         worker.store.away = False
         await worker.all.settled()
+        await worker.all.close()
+
+    run(go)
+
+
+def test_portions_that_take_long_get_smaller_and_grow_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_LONG_S", 0.02)
+
+    async def go() -> None:
+        worker = Worker()
+        worker.all.assign({A})
+        await worker.feed({A: [fix(0)]})
+        slot, feed = worker.all._slots[A], worker.all._slots[A].processor.feed
+
+        async def slow(messages: Sequence[Message]) -> int | None:
+            await asyncio.sleep(0.03)
+            return await feed(messages)
+
+        slot.processor.feed = slow  # type: ignore[method-assign]
+        before = slot.feed_bytes
+        await worker.feed({A: [fix(1)]})
+        assert slot.feed_bytes == before // 2
+        for offset in range(2, 12):
+            await worker.feed({A: [fix(offset)]})
+        assert slot.feed_bytes == module._LEAST_FEED_BYTES
+        slot.processor.feed = feed  # type: ignore[method-assign]
+        monkeypatch.setattr(module, "_LONG_S", 100.0)
+        await worker.feed({A: [fix(12)]})
+        assert slot.feed_bytes == 2 * module._LEAST_FEED_BYTES
         await worker.all.close()
 
     run(go)

@@ -28,8 +28,10 @@ from hazfence.worker.waiting import Dropped
 __all__ = ["LogEnd", "Partitions", "Place"]
 
 _log = structlog.get_logger(__name__)
-#: Bytes of messages that are fed at once: small enough not to hold the event loop up for long.
-_FEED_BYTES = 1024 * 1024
+#: Bytes of messages that are fed at once, at most and at least: as few as are needed for a portion not to
+#: hold the event loop up for long, whatever is in it.
+_FEED_BYTES, _LEAST_FEED_BYTES = 1024 * 1024, 16 * 1024
+_LONG_S = 0.5
 _LONGEST_LINGER_S = 0.05
 _BOARD_PAUSE_S = 0.25
 _BOARD_LAST_S = 3.0
@@ -270,7 +272,7 @@ class Partitions:
                     slot.came.clear()
                     await slot.came.wait()
                     continue
-                if slot.inbox_bytes < _FEED_BYTES:
+                if slot.inbox_bytes < slot.feed_bytes:
                     # Wait for company, under load as long as the last portion took: the next one is then
                     # worth its cost.
                     await asyncio.sleep(min(max(slot.took_s, self._linger_s), _LONGEST_LINGER_S))
@@ -279,6 +281,10 @@ class Partitions:
                 start_s = time.monotonic()
                 seek_to = await slot.processor.feed(self._portion(slot))
                 slot.took_s = time.monotonic() - start_s
+                if slot.took_s > _LONG_S:
+                    slot.feed_bytes = max(_LEAST_FEED_BYTES, slot.feed_bytes // 2)
+                elif slot.took_s < _LONG_S / 4:
+                    slot.feed_bytes = min(_FEED_BYTES, slot.feed_bytes * 2)
                 if seek_to is not None:
                     await self._seek(slot.place, seek_to)
         except Dropped:
@@ -291,10 +297,10 @@ class Partitions:
             slot.idle.set()
 
     def _portion(self, slot: _Slot) -> list[Message]:
-        """The next messages of the inbox, about ``_FEED_BYTES`` of them."""
+        """The next messages of the inbox, about as many bytes as can be fed in a short time."""
         portion: list[Message] = []
         size = 0
-        while slot.inbox and size < _FEED_BYTES:
+        while slot.inbox and size < slot.feed_bytes:
             message = slot.inbox.popleft()
             size += len(message.value or b"")
             portion.append(message)
@@ -413,6 +419,7 @@ class _Slot:
         self.inbox_bytes = 0
         self.leaving = False
         self.took_s = 0.0  # by the last feed
+        self.feed_bytes = _FEED_BYTES
         self.came = asyncio.Event()
         self.idle = asyncio.Event()  # not set while something waits or is being fed
         self.loaded = asyncio.Event()
