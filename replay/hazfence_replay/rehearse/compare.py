@@ -185,10 +185,13 @@ def _changes(was: Sequence[Event], now: Sequence[Event]) -> tuple[list[Change], 
 
 
 def _fields(was: Event, now: Event) -> tuple[tuple[str, Any, Any], ...]:
-    """Where a fact changed; () when only the limits differ that it was judged by, which are the draft's."""
+    """Where a fact changed; () when it is the same fact judged by other limits, which are the draft's.
+
+    Which fixes decided it follows from the limits too.
+    """
     rule = rule_of(str(was.kind))
     limits = {f"detail.{p.name}" for p in rule.parameters} if rule is not None else set()
-    limits |= {f"detail.{name}" for name in TOLD_AS}
+    limits |= {f"detail.{name}" for name in TOLD_AS} | {"detail.fixes"}
     fields = tuple(differences(was, now, but=("fence_version",)))
     return fields if any(name not in limits for name, _, _ in fields) else ()
 
