@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from hazfence.sets import spread
+from hazfence_fences.index.raster import spread
 
 __all__ = ["Blocks", "Neighbours", "Track", "merge_tracks", "rank"]
 

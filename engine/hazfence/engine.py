@@ -371,11 +371,12 @@ class Engine:
     def _on_time(self, codes: npt.NDArray[np.int32], track: Track) -> Batch:
         """Take in fixes that are news for their vehicles, sorted by vehicle and time."""
         books, fleet = self._books, self._books.fleet
-        first = codes[group_starts(codes)]
+        starts = group_starts(codes)
+        first = codes[starts]
         before = Before(fleet, first)
         if self._books.recall_us:
             new = before.time_us == NEVER_US
-            fleet.first_us[first[new]] = track.time_us[group_starts(codes)[new]]
+            fleet.first_us[first[new]] = track.time_us[starts[new]]
         c = self._screen.look(codes, track, before)
         active = c.active
         taken: Taken | None = None

@@ -388,7 +388,7 @@ class Judge:
             begins = piece.begins
             if begins is Edge.GOES_ON:  # inside before, but the fence is new in this place
                 begins = Edge.FENCE_CHANGED
-            place = _place(piece.start_us, begins, prev, fix) if waver is None else (waver.lon, waver.lat)
+            place = _place(step, piece.start_us, begins) if waver is None else (waver.lon, waver.lat)
             fixes_us = _around(prev, fix, waver)
             visit = opened(step.vehicle, fence, piece.start_us, place, begins, fixes_us, by_fix=piece.by_fix)
             bypass = None
@@ -422,7 +422,7 @@ class Judge:
             stay, goes_on = (piece.start_us, piece.end_us), piece.ends is Edge.GOES_ON
             papers(step, fence, stay, goes_on, visit, self._reference, fence.id in self._districts)
         if piece.ends is not Edge.GOES_ON:
-            place = _place(piece.end_us, piece.ends, prev, fix) if waver is None else (waver.lon, waver.lat)
+            place = _place(step, piece.end_us, piece.ends) if waver is None else (waver.lon, waver.lat)
             fixes_us = _around(prev, fix, waver) if piece.ends in BORDER else None
             more: dict[str, Any] = {}
             bypass = None
@@ -547,14 +547,9 @@ def _around(prev: Fix | None, fix: Fix, waver: Waver | None) -> tuple[int, int] 
     return None if prev is None else (prev.time_us, fix.time_us)
 
 
-def _place(at_us: int, how: Edge, prev: Fix | None, fix: Fix) -> tuple[float, float]:
+def _place(step: Step, at_us: int, how: Edge) -> tuple[float, float]:
     """Where the vehicle was: on the segment for a crossing, else at the last fix not after then."""
-    if prev is None or at_us >= fix.time_us:
-        return fix.lon, fix.lat
-    if how not in BORDER or at_us <= prev.time_us:
-        return prev.lon, prev.lat
-    part = (at_us - prev.time_us) / (fix.time_us - prev.time_us)
-    return prev.lon + part * (fix.lon - prev.lon), prev.lat + part * (fix.lat - prev.lat)
+    return step.place(at_us) if how in BORDER else step.last_known(at_us)
 
 
 def _in_time_order(events: list[Event]) -> list[Event]:

@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from hazfence_fences import Fence, FenceSet
+from hazfence_fences.index.raster import spread
 
-__all__ = ["Sets", "spread"]
+__all__ = ["Sets"]
 
 _Ints = npt.NDArray[np.int64]
 _Keys = npt.NDArray[np.uint64]
@@ -113,10 +114,3 @@ class Sets:
         self._keys = np.insert(self._keys, at, key[order])
         self._starts = np.insert(self._starts, at, starts[order])
         self._counts = np.insert(self._counts, at, count[order])
-
-
-def spread(first: _Ints, count: _Ints) -> tuple[_Ints, _Ints]:
-    """For each i the numbers first[i], first[i] + 1, ... (count[i] of them): (i repeated, the numbers)."""
-    ends = np.cumsum(count)
-    owner = np.repeat(np.arange(len(count)), count)
-    return owner, np.arange(len(owner)) + np.repeat(first - (ends - count), count)

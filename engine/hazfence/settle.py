@@ -68,11 +68,11 @@ class Settler:
         step.states.pop(Wavering.name, None)
         if not known and not differing:
             return Settled({}, {})
+        touched = _touched((*prev.fences, *fix.fences, *hits))
         for fence in self._sorted(differing):
             if fence.thin or fence.timed or fence.id not in self._order:
                 continue
             waver = known.get(fence.id)
-            touched = _touched((*prev.fences, *fix.fences, *hits))
             if waver is not None:
                 waver = waver._replace(touched=tuple(sorted({*waver.touched, *touched})))
             else:

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hazfence.presence import Edge
-from hazfence.sets import spread
 from hazfence.vehicles import NEVER_US
+from hazfence_fences.index.raster import spread
 
 __all__ = ["EDGES", "NO_DISTRICT", "NO_GATE", "STAY", "STEP", "Log", "Stays"]
 
