@@ -226,12 +226,16 @@ class FenceSet:
         x, y = _points(lon, lat)
         if len(x) <= _ONE_BY_ONE:
             refuse_infinite(x, y)
-            keys, rows = np.empty(len(x), np.uint64), list(range(len(x)))
+            keys, close = np.empty(len(x), np.uint64), np.arange(len(x))
         else:
             keys, close = locate_keys(self.table, x, y)
-            rows = close.tolist()
-        for row in rows:
-            keys[row] = self.key_of(self.locate_one(x.item(row), y.item(row)))
+        if len(close) > _ONE_BY_ONE:
+            row, slot = locate_members(self.table, x.take(close), y.take(close), self._registry.covers)
+            keys[close] = 0
+            np.add.at(keys, close.take(row), self._registry.keys.array.take(slot))
+        else:
+            for at in close.tolist():
+                keys[at] = self.key_of(self.locate_one(x.item(at), y.item(at)))
         return Located(self, x, y, keys)
 
     @cached_property
@@ -256,15 +260,11 @@ class FenceSet:
         """
         x, y = _finite_points(lon, lat)
         if len(x) <= _ONE_BY_ONE:
-            rows, slots, close = np.zeros(0, np.int64), np.zeros(0, np.int64), np.arange(len(x))
-        else:
-            rows, slots, close = locate_members(self.table, x, y)
+            held = [self.locate_one(*point) for point in zip(x.tolist(), y.tolist(), strict=True)]
+            rows = np.repeat(np.arange(len(x)), [len(indexes) for indexes in held])
+            return rows, np.array([i for indexes in held for i in indexes], np.int32)
+        rows, slots = locate_members(self.table, x, y, self._registry.covers)
         index = self._place[slots]
-        if len(close):
-            fine = ~np.isin(rows, close)
-            asked = [(row, i) for row in close.tolist() for i in self.locate_one(x.item(row), y.item(row))]
-            more = np.array(asked, np.int64).reshape(-1, 2)
-            rows, index = np.append(rows[fine], more[:, 0]), np.append(index[fine], more[:, 1])
         order = np.lexsort((index, rows))
         return rows[order], index[order].astype(np.int32, copy=False)
 

@@ -12,6 +12,7 @@ from threading import RLock
 from typing import Any
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
 from rtree import index as rtree_index
 
@@ -89,6 +90,13 @@ class Registry:
             with self.lock:
                 self._borders.read(self.fences)
         return self._borders
+
+    def covers(self, slots: I64, x: F64, y: F64) -> NDArray[np.bool_]:
+        """Whether polygons of slots cover the points beside them, by shapely's exact predicate: bool[n]."""
+        known, back = np.unique(slots, return_inverse=True)
+        shapes = np.empty(len(known), dtype=object)
+        shapes[:] = [self.fences[slot].geometry for slot in known.tolist()]
+        return np.asarray(shapely.intersects_xy(shapes[back.reshape(-1)], x, y))
 
     def within(self, west: float, south: float, east: float, north: float) -> list[int]:
         """Slots, past and present, whose boxes meet a box in degrees, ascending."""

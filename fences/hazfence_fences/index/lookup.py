@@ -6,7 +6,7 @@ its cell overhead of it + the keys of the circles it is in. Edges of different f
 apart.
 
 An orientation whose sign could be wrong by rounding (|d| <= tau) settles nothing: such points, as good as on
-an edge, are answered one by one by shapely's exact predicate (see `scalar`).
+an edge, are told fence by fence with the help of shapely's exact predicate (see `members`, `scalar`).
 """
 
 from __future__ import annotations

@@ -2,10 +2,13 @@
 
 The same cells as in `lookup`, read for fewer points: those whose set is new. What `lookup` adds up as keys is
 here counted slot by slot: the sets of the cells, the signs of the edges overhead, the circles. A fence covers
-the point when its count is 1. Points too close to an edge are left to `scalar`.
+the point when its count is 1. Where a point is too close to an edge, the edge's fence is asked by shapely's
+exact predicate, all such pairs at once, and its word stands in place of the count.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,18 +16,24 @@ from numpy.typing import NDArray
 from hazfence_fences.index.raster import spread
 from hazfence_fences.index.table import CellTable
 
-__all__ = ["locate_members"]
+__all__ = ["Covers", "locate_members"]
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
+#: (slots int64[n], lon, lat float64[n]) -> bool[n]: whether the polygons of slots cover points, exactly.
+Covers = Callable[[I64, F64, F64], NDArray[np.bool_]]
 
 
-def locate_members(t: CellTable, x: F64, y: F64) -> tuple[I64, I64, I64]:
+def locate_members(t: CellTable, x: F64, y: F64, covers: Covers) -> tuple[I64, I64]:
     """The slots covering finite points.
 
+    Args:
+        t: the table.
+        x, y: float64[n] degrees.
+        covers: asked about the pairs of a point and a polygon whose edge is too close to the point.
+
     Returns:
-        (int64[k] points, int64[k] slots) by point, then slot; and the points too close to an edge to be
-        settled here, whose slots mean nothing.
+        (int64[k] points, int64[k] slots) by point, then slot.
     """
     g = t.grid
     with np.errstate(over="ignore"):
@@ -34,7 +43,7 @@ def locate_members(t: CellTable, x: F64, y: F64) -> tuple[I64, I64, I64]:
     in_block = np.flatnonzero(held < 0)
     sets, owners = [np.where(held < 0, 0, held)], [np.arange(len(x), dtype=np.int64)]
     pairs: list[tuple[I64, I64, I64]] = []
-    close = np.zeros(0, np.int64)
+    close = np.zeros((2, 0), np.int64)
     if len(in_block):
         number = -held.take(in_block)
         block = t.block.take(number)
@@ -54,8 +63,13 @@ def locate_members(t: CellTable, x: F64, y: F64) -> tuple[I64, I64, I64]:
         pairs += [found, _discs(t, x, y, at, start + edges, discs)]
     pairs.append(_of_sets(t, np.concatenate(owners), np.concatenate(sets)))
     point, slot, sign = (np.concatenate(columns) for columns in zip(*pairs, strict=True))
-    point, slot = _counted(point, slot, sign, int(slot.max(initial=0)) + 1)
-    return point, slot, close
+    slots = max(int(slot.max(initial=0)), int(close[1].max(initial=0))) + 1
+    pair = _counted(point * slots + slot, sign)
+    if close.size:
+        asked = np.unique(close[0] * slots + close[1])
+        covered = covers(asked % slots, x.take(asked // slots), y.take(asked // slots))
+        pair = np.union1d(np.setdiff1d(pair, asked, assume_unique=True), asked[covered])
+    return pair // slots, pair % slots
 
 
 def _of_sets(t: CellTable, owner: I64, number: I64) -> tuple[I64, I64, I64]:
@@ -68,29 +82,38 @@ def _of_sets(t: CellTable, owner: I64, number: I64) -> tuple[I64, I64, I64]:
 
 
 def _edges(t: CellTable, x: F64, y: F64, at: I64, start: I64, count: I64) -> tuple[tuple[I64, I64, I64], I64]:
-    """The edges overhead of points in touched cells, and the points too close to one."""
+    """The edges overhead of points in touched cells, and int64[2, k], points and slots of those too close."""
     which, entry = spread(start, count)
-    owner, number = at.take(which), t.entries.take(entry)
+    owner, number = at.take(which), t.entries.take(entry).astype(np.int64)
     row = t.rows.take(number)
     px, py, ax, bx, ay = x.take(owner), y.take(owner), row["ax"], row["bx"], row["ay"]
     d = (bx - ax) * (py - ay)
     d -= (row["by"] - ay) * (px - ax)
     beside = (ax <= px) & (px <= bx)
-    close = np.unique(owner[beside & (np.abs(d) <= row["tau"])])
+    near = np.flatnonzero(beside & (np.abs(d) <= row["tau"]))
+    close_to, close_row = _each(t, owner.take(near), number.take(near))
     over = np.flatnonzero(beside & (px < bx) & (d < 0))
-    owner, number = owner.take(over), number.take(over).astype(np.int64)
+    owner, number = _each(t, owner.take(over), number.take(over))
+    sign = t.row_sign.take(number).astype(np.int64)
+    close = np.stack([close_to, t.row_slot.take(close_row).astype(np.int64)])
+    return (owner, t.row_slot.take(number).astype(np.int64), sign), close
+
+
+def _each(t: CellTable, owner: I64, number: I64) -> tuple[I64, I64]:
+    """Points and rows, a row that stands for several equal edges replaced by all of them."""
     group = t.row_group.take(number)
     many = np.flatnonzero(group)
-    if len(many):  # a row that stands for several equal edges
-        which, place = spread(
-            t.group_start.take(group.take(many)).astype(np.int64),
-            t.group_count.take(group.take(many)).astype(np.int64),
-        )
-        alone = np.flatnonzero(group == 0)
-        owner = np.concatenate((owner.take(alone), owner.take(many).take(which)))
-        number = np.concatenate((number.take(alone), t.group_rows.take(place).astype(np.int64)))
-    sign = t.row_sign.take(number).astype(np.int64)
-    return (owner, t.row_slot.take(number).astype(np.int64), sign), close
+    if not len(many):
+        return owner, number
+    which, place = spread(
+        t.group_start.take(group.take(many)).astype(np.int64),
+        t.group_count.take(group.take(many)).astype(np.int64),
+    )
+    alone = np.flatnonzero(group == 0)
+    return (
+        np.concatenate((owner.take(alone), owner.take(many).take(which))),
+        np.concatenate((number.take(alone), t.group_rows.take(place).astype(np.int64))),
+    )
 
 
 def _discs(t: CellTable, x: F64, y: F64, at: I64, start: I64, count: I64) -> tuple[I64, I64, I64]:
@@ -105,13 +128,12 @@ def _discs(t: CellTable, x: F64, y: F64, at: I64, start: I64, count: I64) -> tup
     return owner.take(inside), t.circle_slot.take(number.take(inside)).astype(np.int64), np.ones_like(inside)
 
 
-def _counted(point: I64, slot: I64, sign: I64, slots: int) -> tuple[I64, I64]:
-    """The (point, slot) pairs whose signs add up to 1, sorted."""
-    pair = point * max(slots, 1) + slot
+def _counted(pair: I64, sign: I64) -> I64:
+    """The pairs (point and slot in one number) whose signs add up to 1, sorted."""
     order = np.argsort(pair)
     pair, sign = pair.take(order), sign.take(order)
     if not len(pair):
-        return pair, pair
+        return pair
     first = np.flatnonzero(np.concatenate(([True], pair[1:] != pair[:-1])))
     inside = first[np.add.reduceat(sign, first) == 1]
-    return np.divmod(pair.take(inside), max(slots, 1))
+    return np.asarray(pair.take(inside))
