@@ -71,7 +71,7 @@ class Books:
         self.recent = Recent(self._limit_us, self.recent_us)
         self.stays = Stays(self._limit_us)
         self.telling: Telling | None = None
-        self._forgotten_us = np.zeros(0, np.int64)
+        self._forgotten_us: npt.NDArray[np.int64] | None = None  # of a memory that is suspended
 
     def record(self, code: int) -> Record:
         """A vehicle's record, to be judged on; an empty one when nothing is open."""
@@ -234,10 +234,13 @@ class Books:
         self.recent.add(codes, fleet.last_track(codes))
 
     def resume_memory(self, codes: npt.NDArray[np.int32], fixes: Track) -> None:
-        """Take the recent fixes back that a snapshot was without."""
+        """Take the recent fixes back that a snapshot was without; none when the memory is not suspended."""
+        if self._forgotten_us is None:
+            return
         self.recent.clear()
         self.recent.add(codes, fixes)
         self.fleet.forgotten_us[: len(self._forgotten_us)] = self._forgotten_us
+        self._forgotten_us = None
 
     def _limit_us(self, codes: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
         limit_us = self.fleet.time_us[codes] - self.recent_us

@@ -15,8 +15,10 @@ On time, fixes go straight through; one that comes late is judged from memory (`
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from hashlib import blake2b
 from typing import overload
 
 import numpy as np
@@ -37,7 +39,7 @@ from hazfence.recent import Track
 from hazfence.reference import ReferenceData
 from hazfence.screen import Before, Columns, Screen, group_starts, newest_before
 from hazfence.settings import EngineSettings
-from hazfence.snapshot import dump, load, read_sets
+from hazfence.snapshot import dump, load, read_sets, read_terms
 from hazfence.stays import STEP
 from hazfence.story import Mark
 from hazfence.tell import Teller
@@ -45,6 +47,9 @@ from hazfence.vehicles import NEVER_US
 from hazfence_fences import FenceSet
 
 __all__ = ["Engine", "Outcome"]
+
+#: Settings that say which fixes are used and kept, not what follows from them.
+_NO_TERMS = frozenset({"earliest_us", "latest_us", "max_ahead_s", "recent_s", "recall_h"})
 
 
 class Outcome(Sequence[Event]):
@@ -278,7 +283,7 @@ class Engine:
             with_recent: whether recent fixes are part of it. A host that stores every accepted fix
                 can leave them out, and give them back with :meth:`remember`.
         """
-        return dump(self._books, self._screen.sets.ids, with_recent=with_recent)
+        return dump(self._books, self._screen.sets.ids, self._terms(), with_recent=with_recent)
 
     @classmethod
     def restore(
@@ -288,19 +293,23 @@ class Engine:
         settings: EngineSettings | None = None,
         reference: ReferenceData | None = None,
     ) -> Engine:
-        """An engine that goes on where :meth:`snapshot` was taken, perhaps with other fences.
+        """An engine that goes on where :meth:`snapshot` was taken, perhaps with other fences or settings.
 
         Without recent fixes in the snapshot, and until :meth:`remember`, what is older than a
-        vehicle's last fix is ``LATE``.
+        vehicle's last fix is ``LATE``. With other fences or settings it stays so, as after
+        :meth:`use_fences`: nothing is judged again by limits that were not in force.
 
         Raises:
             SnapshotError: the bytes are damaged or of a version this release cannot read.
         """
         engine = cls(fences, settings, reference)
         engine._bind(fences, read_sets(data))
-        if not load(data, engine._books, engine._screen.sets.fences_of_old):
-            engine._books.suspend_memory()
+        whole = load(data, engine._books, engine._screen.sets.fences_of_old)
         engine._rebind()
+        if read_terms(data) not in (None, engine._terms()):
+            engine._books.begin_memory()
+        elif not whole:
+            engine._books.suspend_memory()
         return engine
 
     def remember(self, fixes: FixBatch) -> None:
@@ -341,6 +350,12 @@ class Engine:
         transaction: the snapshot takes them for stored.
         """
         return self._recall.news()
+
+    def _terms(self) -> str:
+        """A fingerprint of the fences and of all settings that verdicts depend on."""
+        plain = {k: v for k, v in self._settings.to_json().items() if k not in _NO_TERMS}
+        text = json.dumps(plain, sort_keys=True, default=str).encode()
+        return f"{self._fences.fingerprint}-{blake2b(text, digest_size=8).hexdigest()}"
 
     def _bind(self, fences: FenceSet, sets: dict[int, tuple[str, ...]]) -> None:
         """Work with these fences from now on."""

@@ -31,7 +31,7 @@ from hazfence.story import Correction, Mark, Story
 from hazfence.vehicles import Record, SpeedRun, open_key
 from hazfence_fences import Fence, FenceSet
 
-__all__ = ["READABLE", "SnapshotError", "dump", "load", "pack_mark", "read_sets", "unpack_mark"]
+__all__ = ["READABLE", "SnapshotError", "dump", "load", "pack_mark", "read_sets", "read_terms", "unpack_mark"]
 
 MAGIC = b"HZFS"
 VERSION = 1
@@ -46,12 +46,15 @@ class SnapshotError(ValueError):
     """The bytes are no snapshot, are damaged, or are of a version this release cannot read."""
 
 
-def dump(books: Books, ids_of: Callable[[int], tuple[str, ...]], *, with_recent: bool) -> bytes:
+def dump(
+    books: Books, ids_of: Callable[[int], tuple[str, ...]], terms: str, *, with_recent: bool
+) -> bytes:
     """The books and the sets in use, as bytes; recent fixes only when asked for.
 
     Args:
         books: all that is known.
         ids_of: the fence ids behind a set key.
+        terms: a fingerprint of the fences and limits that verdicts are made under.
         with_recent: see :meth:`Engine.snapshot`.
     """
     books.tidy()
@@ -78,6 +81,7 @@ def dump(books: Books, ids_of: Callable[[int], tuple[str, ...]], *, with_recent:
         "fleet": _described(fleet),
         "recent": _described(recent),
         "sets": {str(key): ids_of(key) for key in keys},
+        "terms": terms,
         "events": [event.to_json() for event in writer.events],
         "records": records,
         "stories": stories,
@@ -96,6 +100,16 @@ def read_sets(data: bytes) -> dict[int, tuple[str, ...]]:
     """
     header, _ = _opened(data)
     return {int(key): tuple(ids) for key, ids in header["sets"].items()}
+
+
+def read_terms(data: bytes) -> str | None:
+    """The fingerprint of the fences and limits that a snapshot was made under; None where none is noted.
+
+    Raises:
+        SnapshotError: see there.
+    """
+    found: str | None = _opened(data)[0].get("terms")
+    return found
 
 
 def load(data: bytes, books: Books, fences_of: Callable[[int], tuple[Fence, ...]]) -> bool:

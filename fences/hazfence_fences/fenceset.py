@@ -122,7 +122,7 @@ class FenceSet:
 
     @property
     def fingerprint(self) -> str:
-        """32 hex digits of the fences' ids, versions and geometry, whatever their order."""
+        """32 hex digits of the fences' ids, versions, places, limits and hours, whatever their order."""
         if self._digest is None:
             self._digest = sum(int.from_bytes(fence.digest, "little") for fence in self) % _DIGEST
         return f"{self._digest:032x}"

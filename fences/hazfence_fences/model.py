@@ -6,6 +6,7 @@ is it, is it in force now). Reading fences from files is `geojson`; asking many 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -301,11 +302,18 @@ class Fence:
 
     @property
     def digest(self) -> bytes:
-        """16 bytes that change with id, version, or anything that decides where the fence is."""
+        """16 bytes that change with id, version, and all that decides where the fence is or what it asks."""
         known = self._cache.get("digest")
         if known is None:
             h = blake2b(digest_size=16)
             h.update(repr((self.id, self.version, self.shape, self.centre, self.radius_m)).encode())
+            hours = self.schedule
+            # Sorted, since the order of a set of dates is another in every process.
+            when = hours and (hours.tz, hours.windows, hours.dates, sorted(hours.excepted))
+            asks = (self.kind.value, self.thin, self.speed_limit_kmh, self.max_stay_min)
+            h.update(repr((*asks, when, self.valid_from_us, self.valid_to_us)).encode())
+            # As JSON: the order of a database's keys is not that of a file.
+            h.update(json.dumps(self.properties, sort_keys=True, default=str).encode())
             h.update(shapely.to_wkb(self.geometry, byte_order=1))
             known = self._cache["digest"] = h.digest()
         return known

@@ -132,3 +132,37 @@ def test_a_restored_engine_without_recent_fixes_sets_late_ones_aside(fixes: int)
     engine = Engine.restore(engine.snapshot(with_recent=False), WORLD, SETTINGS)
     late: Track = [("A", START_US + 150_000_000, *at(0, 0), 30.0)]
     assert engine.process(batch_of(late)).reason.tolist() == [Reason.LATE if fixes else Reason.OK]
+
+
+@worlds
+@given(track=tracks(max_size=15), data=st.data())
+def test_a_restart_under_other_terms_is_a_change_of_terms(
+    world: FenceSet, track: Track, data: st.DataObject
+) -> None:
+    # As with fences changed live: what is older than the change is not judged by what came after it.
+    other = FenceSet([fence for fence in world if data.draw(st.booleans())])
+    order = data.draw(st.permutations(track))
+    half = data.draw(st.integers(0, len(order)))
+    lived, first = Engine(world, SETTINGS), Engine(world, SETTINGS)
+    accepted = lived.process(batch_of(order[:half])).accepted
+    assert (first.process(batch_of(order[:half])).accepted == accepted).all()
+    known = [row for row, ok in zip(order[:half], accepted.tolist(), strict=True) if ok]
+    if other.fingerprint != world.fingerprint:
+        lived.use_fences(other)
+    again = revived(first, other, SETTINGS, known, data.draw(st.sampled_from(["whole", "store"])))
+    wanted, outcome = lived.process(batch_of(order[half:])), again.process(batch_of(order[half:]))
+    assert outcome.reason.tolist() == wanted.reason.tolist()
+    assert outcome.events == wanted.events
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [({"overspeed_for_s": 5.0}, Reason.LATE), ({"recent_s": 900.0, "max_ahead_s": 1.0}, Reason.OK)],
+)
+def test_other_limits_do_not_reach_back_over_a_restart(changed: dict[str, float], reason: Reason) -> None:
+    track: Track = [("A", START_US + s * 1_000_000, *at(5, 8), 30.0) for s in (100, 200, 300)]
+    engine = Engine(WORLD, SETTINGS)
+    engine.process(batch_of(track))
+    late: Track = [("A", START_US + 150_000_000, *at(0, 0), 30.0)]
+    again = Engine.restore(engine.snapshot(), WORLD, replace(SETTINGS, **changed))
+    assert again.process(batch_of(late)).reason.tolist() == [reason]
