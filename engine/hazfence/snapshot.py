@@ -46,9 +46,7 @@ class SnapshotError(ValueError):
     """The bytes are no snapshot, are damaged, or are of a version this release cannot read."""
 
 
-def dump(
-    books: Books, ids_of: Callable[[int], tuple[str, ...]], terms: str, *, with_recent: bool
-) -> bytes:
+def dump(books: Books, ids_of: Callable[[int], tuple[str, ...]], terms: str, *, with_recent: bool) -> bytes:
     """The books and the sets in use, as bytes; recent fixes only when asked for.
 
     Args:

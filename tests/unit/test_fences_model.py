@@ -125,7 +125,8 @@ def test_fences_compare_pickle_and_print():
     assert pickle.loads(pickle.dumps(f)) == f
     assert f != circle("cp-1", FenceKind.CHECKPOINT, 121.6, 29.9, 151.0)
     assert repr(f) == "<Fence 'cp-1' checkpoint v1: circle of 150 m at (121.60000, 29.90000)>"
-    for other in ({"version": 2}, {"speed_limit_kmh": 60.0}, {"properties": {"rules": {"overstay": {"on": False}}}}):
+    off = {"rules": {"overstay": {"on": False}}}
+    for other in ({"version": 2}, {"speed_limit_kmh": 60.0}, {"properties": off}):
         assert f.digest != circle("cp-1", FenceKind.CHECKPOINT, 121.6, 29.9, 150.0, **other).digest
     with pytest.raises(AttributeError):
         f.name = "other"
