@@ -12,7 +12,7 @@ _T = TypeVar("_T")
 
 
 class Proxy:
-    """Forwards a port of its own on 127.0.0.1 to another; a context manager.
+    """Forwards a port of its own on 127.0.0.1 to another; a context manager that leaves no connection open.
 
     Args:
         port: where clients connect.
@@ -26,7 +26,8 @@ class Proxy:
         self._thread = threading.Thread(target=self._loop.run_forever, name=f"proxy {port}", daemon=True)
         self._server: asyncio.Server | None = None
         self._open = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._ends: set[_End] = set()
+        self._reaching: set[asyncio.Task[None]] = set()
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -34,7 +35,7 @@ class Proxy:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._do(self._refuse())
+        self._do(self._close())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -45,7 +46,7 @@ class Proxy:
 
     def swallow(self) -> None:
         """Let nothing through, and say nothing: a cable that was pulled."""
-        self._loop.call_soon_threadsafe(self._open.clear)
+        self._do(self._swallow())
 
     def restore(self) -> None:
         """Let everything through again; what was held back arrives late, as TCP would have it."""
@@ -56,47 +57,104 @@ class Proxy:
 
     async def _listen(self) -> None:
         self._open.set()
+        for end in self._ends:
+            end.look()
         if self._server is None:
-            self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
+            self._server = await self._loop.create_server(lambda: _End(self), "127.0.0.1", self.port)
+
+    async def _swallow(self) -> None:
+        self._open.clear()
+        for end in self._ends:
+            end.look()
 
     async def _refuse(self) -> None:
         server, self._server = self._server, None
         if server is not None:
             server.close()
-        tasks = list(self._tasks)
-        for task in tasks:
+        for task in self._reaching:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._reaching, return_exceptions=True)
+        while self._ends:
+            for end in self._ends:
+                end.transport.abort()
+            await asyncio.sleep(0)
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        there: asyncio.StreamWriter | None = None
+    async def _close(self) -> None:
+        await self._refuse()
+        # What was accepted in the last moment has no end yet, but a task of the loop's.
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(others, timeout=0.05)
+            await self._refuse()
+
+    @property
+    def is_open(self) -> bool:
+        return self._open.is_set()
+
+    def came(self, end: _End) -> None:
+        """A connection begins; a client's goes on to the service."""
+        self._ends.add(end)
+        if end.other is None:
+            task = self._loop.create_task(self._reach(end))
+            self._reaching.add(task)
+            task.add_done_callback(self._reaching.discard)
+
+    def went(self, end: _End) -> None:
+        """A connection is over."""
+        self._ends.discard(end)
+
+    async def _reach(self, here: _End) -> None:
         try:
             await self._open.wait()
-            back, there = await asyncio.open_connection("127.0.0.1", self.target)
-            done, rest = await asyncio.wait(
-                (
-                    asyncio.ensure_future(self._pump(reader, there)),
-                    asyncio.ensure_future(self._pump(back, writer)),
-                ),
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-            for pump in rest:
-                pump.cancel()
-            await asyncio.gather(*done, *rest, return_exceptions=True)
-        except (OSError, asyncio.CancelledError):
-            pass  # the service is away or we are cut: the client sees a closed connection
+            with contextlib.suppress(OSError):  # the service is away: the client sees a closed connection
+                await self._loop.create_connection(lambda: _End(self, here), "127.0.0.1", self.target)
         finally:
-            self._tasks.discard(task)
-            for end in (writer, there):
-                if end is not None:
-                    with contextlib.suppress(Exception):
-                        end.transport.abort()
+            if here.other is None:
+                here.transport.abort()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(1 << 16):
-            await self._open.wait()
-            writer.write(data)
-            await writer.drain()
+
+class _End(asyncio.Protocol):
+    """One of the two connections that make a way, the client's (no ``other`` yet) or that to the service."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, proxy: Proxy, other: _End | None = None) -> None:
+        self._proxy = proxy
+        self._full = False
+        self.other = other
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        self._proxy.came(self)
+        if self.other is not None:
+            self.other.other = self
+            self.other.look()
+        self.look()
+
+    def look(self) -> None:
+        """Read, or do not: it depends on whether anything may pass, and on whether it can be written."""
+        if self.transport.is_closing():
+            return
+        if self._proxy.is_open and self.other is not None and not self.other._full:
+            self.transport.resume_reading()
+        else:
+            self.transport.pause_reading()
+
+    def data_received(self, data: bytes) -> None:
+        assert self.other is not None
+        self.other.transport.write(data)
+
+    def pause_writing(self) -> None:
+        self._full = True
+        if self.other is not None:
+            self.other.look()
+
+    def resume_writing(self) -> None:
+        self._full = False
+        if self.other is not None:
+            self.other.look()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._proxy.went(self)
+        if self.other is not None:
+            self.other.transport.close()  # when what is under way has arrived

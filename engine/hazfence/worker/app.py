@@ -27,6 +27,7 @@ in its 0.15 and worked around in this file:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import time
@@ -45,7 +46,7 @@ from yarl import URL
 
 from hazfence.ports import Board, Reference, Store
 from hazfence.wire import Message
-from hazfence.worker.broker import client_options, tls_context
+from hazfence.worker.broker import client_options, leave, tls_context
 from hazfence.worker.config import WorkerSettings
 from hazfence.worker.dead import DeadLetters
 from hazfence.worker.file import CurrentFile
@@ -55,6 +56,7 @@ from hazfence.worker.partitions import LogEnd, Partitions, Place, Processor
 from hazfence.worker.processor import PartitionProcessor, ProcessorSettings
 from hazfence.worker.showcase import Showcase
 from hazfence.worker.tail import KafkaTail
+from hazfence.worker.waiting import within
 from hazfence_fences import FenceSet
 
 __all__ = ["build_app", "partitions_of"]
@@ -66,6 +68,8 @@ _FAUST_LOG = logging.getLogger("faust.hazfence")
 _CURRENT_S = 10.0
 #: Portions, each a partition's of a fetch, that may wait inside Faust on top of the inboxes.
 _QUEUE_PORTIONS = 4
+#: For what may be left undone: the copy of the offsets in Kafka, dead letters on their topic.
+_LAST_S = 5.0
 _FATAL = 70  # EX_SOFTWARE: the supervisor starts the worker again
 
 
@@ -262,10 +266,17 @@ class _App(faust.App):
 
     async def _stop_consumer(self) -> None:
         self.partitions.free_waiting()
-        await super()._stop_consumer()
+        # Faust cancels its reader once and then waits for it; nothing comes in any more either way.
+        with contextlib.suppress(TimeoutError):
+            await within(_LAST_S, super()._stop_consumer())
         await self.partitions.close()
         if self.tail is not None:
             await self.tail.close()
+
+    async def _producer_flush(self, logger: Any) -> None:
+        # Dead letters were waited for by the last checkpoints, and lie in the table.
+        with contextlib.suppress(TimeoutError):
+            await within(_LAST_S, super()._producer_flush(logger))
 
 
 class _ConsumerThread(driver.AIOKafkaConsumerThread):
@@ -278,6 +289,13 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
         # aiokafka reads it when it starts; Faust has no setting for it.
         consumer._fetch_max_wait_ms = transport.fetch_max_wait_ms
         return consumer
+
+    async def on_thread_stop(self) -> None:
+        consumer = self._consumer
+        if consumer is None:
+            await super().on_thread_stop()
+        else:
+            await leave(consumer._client, super().on_thread_stop())
 
 
 class _Forgetful(dict[TP, int | None]):
@@ -341,7 +359,12 @@ class _Consumer(driver.Consumer):
         ours = self.assignment()
         offsets = {TP(*place): offset for place, offset in self._partitions().checkpoints().items()}
         news = {tp: at for tp, at in offsets.items() if tp in ours and self._told.get(tp) != at}
-        if not news or not await self._commit(news):
+        if not news:
+            return False
+        try:  # when the broker hangs, stopping must not wait for a hint
+            if not await within(_LAST_S, self._commit(news)):
+                return False
+        except TimeoutError:
             return False
         self._told.update(news)
         return True
@@ -399,10 +422,24 @@ class _Consumer(driver.Consumer):
         return LogEnd(max(offset, asked), time.time() - heard_ms / 1000 < _CURRENT_S)
 
 
+class _Producer(driver.Producer):
+    """The producer of dead letters."""
+
+    logger = _FAUST_LOG
+
+    async def on_stop(self) -> None:
+        producer = self._producer
+        if producer is None:
+            await super().on_stop()
+        else:
+            await leave(producer.client, super().on_stop())
+
+
 class _Transport(driver.Transport):
-    """Faust's transport, with the consumer above."""
+    """Faust's transport, with consumer and producer as above."""
 
     Consumer = _Consumer
+    Producer = _Producer
 
     def __init__(self, urls: list[URL], app: faust.App, fetch_max_wait_ms: int) -> None:
         super().__init__(urls, app)

@@ -1,26 +1,33 @@
-"""The broker before there is a worker: how to reach it, wait for it, and see that the topics are there.
+"""The broker before and after there is a worker: reached, waited for, its topics seen to; and left again.
 
 You are beside ``main.py``, which comes here first, because Faust dies of a broker that is away and
-creates no topic that nobody sends to. Whoever speaks to the broker takes TLS and SASL from here.
+creates no topic that nobody sends to. Whoever speaks to the broker takes TLS and SASL from here, and
+:func:`leave` lets go of a client in a short time, whatever has become of the broker.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
+from collections.abc import Coroutine
 from typing import Any
 
 import structlog
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from hazfence.worker.config import PREFIX, SettingsError, WorkerSettings
+from hazfence.worker.waiting import within
 
-__all__ = ["client_options", "tls_context", "wait_for_broker"]
+__all__ = ["client_options", "leave", "tls_context", "wait_for_broker"]
 
 _log = structlog.get_logger(__name__)
 _PAUSE_S = (0.5, 1.0, 2.0, 3.0)
 _SAY_AGAIN_S = 15.0
+#: A broker that answers does so in milliseconds.
+_POLITE_S = 3.0
 
 
 def tls_context(settings: WorkerSettings) -> ssl.SSLContext | None:
@@ -74,6 +81,27 @@ def client_options(settings: WorkerSettings) -> dict[str, Any]:
             "sasl_plain_password": settings.kafka_password.get_secret_value(),
         }
     return options
+
+
+async def leave(client: AIOKafkaClient, stopping: Coroutine[Any, Any, Any]) -> None:
+    """Stop a consumer or producer: politely for a while, then without another word.
+
+    aiokafka says goodbye to the group and waits for the answer as long as for any other, and a connection
+    with something left to send is closed only when it is sent: with a broker that hangs neither ends.
+
+    Args:
+        client: the connections of what is stopped.
+        stopping: its ``stop()``.
+    """
+    try:
+        await within(_POLITE_S, stopping)
+    except (KafkaError, OSError, TimeoutError) as error:
+        _log.info("the broker was left without a word", error=str(error) or repr(error))
+        for connection in list(client._conns.values()):
+            if connection._writer is not None:
+                connection._writer.transport.abort()
+        with contextlib.suppress(TimeoutError):
+            await within(_POLITE_S, client.close())
 
 
 async def wait_for_broker(settings: WorkerSettings, *, joint: bool = False) -> None:

@@ -49,7 +49,7 @@ from hazfence.worker.file import CurrentFile
 from hazfence.worker.metrics import WorkerMetrics
 from hazfence.worker.order import LogOrder
 from hazfence.worker.processor import Clock, ProcessorSettings
-from hazfence.worker.waiting import Dropped, Patience
+from hazfence.worker.waiting import Dropped, Patience, within
 from hazfence_fences import FenceKind, FenceSet
 
 __all__ = ["JointProcessor", "Tail"]
@@ -253,9 +253,8 @@ class JointProcessor:
     async def close(self, *, timeout_s: float = 10.0) -> None:
         """Store a last checkpoint if the store answers in time, and drop the work."""
         try:
-            async with asyncio.timeout(timeout_s):
-                if self.loaded:
-                    await self.checkpoint()
+            if self.loaded:
+                await within(timeout_s, self.checkpoint())
         except Dropped:
             pass
         except TimeoutError:

@@ -23,7 +23,7 @@ import structlog
 from hazfence.wire import Message
 from hazfence.worker.metrics import WorkerMetrics
 from hazfence.worker.showcase import Showcase, Shown
-from hazfence.worker.waiting import Dropped
+from hazfence.worker.waiting import Dropped, end, within
 
 __all__ = ["LogEnd", "Partitions", "Place"]
 
@@ -367,16 +367,13 @@ class Partitions:
         """The last things of a partition, none of which may take for ever."""
         self._empty(slot)
         slot.leave()
-        if slot.showing is not None:
-            slot.showing.cancel()
-            await asyncio.gather(slot.showing, return_exceptions=True)
+        await end(slot.showing)
         try:
             if slot.processor.loaded and not slot.processor.waiting:
-                async with asyncio.timeout(self._flush_timeout_s):
-                    await slot.processor.checkpoint()  # after what is being fed now
+                # After what is being fed now.
+                await within(self._flush_timeout_s, slot.processor.checkpoint())
                 if slot.showcase is not None:
-                    async with asyncio.timeout(_BOARD_LAST_S):
-                        await slot.showcase.update(at_once=True)
+                    await within(_BOARD_LAST_S, slot.showcase.update(at_once=True))
         except (Dropped, TimeoutError) as error:
             _log.warning(
                 "left without a last checkpoint or board update: the next owner does it again",
@@ -385,14 +382,12 @@ class Partitions:
                 error=repr(error),
             )
         slot.processor.drop()
-        if slot.working is not None:
-            slot.working.cancel()
-            await asyncio.gather(slot.working, return_exceptions=True)
+        await end(slot.working)
         await slot.processor.ended()
 
     async def _show(self, slot: _Slot) -> None:
         assert slot.showcase is not None
-        while True:
+        while not slot.leaving:
             try:
                 up_to_date = await slot.showcase.update()
             except Dropped:

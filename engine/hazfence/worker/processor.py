@@ -46,7 +46,7 @@ from hazfence.worker.dead import DeadLetters, set_aside
 from hazfence.worker.file import CurrentFile
 from hazfence.worker.metrics import WorkerMetrics
 from hazfence.worker.order import LogOrder
-from hazfence.worker.waiting import Dropped, Patience
+from hazfence.worker.waiting import Dropped, Patience, end, within
 from hazfence_fences import FenceSet
 
 __all__ = ["Clock", "PartitionProcessor", "ProcessorSettings"]
@@ -309,9 +309,8 @@ class PartitionProcessor:
         Nothing is lost when it does not: the log is read again from the checkpoint before.
         """
         try:
-            async with asyncio.timeout(timeout_s):
-                if self.loaded:
-                    await self.checkpoint()
+            if self.loaded:
+                await within(timeout_s, self.checkpoint())
         except Dropped:
             pass
         except TimeoutError:
@@ -328,8 +327,7 @@ class PartitionProcessor:
 
     async def ended(self) -> None:
         """After :meth:`drop`: come back when nothing more is being written."""
-        if self._saving is not None:
-            await asyncio.gather(self._saving, return_exceptions=True)
+        await end(self._saving)
 
     @property
     def waiting(self) -> bool:

@@ -7,7 +7,6 @@ away gives nothing, is said in the log, and is asked again at the next look.
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,6 +16,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from hazfence.wire import Message
+from hazfence.worker.broker import leave
 
 __all__ = ["KafkaTail"]
 
@@ -73,8 +73,7 @@ class KafkaTail:
         """Let go of the connection."""
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
-            with contextlib.suppress(KafkaError, OSError, TimeoutError):
-                await consumer.stop()
+            await leave(consumer._client, consumer.stop())
 
     async def _connected(self) -> AIOKafkaConsumer:
         if self._consumer is None:

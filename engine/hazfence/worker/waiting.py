@@ -1,15 +1,16 @@
-"""Waiting for a store that is away: as long as it takes, saying so, and losing nothing.
+"""Waiting for a store that is away, as long as it takes; and not waiting any more, when it is time to go.
 
 You are beside ``processor.py`` and ``partitions.py``, which do everything with the store through
 :class:`Patience`. What was to be stored stays in the caller's hands and is tried again in place;
-the partition stands still meanwhile, and so does the consumer behind it.
+the partition stands still meanwhile, and so does the consumer behind it. When a partition is let go or
+the worker stops, nothing may hold that up: :func:`end` and :func:`within` see to it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 import structlog
@@ -17,11 +18,50 @@ import structlog
 from hazfence.ports import StaleClaim, StoreAway
 from hazfence.worker.metrics import WorkerMetrics
 
-__all__ = ["Dropped", "Patience"]
+__all__ = ["Dropped", "Patience", "end", "within"]
 
 _T = TypeVar("_T")
 _BACK_OFF_S = (0.1, 0.2, 0.5, 1.0, 2.0, 3.0)
 _SAY_AGAIN_S = 15.0
+#: A task that goes on after it was cancelled is cancelled again after this time.
+_AGAIN_S = 0.5
+
+
+async def end(*tasks: asyncio.Task[Any] | None) -> None:
+    """Cancel tasks and come back when all are done; what they raise is of no interest.
+
+    To cancel once is not enough: what is tidied up on the way out of a call to a service that is away may
+    fail in its turn, and that error then stands where the cancellation was; and ``asyncio.wait_for`` forgets
+    the cancellation when its answer came in the same moment (until Python 3.12). The task would go on for
+    ever.
+    """
+    ending = {task for task in tasks if task is not None}
+    left = {task for task in ending if not task.done()}
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=_AGAIN_S)
+    for task in ending:
+        if not task.cancelled():
+            task.exception()  # seen
+
+
+async def within(seconds: float, call: Coroutine[Any, Any, _T]) -> _T:
+    """The answer of a call, if it comes in time; ``asyncio.timeout`` that cannot be missed, see :func:`end`.
+
+    Raises:
+        TimeoutError: it did not; the call was broken off, or broke itself off.
+    """
+    task = asyncio.ensure_future(call)
+    try:
+        await asyncio.wait((task,), timeout=seconds)
+        if not task.done():
+            raise TimeoutError(f"no answer within {seconds:g} s")
+        if task.cancelled():  # not by us: aiokafka, closing, waits for a task that it has cancelled
+            raise TimeoutError("broken off from inside")
+        return task.result()
+    finally:
+        await end(task)
 
 
 class Dropped(RuntimeError):
