@@ -67,13 +67,13 @@ class Way(NamedTuple):
         prev, fix: the fixes.
         reach_m: the longest way at the top speed, positions as wrong as they may be; what is longer, as
             measured between the fixes, cannot have been driven.
-        likely_m: the same at the speed observed; infinite when no speed is known.
+        error_m: by how much each of them may be wrong.
     """
 
     prev: Fix
     fix: Fix
     reach_m: float
-    likely_m: float
+    error_m: float
 
     @classmethod
     def between(cls, prev: Fix, fix: Fix, top_kmh: float, error_m: float) -> Way:
@@ -87,8 +87,22 @@ class Way(NamedTuple):
             (1030, 590)
         """
         seconds = (fix.time_us - prev.time_us) / 1e6
-        reach_m = float(np.fmax(np.fmax(prev.speed_kmh, fix.speed_kmh), top_kmh)) / 3.6 * seconds
-        return cls(prev, fix, reach_m + 2.0 * error_m, _likely_m(prev, fix, seconds) + 2.0 * error_m)
+        fastest = top_kmh
+        for kmh in (prev.speed_kmh, fix.speed_kmh):
+            if kmh > fastest:  # never for an unknown one
+                fastest = kmh
+        return cls(prev, fix, fastest / 3.6 * seconds + 2.0 * error_m, error_m)
+
+    @property
+    def likely_m(self) -> float:
+        """The longest way at the speed observed; infinite when none is known."""
+        prev, fix = self.prev, self.fix
+        if prev.speed_kmh != prev.speed_kmh or fix.speed_kmh != fix.speed_kmh:
+            return math.inf
+        seconds = (fix.time_us - prev.time_us) / 1e6
+        straight_m = math.sqrt(apart2_m2(prev.lon, prev.lat, fix.lon, fix.lat))
+        driven_m = max(max(prev.speed_kmh, fix.speed_kmh) / 3.6 * seconds, straight_m)
+        return driven_m + SPEED_ERROR_KMH / 3.6 * seconds + 2.0 * self.error_m
 
     @property
     def contradicts(self) -> bool:
@@ -96,14 +110,6 @@ class Way(NamedTuple):
         prev, fix = self.prev, self.fix
         limit_m = self.reach_m * _ROUGH
         return bool(apart2_m2(prev.lon, prev.lat, fix.lon, fix.lat) > limit_m * limit_m)
-
-
-def _likely_m(prev: Fix, fix: Fix, seconds: float) -> float:
-    fastest = max(prev.speed_kmh, fix.speed_kmh)
-    if fastest != fastest or fix.speed_kmh != fix.speed_kmh:
-        return math.inf
-    straight_m = math.sqrt(apart2_m2(prev.lon, prev.lat, fix.lon, fix.lat))
-    return max(fastest / 3.6 * seconds, straight_m) + SPEED_ERROR_KMH / 3.6 * seconds
 
 
 def bypass_certainty(way: Way, gates: Iterable[Fence]) -> Certainty:
@@ -119,8 +125,8 @@ def bypass_certainty(way: Way, gates: Iterable[Fence]) -> Certainty:
     nearest_m = math.inf
     for gate in gates:
         # No detour is shorter than from the one fix to the rim and from the rim to the other.
-        least_m = gate.distance_m(prev.lon, prev.lat) + gate.distance_m(fix.lon, fix.lat)
-        if least_m <= way.reach_m:
+        least_m = gate.distance_m(prev.lon, prev.lat)
+        if least_m <= way.reach_m and least_m + gate.distance_m(fix.lon, fix.lat) <= way.reach_m:
             nearest_m = min(nearest_m, detour_m(gate, prev, fix))
     if nearest_m > way.reach_m:
         return Certainty.CERTAIN
@@ -202,7 +208,8 @@ def surely_missed(
     """
     lon0, lat0, lon1, lat1 = ends
     reach_m = fastest_kmh / 3.6 * seconds + 2.0 * error_m
-    sure = np.asarray(apart2_m2(lon0, lat0, lon1, lat1) <= reach_m * reach_m)
+    limit_m = reach_m * _ROUGH
+    sure = np.asarray(apart2_m2(lon0, lat0, lon1, lat1) <= limit_m * limit_m)
     # A detour over a place is at least as long as from there to any place of the straight way.
     at = np.flatnonzero(sure & (near_m <= reach_m + 1.0))
     if len(at):
