@@ -28,6 +28,7 @@ from hazfence_benchmarks.form import OURS, Figure, Result
 from hazfence_benchmarks.plan import BadOption, Plan
 from hazfence_benchmarks.register import SUITES, Suite
 from hazfence_benchmarks.report import write
+from hazfence_benchmarks.stage import shared
 from hazfence_benchmarks.table import show
 
 __all__ = ["add_common", "all_main", "plan_of", "run", "suite_main", "tell"]
@@ -48,7 +49,7 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repeats", type=int, help="rounds in which the ways take turns")
     parser.add_argument("--peers", help="names of the peers wanted, by commas; 'none' for none; else all")
     parser.add_argument("--tile38", default=os.environ.get("HAZFENCE_TILE38_SERVER"), metavar="FILE",
-                        help="a tile38-server to measure beside (or HAZFENCE_TILE38_SERVER)")  # fmt: skip
+                        help="a tile38-server, or HOST:PORT of one (or HAZFENCE_TILE38_SERVER)")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--save", metavar="FILE", help="keep the result for report, compare and size")
 
@@ -85,30 +86,41 @@ def run(
     began, start_s = datetime.now(UTC), time.perf_counter()
     about, stick = machine.describe(), yardstick.measure()
     figures: list[Figure] = []
-    for suite in suites:
-        say(f"{suite.name}: {suite.about}")
-        from_s, from_cpu_s = time.perf_counter(), _cpu_s()
-        try:
-            with _quiet_logs():
-                for figure in suite.run()(plan, **(own or {})):
-                    figures.append(figure)
-                    if figure.skipped:
-                        say(f"  skipped {figure.what} by {figure.way}: {figure.skipped}")
-        except Exception as error:  # what was measured before, and what comes after, is not lost
-            if len(suites) == 1:
-                raise
-            known = isinstance(error, ServiceError | ModuleNotFoundError | BadOption)
-            why = _line(error) if known else f"{BROKE}{type(error).__name__}: {_line(error)}"
-            figures.append(Figure(suite.name, "all", "everything", OURS, "", skipped=why))
-            say(f"  skipped: {why}")
-        cpu_s = _cpu_s() - from_cpu_s
-        say(f"  took {time.perf_counter() - from_s:.1f} s, {cpu_s:.1f} s of processor time")
+    suites_s: dict[str, float] = {}
+    with shared():  # what servers one suite starts, the next ones use
+        for suite in suites:
+            say(f"{suite.name}: {suite.about}")
+            from_s, from_cpu_s = time.perf_counter(), _cpu_s()
+            figures += _figures(suite, plan, own or {}, say, lonely=len(suites) == 1)
+            suites_s[suite.name] = round(time.perf_counter() - from_s, 1)
+            say(f"  took {suites_s[suite.name]:.1f} s, {_cpu_s() - from_cpu_s:.1f} s of processor time")
     about["others_busy_after"] = machine.busy_share()
     took_s = round(time.perf_counter() - start_s, 1)
     return Result(
         tuple(figures), about, stick, __version__, began.isoformat(timespec="seconds"), took_s,
-        plan.size, plan.seed, command,
+        plan.size, plan.seed, command, suites_s,
     )  # fmt: skip
+
+
+def _figures(
+    suite: Suite, plan: Plan, own: Mapping[str, Any], say: Callable[[str], None], *, lonely: bool
+) -> list[Figure]:
+    """What a suite measured; where it could not, a figure that says why. Alone, it may fail."""
+    figures: list[Figure] = []
+    try:
+        with _quiet_logs():
+            for figure in suite.run()(plan, **own):
+                figures.append(figure)
+                if figure.skipped:
+                    say(f"  skipped {figure.what} by {figure.way}: {figure.skipped}")
+    except Exception as error:  # what was measured before, and what comes after, is not lost
+        if lonely:
+            raise
+        known = isinstance(error, ServiceError | ModuleNotFoundError | BadOption)
+        why = _line(error) if known else f"{BROKE}{type(error).__name__}: {_line(error)}"
+        figures.append(Figure(suite.name, "all", "everything", OURS, "", skipped=why))
+        say(f"  skipped: {why}")
+    return figures
 
 
 def tell(result: Result, *, as_json: bool, save: str | None) -> int:

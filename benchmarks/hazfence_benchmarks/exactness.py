@@ -286,7 +286,7 @@ def run(
     if unknown:
         raise BadOption(f"unknown set {unknown[0]!r}; choose from {', '.join(_CHECKS)}")
     if random is None:
-        random = plan.pick(5_000, 500_000, 10_000_000)
+        random = plan.pick(5_000, 200_000, 10_000_000)
     if adversarial is None:
         adversarial = plan.pick(5_000, 100_000, 1_000_000)
     for name in chosen:

@@ -163,6 +163,7 @@ class Result:
         size: ``tiny``, ``quick`` or ``full``.
         seed: of everything random.
         command: what was typed.
+        suites_s: seconds each suite took, servers it was the first to need included.
     """
 
     figures: tuple[Figure, ...]
@@ -174,6 +175,7 @@ class Result:
     size: str = "full"
     seed: int = 1
     command: str = ""
+    suites_s: dict[str, float] = field(default_factory=dict)
 
     def peers_of(self, ours: Figure) -> list[Figure]:
         """What the other ways did on the same subject."""
@@ -264,9 +266,15 @@ class Result:
             figures=tuple(sorted([*kept, *other.figures], key=lambda f: suites.index(f.suite))),
             machine=other.machine | most,
             took_s=round(self.took_s + other.took_s, 1),
-            command=f"{self.command}\n{other.command}",
+            suites_s={s: self.suites_s.get(s, 0.0) + other.suites_s.get(s, 0.0) for s in suites},
+            command=f"{self.told_command}\n{other.told_command}",
             size=self.size if self.size == other.size else f"{self.size}, {other.size}",
         )
+
+    @property
+    def told_command(self) -> str:
+        """What was typed and how long it took, for a shell; of a joined result a line a run."""
+        return self.command if "\n" in self.command else f"{self.command}  # {self.took_s:.0f} s"
 
     def of_suite(self, suite: str) -> tuple[Figure, ...]:
         """The figures of one suite."""

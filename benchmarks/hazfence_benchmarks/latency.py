@@ -26,7 +26,7 @@ import structlog
 from aiokafka import AIOKafkaProducer
 
 from hazfence.fixes import FixBatch
-from hazfence.services import Services, free_port, fresh_database
+from hazfence.services import free_port
 from hazfence.wire import encode_fix
 from hazfence.wire.packer import partition_of
 from hazfence.wire.producer import FixProducer
@@ -34,10 +34,10 @@ from hazfence.worker.broker import wait_for_broker
 from hazfence.worker.config import WorkerSettings
 from hazfence_benchmarks.form import OURS, Figure
 from hazfence_benchmarks.plan import BadOption, Plan
+from hazfence_benchmarks.stage import shared
 from hazfence_benchmarks.stream import WorkerProcess, until
 from hazfence_benchmarks.workloads import ZHENHAI
 from hazfence_fences import load_fences
-from hazfence_sql import migrate
 
 __all__ = ["options", "run"]
 
@@ -46,7 +46,7 @@ _VEHICLES = 21_000  # as many as a district has on file
 _CROSSING = 500
 _CROSSES_EVERY_S = 5.0
 _TICK_S = 0.01
-_WARM_UP_S = 4.0
+_WARM_UP_S = 3.0
 _QUANTILES = (50, 95, 99)
 _COMMITS = """
 SELECT vehicle, started_at, ended_at, pg_xact_commit_timestamp(xmin)
@@ -79,23 +79,18 @@ def run(
     """
     packed = _numbers("rates", rates, plan.pick([2000], [1000, 20_000], [1000, 5000, 10_000, 20_000]))
     single = _numbers("singles", singles, plan.pick([], [1000], [1000, 5000]))
-    seconds = plan.pick(3.0, 15.0, 30.0) if seconds is None else seconds
+    seconds = plan.pick(2.0, 7.0, 30.0) if seconds is None else seconds
     quiet = structlog.make_filtering_bound_logger(logging.WARNING)
     structlog.configure(wrapper_class=quiet, logger_factory=structlog.PrintLoggerFactory(sys.stderr))
-    with Services(prefer_kafka=True) as services:
-        if services.postgres is not None:
-            services.postgres.settings["track_commit_timestamp"] = "on"
-            services.postgres.restart()
-        with fresh_database(services.database_url) as url:
-            migrate(url, roles=False)
-            with psycopg.connect(url) as connection:
-                if connection.execute("SHOW track_commit_timestamp").fetchone() != ("on",):
-                    raise BadOption("HAZFENCE_DATABASE_URL: set track_commit_timestamp = on, or leave it out")
-            broker = "given broker" if services.broker is None else type(services.broker).__name__
-            for one_fix, loads in ((False, packed), (True, single)):
-                for rate in loads:
-                    base = {"database_url": url, "kafka": services.kafka, "redis_url": services.redis_url}
-                    yield from _figures(base, rate, one_fix, seconds, broker)
+    with shared() as stage, stage.database() as url:
+        with psycopg.connect(url) as connection:
+            if connection.execute("SHOW track_commit_timestamp").fetchone() != ("on",):
+                raise BadOption("HAZFENCE_DATABASE_URL: set track_commit_timestamp = on, or leave it out")
+        streaming = stage.streaming()
+        base = {"database_url": url, "kafka": streaming.kafka, "redis_url": streaming.redis_url}
+        for one_fix, loads in ((False, packed), (True, single)):
+            for rate in loads:
+                yield from _figures(base, rate, one_fix, seconds, streaming.broker)
 
 
 def _numbers(name: str, given: str | None, otherwise: list[int]) -> list[int]:
@@ -159,7 +154,8 @@ async def _measure(base: dict[str, Any], rate: int, one_fix: bool, seconds: floa
         await until(worker, lambda m: m["hazfence_fixes_total"] >= feed.total)
         cpu_s = worker.cpu_s() - cpu_s
     finally:
-        worker.process.terminate()
+        # All is measured; a polite end can take Faust half a minute.
+        worker.process.kill()
         worker.process.wait()
     with psycopg.connect(settings.database_url.get_secret_value()) as connection:
         rows = connection.execute(_COMMITS, (topic, gate.id)).fetchall()

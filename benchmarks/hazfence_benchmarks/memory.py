@@ -19,14 +19,14 @@ from typing import Any
 from hazfence_benchmarks.form import OURS, Figure
 from hazfence_benchmarks.plan import Plan
 
-__all__ = ["run"]
+__all__ = ["peak_bytes", "run"]
 
 
 def run(plan: Plan) -> Iterator[Figure]:
     """Bytes a fence, a vehicle, a remembered fix and a snapshot, and MB of a process that has none."""
     for count in plan.pick([200], [1000, 10_000], [1000, 10_000, 100_000]):
         yield from _figures(plan, "fences", count)
-    for count in plan.pick([500], [10_000, 50_000], [10_000, 100_000, 300_000]):
+    for count in plan.pick([500], [5_000, 20_000], [10_000, 100_000, 300_000]):
         yield from _figures(plan, "vehicles", count)
 
 
@@ -66,7 +66,7 @@ def _fences(count: int, seed: int) -> dict[str, float]:
         "a fence, its shape": (shapes - empty) / count,
         "a fence, its index": index / count,
         "a fence, all": (_resident() - empty) / count,
-        "peak while building": _peak() / 1e6,
+        "peak while building": peak_bytes() / 1e6,
     }
 
 
@@ -114,7 +114,7 @@ def _resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def _peak() -> int:
-    """Bytes that were in memory at most. Not ``ru_maxrss``, in which the parent's peak lives on."""
+def peak_bytes() -> int:
+    """Bytes of this process that were in memory at most. In ``ru_maxrss`` the parent's peak lives on."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))

@@ -32,7 +32,7 @@ class Plan:
         seed: of everything random.
         repeats: rounds, where given; else a suite takes its own number.
         peers: names of the peers wanted; None for all that are installed.
-        tile38: path of a tile38-server, where given.
+        tile38: path of a tile38-server, or ``HOST:PORT`` of a running one, where given.
     """
 
     size: Literal["tiny", "quick", "full"] = "full"

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +26,7 @@ from hazfence import EngineSettings
 from hazfence.rules import RULES, Rulebook
 from hazfence_benchmarks.core import truck_steps
 from hazfence_benchmarks.form import OURS, Figure
+from hazfence_benchmarks.memory import peak_bytes
 from hazfence_benchmarks.plan import BadOption, Plan, timed
 from hazfence_benchmarks.workloads import SETS
 from hazfence_replay.journal import Journal
@@ -71,11 +71,11 @@ def run(
     Raises:
         BadOption: numbers out of range.
     """
-    fixes = plan.pick(20_000, 1_000_000, 3_000_000) if fixes is None else fixes
-    long = plan.pick(40_000, 3_000_000, 10_000_000) if long is None else long
+    fixes = plan.pick(20_000, 600_000, 3_000_000) if fixes is None else fixes
+    long = plan.pick(40_000, 2_000_000, 10_000_000) if long is None else long
     if fixes < vehicles or vehicles < 1 or long < fixes:
         raise BadOption("--fixes must be at least --vehicles, and --long at least --fixes")
-    rounds = plan.rounds(1, 3, 5)
+    rounds = plan.rounds(1, 5, 5)
     with tempfile.TemporaryDirectory(prefix="hazfence-bench-") as place:
         folder = Path(place)
         count = _write(folder / "a.parquet", fixes, vehicles, plan.seed)
@@ -171,11 +171,10 @@ def _apart(path: Path, processes: int) -> dict[str, float]:
 def _child(end: Connection, path: Path, processes: int) -> None:
     began_s, cpu_s = time.perf_counter(), time.process_time()
     _replay(path, "visits", processes)
-    peaks = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     end.send(
         {
             "wall_s": time.perf_counter() - began_s,
             "cpu_s": time.process_time() - cpu_s,
-            "peak_bytes": max(peaks) * 1024.0,
+            "peak_bytes": float(peak_bytes()),
         }
     )

@@ -18,7 +18,7 @@ from typing import Any
 from hazfence_benchmarks import picture
 from hazfence_benchmarks.form import OURS, Result
 from hazfence_benchmarks.register import SUITES
-from hazfence_benchmarks.table import HEADS, machine_line, row_of, yardstick_line
+from hazfence_benchmarks.table import HEADS, machine_line, row_of, took_line, yardstick_line
 
 __all__ = ["html", "main", "markdown", "write"]
 
@@ -44,18 +44,19 @@ def html(result: Result) -> str:
 
 def markdown(result: Result, images: Sequence[str] = ()) -> str:
     """The page as Markdown; ``images`` are file names beside it."""
-    command = result.command or "hazfence bench all"
     lines = [
         "# Benchmarks",
         "",
         "Made by `hazfence bench report` from a real run; do not edit. The run:",
         "",
         "```sh",
-        command,
+        result.told_command,
         "```",
         "",
-        f"Version {result.version}, {result.began}, {result.took_s:.0f} s, seed {result.seed}, size "
+        f"Version {result.version}, {result.began}, seed {result.seed}, size "
         f"{result.size}. {machine_line(result.machine)}.",
+        "",
+        f"The run {took_line(result)}.",
         "",
         f"{yardstick_line(result.yardstick)}.",
         "",

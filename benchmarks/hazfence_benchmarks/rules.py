@@ -111,8 +111,8 @@ def run(plan: Plan, *, vehicles: int | None = None, minutes: float | None = None
     Raises:
         BadOption: fewer than 10 vehicles or less than a minute.
     """
-    vehicles = plan.pick(300, 21_500, 21_500) if vehicles is None else vehicles
-    minutes = plan.pick(2.0, 3.0, 10.0) if minutes is None else minutes
+    vehicles = plan.pick(300, 10_000, 21_500) if vehicles is None else vehicles
+    minutes = plan.pick(1.0, 2.0, 10.0) if minutes is None else minutes
     if vehicles < 10 or minutes < 1:
         raise BadOption("--vehicles must be at least 10 and --minutes at least 1")
     fences = load_fences(_zhenhai())
@@ -124,7 +124,7 @@ def run(plan: Plan, *, vehicles: int | None = None, minutes: float | None = None
     }
     took_s: dict[str, list[float]] = {name: [] for name in books}
     kinds = dict[str, int]()
-    for _ in range(plan.rounds(1, 3, 5)):
+    for _ in range(plan.rounds(1, 5, 5)):
         for name, settings in books.items():
             one_s, kinds = _run(batches, fences, settings)
             took_s[name].append(max(one_s, 1e-6))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import time
 from collections.abc import Coroutine, Iterator
 from typing import Any
@@ -23,10 +22,9 @@ from hazfence.ports import Checkpoint
 from hazfence.postgis import PostgisStore
 from hazfence.postgis.upkeep import Action, Upkeep, carry_out
 from hazfence.postgis.upkeep import plan as plan_upkeep
-from hazfence.services import Services, fresh_database
 from hazfence_benchmarks.form import OURS, Figure
 from hazfence_benchmarks.plan import BadOption, Plan
-from hazfence_sql import migrate
+from hazfence_benchmarks.stage import shared
 
 __all__ = ["options", "run"]
 
@@ -105,19 +103,14 @@ def run(plan: Plan, *, fixes: int | None = None, no_fsync: bool = False) -> Iter
         BadOption: fewer than 1 fix.
         ServiceError: PostgreSQL cannot be started.
     """
-    fixes = plan.pick(2_000, 100_000, 200_000) if fixes is None else fixes
+    fixes = plan.pick(2_000, 50_000, 200_000) if fixes is None else fixes
     if fixes < 1:
         raise BadOption("--fixes must be at least 1")
-    environ = {**os.environ, "HAZFENCE_KAFKA": "unused", "HAZFENCE_REDIS_URL": "unused"}
-    with (
-        Services(durable=not no_fsync, environ=environ) as services,
-        fresh_database(services.database_url, prefix="hazfence_bench") as url,
-    ):
-        migrate(url, roles=False)
-        workload = "no fsync" if no_fsync else "durable"
-        yield from asyncio.run(_measure(plan, url, fixes, workload))
-        with fresh_database(services.database_url, prefix="hazfence_bench") as other:
-            migrate(other, roles=False)
+    workload = "no fsync" if no_fsync else "durable"
+    with shared() as stage:
+        with stage.database(durable=not no_fsync) as url:
+            yield from asyncio.run(_measure(plan, url, fixes, workload))
+        with stage.database(durable=not no_fsync) as other:
             yield from _indexed_when_closed(plan, other, fixes, workload)
 
 

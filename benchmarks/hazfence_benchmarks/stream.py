@@ -25,7 +25,7 @@ import numpy as np
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from hazfence.fixes import FixBatch
-from hazfence.services import Services, free_port, fresh_database
+from hazfence.services import free_port
 from hazfence.wire import encode_fix
 from hazfence.wire.packer import partition_of
 from hazfence.wire.producer import FixProducer
@@ -33,8 +33,8 @@ from hazfence.worker.broker import wait_for_broker
 from hazfence.worker.config import WorkerSettings
 from hazfence_benchmarks.form import OURS, Figure
 from hazfence_benchmarks.plan import BadOption, Plan
+from hazfence_benchmarks.stage import shared
 from hazfence_benchmarks.workloads import ZHENHAI
-from hazfence_sql import migrate
 
 __all__ = ["WorkerProcess", "options", "run", "until"]
 
@@ -211,7 +211,7 @@ def run(
         BadOption: fewer than 1000 fixes.
         ServiceError: a service cannot be started.
     """
-    fixes = plan.pick(10_000, 1_000_000, 2_000_000) if fixes is None else fixes
+    fixes = plan.pick(10_000, 500_000, 2_000_000) if fixes is None else fixes
     if fixes < 1000:
         raise BadOption("--fixes must be at least 1000")
     runs = [run for run in _RUNS if only in f"{run[0]} {run[1]}"]
@@ -222,20 +222,19 @@ def run(
             [run[:2] for run in runs],
         )
         runs = [run for run in runs if run[:2] in few]
-    with Services(durable=False, prefer_kafka=True) as services, fresh_database(services.database_url) as url:
-        migrate(url, roles=False)
+    with shared() as stage, stage.database() as url:
+        streaming = stage.streaming()
         base = {
-            "database_url": url, "kafka": services.kafka, "redis_url": services.redis_url,
+            "database_url": url, "kafka": streaming.kafka, "redis_url": streaming.redis_url,
             "fences": fences, "clock": "event", "topic_partitions": _PARTITIONS,
             "log_level": "warning",
         }  # fmt: skip
         bare = asyncio.run(_bare(base, fixes, 250))
-        broker = "given broker" if services.broker is None else type(services.broker).__name__
-        yield _figure(bare, "end to end, no history", 250, "aiokafka alone (limit)", broker)
+        yield _figure(bare, "end to end, no history", 250, "aiokafka alone (limit)", streaming.broker)
         for name, size, how in runs:
             count = fixes if size > 1 else max(1000, fixes // 20)
             row = asyncio.run(_throughput(base, name, count, size, **how))
-            yield _figure(row, f"end to end, {name}", size, OURS, broker)
+            yield _figure(row, f"end to end, {name}", size, OURS, streaming.broker)
             about: dict[str, Any] = {"suite": "stream", "workload": _workload(size), "way": OURS, "n": count}
             if "stored" in name and size > 1:
                 yield Figure(**about, what="events a fix", unit="", values=(row["events"] / count,))

@@ -15,7 +15,7 @@ from rich.table import Table
 from hazfence_benchmarks.form import OURS, Figure, Result
 from hazfence_benchmarks.yardstick import limit_share
 
-__all__ = ["machine_line", "number", "row_of", "show", "spread", "times", "yardstick_line"]
+__all__ = ["machine_line", "number", "row_of", "show", "spread", "times", "took_line", "yardstick_line"]
 
 #: Heads of the columns that `row_of` fills.
 HEADS = ("workload", "what", "way", "median", "spread", "of limit", "ours is", "wrong")
@@ -38,6 +38,7 @@ def show(result: Result, console: Console | None = None) -> None:
     notes = dict.fromkeys(f.note for f in result.figures if f.note)
     for note in notes:
         console.print(f"  {note}", markup=False)
+    console.print(took_line(result), markup=False)
 
 
 def row_of(result: Result, figure: Figure) -> tuple[str, ...]:
@@ -113,6 +114,12 @@ def yardstick_line(stick: dict[str, float]) -> str:
         f"Python {stick.get('python_mcalls_per_s')} M calls/s, "
         f"fsync {stick.get('fsync_ms')} ms"
     )
+
+
+def took_line(result: Result) -> str:
+    """How long the run took, and each suite in it."""
+    each = ", ".join(f"{suite} {took_s:.0f}" for suite, took_s in result.suites_s.items())
+    return f"took {result.took_s:.0f} s" + (f": {each}" if each else "")
 
 
 def _three(value: float) -> str:

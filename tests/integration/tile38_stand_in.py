@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""As much of Tile38 as its peer in the benchmarks talks to: PING, SETCHAN ... FENCE, SET, PSUBSCRIBE.
+"""As much of Tile38 as its peer in the benchmarks talks to: PING, SETCHAN ... FENCE, SET, PSUBSCRIBE,
+PDELCHAN, DROP.
 
 It takes the place of a tile38-server where none is installed, so that the peer's own side (protocol,
 channels, the marker that ends a batch) is tested; what Tile38 is like can only the real server tell.
@@ -7,14 +8,16 @@ Started as that is: ``tile38_stand_in.py -h HOST -p PORT -d FOLDER``.
 """
 
 import asyncio
+import fnmatch
 import json
 import sys
 
 import shapely
 
 CHANNELS = []  # (name, key, what it detects, area)
+KEYS = set()
 INSIDE = {}  # (channel, id): whether it was inside
-LISTENERS = []
+LISTENERS = []  # (a connection, the pattern of channels it listens to)
 
 
 async def serve(reader, writer):
@@ -25,8 +28,7 @@ async def serve(reader, writer):
             parts.append((await reader.readexactly(size + 2))[:-2].decode())
         writer.write(answer([*parts], writer))
         await writer.drain()
-    if writer in LISTENERS:
-        LISTENERS.remove(writer)
+    LISTENERS[:] = [heard for heard in LISTENERS if heard[0] is not writer]
     writer.close()
 
 
@@ -43,11 +45,25 @@ def answer(parts, writer):
         return b":1\r\n"
     if command == "SET":
         _, key, who, _, lat, lon = parts
+        KEYS.add(key)
         tell(key, who, shapely.Point(float(lon), float(lat)))
         return b"+OK\r\n"
     if command == "PSUBSCRIBE":
-        LISTENERS.append(writer)
+        LISTENERS.append((writer, parts[1]))
         return b"*3\r\n" + bulk("psubscribe") + bulk(parts[1]) + b":1\r\n"
+    if command == "PDELCHAN":
+        gone = [channel for channel in CHANNELS if fnmatch.fnmatch(channel[0], parts[1])]
+        CHANNELS[:] = [channel for channel in CHANNELS if channel not in gone]
+        return b":%d\r\n" % len(gone)
+    if command == "DROP":
+        KEYS.discard(parts[1])
+        return b":1\r\n"
+    if command == "KEYS":
+        found = sorted(key for key in KEYS if fnmatch.fnmatch(key, parts[1]))
+        return b"*%d\r\n" % len(found) + b"".join(map(bulk, found))
+    if command == "CHANS":
+        found = sorted(name for name, *_ in CHANNELS if fnmatch.fnmatch(name, parts[1]))
+        return b"*%d\r\n" % len(found) + b"".join(map(bulk, found))
     return b"-ERR unknown command '" + command.encode() + b"'\r\n"
 
 
@@ -64,8 +80,9 @@ def tell(key, who, point):
         found = ["enter"] * (now and not before) + ["exit"] * (before and not now) + ["inside"] * now
         for what in (w for w in found if w in detect):
             said = json.dumps({"command": "set", "hook": name, "key": key, "id": who, "detect": what})
-            for listener in LISTENERS:
-                listener.write(b"*4\r\n" + bulk("pmessage") + bulk("*") + bulk(name) + bulk(said))
+            for listener, pattern in LISTENERS:
+                if fnmatch.fnmatch(name, pattern):
+                    listener.write(b"*4\r\n" + bulk("pmessage") + bulk(pattern) + bulk(name) + bulk(said))
 
 
 def bulk(text):

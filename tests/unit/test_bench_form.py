@@ -9,7 +9,7 @@ from hazfence_benchmarks.command import all_main
 from hazfence_benchmarks.form import OURS, BadResult, Figure, Result
 from hazfence_benchmarks.plan import BadOption, Plan, Took, interleave, rates
 from hazfence_benchmarks.register import SUITES
-from hazfence_benchmarks.table import number, row_of, times
+from hazfence_benchmarks.table import number, row_of, times, took_line
 from hazfence_benchmarks.yardstick import Least, limit_share, measure
 
 
@@ -164,13 +164,21 @@ def test_a_suite_that_breaks_loses_nothing_and_fails_the_run(monkeypatch, tmp_pa
 
 def test_results_of_one_machine_are_joined_and_the_later_counts():
     machine = {"cpu": "c", "cores": 2, "others_busy": 0.5}
-    first = Result((figure(values=(1.0,)), figure("peer", (2.0,))), machine, command="a", took_s=1.0)
+    first = Result(
+        (figure(values=(1.0,)), figure("peer", (2.0,))),
+        machine,
+        command="a",
+        took_s=1.0,
+        suites_s={"match": 1.0},
+    )
     again = Result((figure(values=(3.0,)), figure(values=(4.0,), x=9.0)), machine | {"others_busy": 0.0},
-                   command="b", took_s=2.0)  # fmt: skip
+                   command="b", took_s=2.0, suites_s={"match": 1.5})  # fmt: skip
     both = first.joined(again)
     assert [(f.way, f.x, f.values) for f in both.figures] == [
         ("peer", None, (2.0,)), (OURS, None, (3.0,)), (OURS, 9.0, (4.0,)),
     ]  # fmt: skip
-    assert (both.command, both.took_s, both.machine["others_busy"]) == ("a\nb", 3.0, 0.5)
+    assert (both.command, both.took_s, both.machine["others_busy"]) == ("a  # 1 s\nb  # 2 s", 3.0, 0.5)
+    assert took_line(both) == "took 3 s: match 2"
+    assert both.joined(first).command == "a  # 1 s\nb  # 2 s\na  # 1 s"
     with pytest.raises(BadResult, match="different machines"):
         first.joined(Result((), {"cpu": "d"}))

@@ -51,7 +51,7 @@ def test_markdown_has_a_row_a_figure_and_the_command(result):
     text = markdown(result, ["b_growth.png"])
     rows = [line for line in text.splitlines() if line.startswith(("| small", "| durable"))]
     assert len(rows) == len(result.figures)
-    assert "```sh\nhazfence bench all --quick\n```" in text
+    assert "```sh\nhazfence bench all --quick  # 12 s\n```" in text
     assert "](b_growth.png)" in text
     assert "* a | note" in text
 

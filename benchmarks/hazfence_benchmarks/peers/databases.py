@@ -1,15 +1,14 @@
 """Peers that are databases: DuckDB with its spatial extension, and PostGIS with COPY and a join.
 
-DuckDB runs in this process on one thread. PostGIS is a private server without fsync, or the one that
-HAZFENCE_DATABASE_URL names, in a database of its own; its time is that of the clock and includes sending
-the points and fetching the pairs. Next room: ``tellers.py``, peers that keep state and tell entries.
+DuckDB runs in this process on one thread. PostGIS is a private server, or the one that HAZFENCE_DATABASE_URL
+names, in a database of its own, and its commits do not wait for the disk; its time is that of the clock and
+includes sending the points and fetching the pairs. Next room: ``tellers.py``, peers that keep state.
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib.util
-import os
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -17,8 +16,9 @@ import numpy as np
 import psycopg
 import shapely
 
-from hazfence.services import ServiceError, Services, fresh_database
+from hazfence.services import ServiceError
 from hazfence_benchmarks.peers.base import F64, I64, Missing, areas
+from hazfence_benchmarks.stage import shared
 from hazfence_fences import FenceSet
 
 __all__ = ["DuckDb", "PostGis", "private_database"]
@@ -80,21 +80,20 @@ class DuckDb:
         self._db.close()
 
 
-def private_database(stack: contextlib.ExitStack) -> str:
-    """URL of a fresh database with PostGIS, for as long as the stack is open.
+def private_database(stack: contextlib.ExitStack) -> psycopg.Connection[Any]:
+    """A connection to a fresh database with PostGIS, both for as long as the stack is open.
 
     Raises:
         Missing: PostgreSQL cannot be started here.
     """
-    environ = {**os.environ, "HAZFENCE_KAFKA": "unused", "HAZFENCE_REDIS_URL": "unused"}
     try:
-        services = stack.enter_context(Services(durable=False, environ=environ))
-        url = stack.enter_context(fresh_database(services.database_url, prefix="hazfence_bench"))
+        stage = stack.enter_context(shared())
+        connection = psycopg.connect(stack.enter_context(stage.database()))
     except (ServiceError, psycopg.OperationalError) as error:
         raise Missing(" ".join(str(error).split())) from error
-    with psycopg.connect(url) as connection:
-        connection.execute("CREATE EXTENSION IF NOT EXISTS postgis")
-    return url
+    stack.enter_context(connection)
+    connection.execute("SET synchronous_commit = off")
+    return connection
 
 
 class PostGis:
@@ -106,7 +105,7 @@ class PostGis:
 
     def __init__(self, fences: FenceSet) -> None:
         with contextlib.ExitStack() as stack:
-            self._db = stack.enter_context(psycopg.connect(private_database(stack)))
+            self._db = private_database(stack)
             self._db.execute("CREATE TABLE fence (i integer, geom geometry)")
             with self._db.cursor().copy("COPY fence FROM STDIN") as copy:
                 for i, wkb in enumerate(shapely.to_wkb(areas(fences), hex=True)):

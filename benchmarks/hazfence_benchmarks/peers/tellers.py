@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import secrets
 import shutil
 import socket
 import time
@@ -17,7 +18,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
-import psycopg
 import rtree
 import shapely
 from shapely.prepared import prep
@@ -103,7 +103,7 @@ class PostGisTrigger:
 
     def __init__(self, fences: FenceSet, plan: Plan) -> None:
         with contextlib.ExitStack() as stack:
-            self._db = stack.enter_context(psycopg.connect(private_database(stack)))
+            self._db = private_database(stack)
             self._db.execute(Path(__file__).with_name("trigger.sql").read_text())
             with self._db.cursor().copy("COPY fence FROM STDIN") as copy:
                 for fence, wkb in zip(fences, shapely.to_wkb(areas(fences), hex=True), strict=True):
@@ -163,19 +163,33 @@ class _Tile38Server(PrivateService):
             return link.recv(64).startswith(b"+PONG")
 
 
+def _tile38_at(given: str, stack: contextlib.ExitStack) -> tuple[str, int]:
+    """Where the server is: the given one, or a private one for as long as the stack is open."""
+    host, _, port = given.rpartition(":")
+    if host and port.isdecimal():
+        return host, int(port)
+    server = _Tile38Server(given)
+    try:
+        stack.enter_context(server)
+    except ServiceError as error:
+        raise Missing(" ".join(str(error).split())) from error
+    return "127.0.0.1", server.port
+
+
 class Tile38:
     """SET a fix, pipelined, against a channel a fence that tells ``enter`` and ``exit``; circles as polygons.
 
-    The time ends when the notification of a last marker arrives: what was told before it has arrived too.
+    The time ends when the notification of a last marker arrives: what was told before it has arrived too. The
+    server is a program, started privately, or ``HOST:PORT`` of a running one, of which only keys and channels
+    under a random name are used, and taken away at the end.
     """
 
     name: ClassVar[str] = "Tile38 FENCE channels"
     clock: ClassVar[Literal["cpu", "wall"]] = "wall"
-    _MARK = "hazfence-marker"
 
     def __init__(self, fences: FenceSet, plan: Plan) -> None:
         if not plan.tile38:
-            raise Missing("give the path of a tile38-server: --tile38 FILE or HAZFENCE_TILE38_SERVER")
+            raise Missing("give a tile38-server: --tile38 FILE or HOST:PORT, or HAZFENCE_TILE38_SERVER")
         try:
             import redis
         except ModuleNotFoundError as missing:
@@ -183,25 +197,29 @@ class Tile38:
         self._inside: dict[str, set[str]] = defaultdict(set)
         self._ids = [fence.id for fence in fences]
         self._marks = 0
+        own = f"hazfence-bench-{secrets.token_hex(4)}"
+        self._fleet, self._marker, self._channel = f"{own}:fleet", f"{own}:marker", f"{own}:fence:"
+        self._mark = f"{own}:mark"
         with contextlib.ExitStack() as stack:
-            server = _Tile38Server(plan.tile38)
-            try:
-                stack.enter_context(server)
-            except ServiceError as error:
-                raise Missing(" ".join(str(error).split())) from error
+            host, port = _tile38_at(plan.tile38, stack)
             connect: Any = redis.Redis
-            self._client: Any = connect(port=server.port, protocol=2)
+            self._client: Any = connect(host, port, protocol=2, socket_timeout=_SILENCE_S)
             stack.callback(self._client.close)
+            try:
+                self._client.execute_command("PING")
+            except redis.RedisError as error:
+                raise Missing(f"no Tile38 answers at {host}:{port}: {error}") from error
+            stack.callback(self._clear, own)
             pipe = self._client.pipeline(transaction=False)
             for i, area in enumerate(areas(fences)):
-                fence = ("INTERSECTS", "fleet", "FENCE", "DETECT", "enter,exit", "OBJECT")
-                pipe.execute_command("SETCHAN", f"fence:{i}", *fence, shapely.to_geojson(area))
-            mark = ("INTERSECTS", "marker", "FENCE", "DETECT", "inside", "BOUNDS", -1, -1, 1, 1)
-            pipe.execute_command("SETCHAN", self._MARK, *mark)
+                fence = ("INTERSECTS", self._fleet, "FENCE", "DETECT", "enter,exit", "OBJECT")
+                pipe.execute_command("SETCHAN", f"{self._channel}{i}", *fence, shapely.to_geojson(area))
+            mark = ("INTERSECTS", self._marker, "FENCE", "DETECT", "inside", "BOUNDS", -1, -1, 1, 1)
+            pipe.execute_command("SETCHAN", self._mark, *mark)
             pipe.execute()
             self._heard: Any = self._client.pubsub(ignore_subscribe_messages=True)
             stack.callback(self._heard.close)
-            self._heard.psubscribe("*")
+            self._heard.psubscribe(f"{own}:*")
             self._listen_until_marked()
             self._stack = stack.pop_all()
 
@@ -210,7 +228,7 @@ class Tile38:
         told, pipe = 0, self._client.pipeline(transaction=False)
         rows = zip(batch.names(), batch.lon.tolist(), batch.lat.tolist(), strict=True)
         for n, (name, x, y) in enumerate(rows, start=1):
-            pipe.execute_command("SET", "fleet", name, "POINT", repr(y), repr(x))
+            pipe.execute_command("SET", self._fleet, name, "POINT", repr(y), repr(x))
             if n % 250 == 0:
                 pipe.execute()
         pipe.execute()
@@ -222,13 +240,18 @@ class Tile38:
         return self._inside
 
     def close(self) -> None:
-        """End the server."""
+        """Take away what it set, and end the server if it is our own."""
         self._stack.close()
+
+    def _clear(self, own: str) -> None:
+        self._client.execute_command("PDELCHAN", f"{own}:*")
+        for key in (self._fleet, self._marker):
+            self._client.execute_command("DROP", key)
 
     def _listen_until_marked(self) -> int:
         """Send a marker, take in notifications until its own comes; how many of fences there were."""
         self._marks += 1
-        self._client.execute_command("SET", "marker", f"m{self._marks}", "POINT", 0, 0)
+        self._client.execute_command("SET", self._marker, f"m{self._marks}", "POINT", 0, 0)
         told, until_s = 0, time.monotonic() + _SILENCE_S
         while True:
             message = self._heard.get_message(timeout=1)
@@ -238,11 +261,11 @@ class Tile38:
                 continue
             until_s = time.monotonic() + _SILENCE_S
             said = json.loads(message["data"])
-            if said.get("hook") == self._MARK:
+            if said.get("hook") == self._mark:
                 if said.get("id") == f"m{self._marks}":
                     return told
                 continue
-            held, fence = self._inside[said["id"]], self._ids[int(said["hook"].partition(":")[2])]
+            held, fence = self._inside[said["id"]], self._ids[int(said["hook"].removeprefix(self._channel))]
             if said["detect"] == "enter":
                 held.add(fence)
                 told += 1
