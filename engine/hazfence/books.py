@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hazfence.news import Telling
+from hazfence.notes import Notes
 from hazfence.recent import Recent, Track
 from hazfence.stays import Stays
 from hazfence.story import Mark, Story
@@ -51,6 +52,7 @@ class Books:
         stories: how to tell a vehicle's story again, by vehicle code.
         recent: recent fixes of all vehicles.
         stays: the plain visits of the vehicles that are not set apart; see ``stays.py``.
+        notes: what rules remember of the same vehicles; see ``notes.py``.
         telling: tells those under the fences in force; given by the engine.
         held: the vehicles whose history was recalled, the one used last at the end.
         stones: milestones that the host does not have yet, by vehicle code: those of the host from a
@@ -70,6 +72,7 @@ class Books:
         self.stories: dict[int, Story] = {}
         self.recent = Recent(self._limit_us, self.recent_us)
         self.stays = Stays(self._limit_us)
+        self.notes = Notes(self._limit_us)
         self.telling: Telling | None = None
         self._forgotten_us: npt.NDArray[np.int64] | None = None  # of a memory that is suspended
 
@@ -92,7 +95,8 @@ class Books:
             return self.records.get(code) or Record()
         assert self.telling is not None
         _, places = self.stays.expand(np.array([code], np.int32))
-        return self.telling.record(self.stays.rows(places))
+        note = self.notes.rows(np.array([code], np.int32))[0]
+        return self.telling.record(self.stays.rows(places), note, self.notes.past(code))
 
     def story_seen(self, code: int) -> Story | None:
         """A vehicle's story, to look at only; None when it was never judged."""
@@ -102,7 +106,7 @@ class Books:
         assert self.telling is not None
         _, places = self.stays.expand(np.array([code], np.int32))
         after_us = NEVER_US if story is None else story.plain_us
-        marks = self.telling.marks(self.stays.rows(places), self.stays.log.of(code, after_us))
+        marks = self.telling.marks(code, self.stays.rows(places), self.stays.log, self.notes, after_us)
         judged_us = self.stays.judged_us(code)
         seen = Story() if story is None else story
         seen = replace(seen, marks=[*seen.marks, *marks], judged_us=judged_us)
@@ -147,7 +151,8 @@ class Books:
             if story is not None:
                 after_us[i] = story.plain_us
                 found[i] = story.judged_after(at_us)
-        return found | self.stays.log.steps_from(codes, time_us, after_us)
+        found |= self.stays.log.steps_from(codes, time_us, after_us)
+        return found | self.notes.log.steps_from(codes, time_us, after_us)
 
     def set_apart(self, code: int) -> None:
         """See to it that a vehicle is judged fix by fix: it has a record and a story of its own."""
@@ -161,12 +166,14 @@ class Books:
         if not record.idle:
             self.records[code] = record
         self.stays.set_apart(code)
+        self.notes.forget(code)
 
     def set_all_apart(self) -> None:
         """The same for every vehicle, before the fences change under them."""
         for code in self.stays.together():
             self.set_apart(code)
         self.stays.log.clear()
+        self.notes.log.clear()
 
     def take_in(self, code: int, key_members: list[int], last_us: int) -> None:
         """Let a vehicle's plain visits be kept in columns again, if there is nothing else to keep.
@@ -180,8 +187,8 @@ class Books:
         assert self.telling is not None
         if story is not None and story.base is not None:
             return
-        rows = self.telling.rows(code, record, key_members)
-        if rows is None:
+        rows, note = self.telling.rows(code, record, key_members), self.telling.note(record)
+        if rows is None or note is None:
             return
         if story is not None and story.corrections:
             said = {event.id for event in record.open.values()}
@@ -190,6 +197,8 @@ class Books:
                 return
         self.records.pop(code, None)
         self.stays.take_in(code, NEVER_US if story is None else story.judged_us, rows)
+        self.notes.put(np.array([code], np.int32), note[0])
+        self.notes.set_past(code, note[1])
 
     def keep(self, code: int, record: Record, deadline_us: int) -> None:
         """Put a vehicle's state back, with the moment at which it has to be looked at again."""

@@ -162,6 +162,7 @@ class Engine:
             return Outcome(news, reason)
         codes = self._books.fleet.enroll(batch.vehicles)[batch.vehicle[rows]]
         self._books.stays.grow(len(self._books.fleet))
+        self._books.notes.grow(len(self._books.fleet))
         if (codes[1:] < codes[:-1]).any():
             order = np.argsort(codes, kind="stable")
             rows = order if isinstance(rows, slice) else rows[order]
@@ -398,8 +399,10 @@ class Engine:
         if self._plain.on:
             plain = c.plain & books.stays.ours(first)
             if plain.any():
-                taken = self._plain.take(c, before, plain, books.stays, self._screen.sets)
+                taken = self._plain.take(c, before, plain, books.stays, books.notes, self._screen.sets)
                 fleet.deadline_us[taken.codes] = taken.deadline_us
+                if taken.motion is not None:
+                    fleet.motion[taken.codes] = taken.motion
                 active = active[~taken.groups[active]]
         judged = [
             (group, self._judge_vehicle(c, int(c.starts[group]), int(c.ends[group])))
@@ -412,6 +415,7 @@ class Engine:
             return Batch(judged, np.zeros(0, np.int64), np.zeros(0, STEP), None)
         if books.recent_us:
             books.stays.log.add(codes[c.starts[taken.group]], taken.steps)
+            books.notes.log.add(taken.noted, taken.entries)
         return Batch(judged, taken.group, taken.steps, self._telling)
 
     def _in_turn(

@@ -19,13 +19,13 @@ import numpy as np
 import numpy.typing as npt
 
 from hazfence.events import Event, Kind, from_iso, iso
+from hazfence.notes import Notes, Past, blank
 from hazfence.plain import Plain
 from hazfence.presence import Edge, Fix
-from hazfence.rules.gates import Crossing, Gate, bypass
-from hazfence.rules.prism import Certainty
-from hazfence.rules.zones import entry
+from hazfence.rules.gates import Crossing, Gate, gate_bypass
+from hazfence.rules.zones import restricted_entry
 from hazfence.sets import Sets
-from hazfence.stays import EDGES, NO_DISTRICT, NO_GATE, STAY
+from hazfence.stays import EDGES, NO_DISTRICT, NO_GATE, STAY, Log
 from hazfence.story import Mark
 from hazfence.vehicles import NEVER_US, Record
 from hazfence.visits import BORDER, closed, exit_detail, opened
@@ -60,10 +60,10 @@ class Telling:
         stay = step["stay"]
         going_on = self._open(stay)
         gate, how = self._gate(step["gate"]), EDGES[step["how"]]
-        breach = self._bypass(step, going_on[0]) if step["bypass"] else None
+        bypass = self._bypass(step, going_on[0]) if step["bypass"] else None
         if step["opens"]:
-            visit, *entered = going_on
-            return [visit, *([] if breach is None else [breach]), *entered]
+            visit, *entry = going_on
+            return [visit, *([] if bypass is None else [bypass]), *entry]
         fixes_us = (int(step["prev_us"]), int(step["fix_us"])) if how in BORDER else None
         more = {} if step["gate"] == NO_DISTRICT else {"exit_gate": gate}
         at_us, place = int(step["at_us"]), (float(step["lon"]), float(step["lat"]))
@@ -71,31 +71,62 @@ class Telling:
             closed(event, at_us, place, exit_detail(event, how, fixes_us, more))
             for event in reversed(going_on)
         ]
-        return over if breach is None else [*over, breach]
+        return over if bypass is None else [*over, bypass]
 
-    def record(self, stays: _Rows) -> Record:
-        """Visits that go on, as the judge knows them."""
+    def record(self, stays: _Rows, note: np.void | None = None, past: Past = ()) -> Record:
+        """Visits that go on, and what rules remember, as the judge knows them."""
         found = [event for stay in stays for event in self._open(stay)]
         found.sort(key=lambda e: (e.started_us, e.fence_id, e.kind is not Kind.VISIT))
-        return Record({(event.kind, str(event.fence_id)): event for event in found})
+        going_on = {(event.kind, str(event.fence_id)): event for event in found}
+        noting = self._plain.noting
+        states = {} if note is None or noting is None else noting.states(note, past)
+        return Record(going_on, None, states)
 
-    def marks(self, stays: _Rows, steps: _Rows) -> list[Mark]:
-        """The states before each of a vehicle's steps, by time.
+    def marks(self, code: int, stays: _Rows, log: Log, notes: Notes, after_us: int) -> list[Mark]:
+        """The states before each fix of a vehicle that was judged in columns, by time.
 
         Args:
-            stays: what goes on after the last step.
-            steps: in order, as far as they are remembered.
+            code: the vehicle.
+            stays: the visits that go on after the last step.
+            log, notes: what is remembered of the steps and the fixes before.
+            after_us: only of fixes after this moment.
         """
         going_on = {int(stay["fence"]): stay for stay in stays}
+        if self._plain.noting is None:
+            return self._marks_of(going_on, log.of(code, after_us))
+        entries = notes.log.of(code, after_us)
+        steps = log.of(code, after_us, every=False)
+        marks: list[Mark] = []
+        at = len(steps)
+        for entry in reversed(list(entries)):
+            begins = at - int(entry["steps"])
+            together = steps[max(begins, 0) : at]
+            if len(together) != entry["steps"] or (together["fix_us"] != entry["fix_us"]).any():
+                break  # the steps were given up: so far back nobody asks
+            for step in reversed(together):
+                self._undo(going_on, step)
+            at, past = begins, notes.past_before(code, int(entry["fix_us"]))
+            record = self.record(np.array(list(going_on.values()), STAY), entry["note"], past)
+            marks.append(Mark(self._prev(entry), record, int(entry["since_us"])))
+        marks.reverse()
+        return marks
+
+    @staticmethod
+    def _undo(going_on: dict[int, Any], step: Any) -> None:
+        """What went on before a step."""
+        fence = int(step["stay"]["fence"])
+        if step["opens"]:
+            del going_on[fence]
+        else:
+            going_on[fence] = step["stay"]
+
+    def _marks_of(self, going_on: dict[int, Any], steps: _Rows) -> list[Mark]:
+        """The same where no rule remembers anything: what happened is all in the steps."""
         marks = []
         for _, together in groupby(reversed(list(steps)), key=lambda step: int(step["fix_us"])):
             for step in together:
                 since_us, prev = int(step["since_us"]), self._prev(step)
-                fence = int(step["stay"]["fence"])
-                if step["opens"]:
-                    del going_on[fence]
-                else:
-                    going_on[fence] = step["stay"]
+                self._undo(going_on, step)
             record = self.record(np.array(list(going_on.values()), STAY))
             marks.append(Mark(prev, record, since_us))
         marks.reverse()
@@ -109,7 +140,7 @@ class Telling:
             record: its state.
             members: the fences (indexes) that cover its last fix.
         """
-        if record.run is not None or record.states:
+        if record.run is not None:
             return None
         plain, fences = self._plain, self._plain.fences
         if not len(members) <= len(record.open) <= 2 * len(members) or not all(
@@ -142,6 +173,13 @@ class Telling:
             held += len(told)
         return rows if held == len(record.open) else None
 
+    def note(self, record: Record) -> tuple[_Rows, Past] | None:
+        """What a record remembers as a note of one; None when that is more than a note can hold."""
+        noting = self._plain.noting
+        if noting is None:
+            return None if record.states else (blank(1), ())
+        return noting.note(record.states)
+
     def _open(self, stay: Any) -> list[Event]:
         """A visit that goes on, and the restricted entry that it is."""
         fence = self._plain.fences[int(stay["fence"])]
@@ -157,7 +195,8 @@ class Telling:
         )
         if stay["gate"] != NO_DISTRICT:
             visit = replace(visit, detail={**visit.detail, "entry_gate": self._gate(stay["gate"])})
-        return [visit, entry(visit, fence)] if self._plain.entry[stay["fence"]] else [visit]
+        entry = restricted_entry(visit, fence) if self._plain.entry[stay["fence"]] else None
+        return [visit] if entry is None else [visit, entry]
 
     def _prev(self, step: Any) -> Fix | None:
         """The fix before the one that made a step."""
@@ -180,12 +219,10 @@ class Telling:
         stay = {}
         if not step["opens"]:
             stay = {"entered_at": iso(visit.started_us), "entry_gate": visit.detail["entry_gate"]}
-        at = int(step["stay"]["fence"])
-        params = {
-            "tolerance_m": float(self._plain.tolerance_m[at]),
-            "top_speed_kmh": float(self._plain.top_kmh[at]),
-        }
-        return bypass(visit.vehicle, fence, crossing, gate, params, stay, Certainty.CERTAIN)
+        params = {"tolerance_m": float(self._plain.tolerance_m[int(step["stay"]["fence"])])}
+        found = gate_bypass(visit.vehicle, fence, crossing, gate, params, stay)
+        assert found is not None
+        return found
 
 
 class Batch(NamedTuple):

@@ -18,14 +18,15 @@ import numpy.typing as npt
 
 from hazfence.events import Kind
 from hazfence.judge import Judge
+from hazfence.notes import ENTRY, Notes
+from hazfence.noting import Crossed, Fixes, Noted, Noting, places
 from hazfence.presence import Edge
-from hazfence.rules.prism import surely_missed
 from hazfence.screen import Before, Columns
 from hazfence.sets import Sets
 from hazfence.settings import EngineSettings
 from hazfence.stays import EDGES, NO_DISTRICT, NO_GATE, STAY, STEP, Stays
 from hazfence.vehicles import FOREVER_US, NEVER_US
-from hazfence_fences import Fence, FenceKind, FenceSet, Metric
+from hazfence_fences import Fence, FenceKind, FenceSet
 
 __all__ = ["Plain", "Taken"]
 
@@ -48,6 +49,9 @@ class Taken(NamedTuple):
         group: int64, shape (k,), the group of each step, sorted.
         steps: shape (k,), visits opened and closed, by vehicle and in the order in which they are told.
         codes, deadline_us: the vehicles done, and until when each may be silent now.
+        motion: whether each stands or moves, as in ``Fleet``; None when no rule asks.
+        noted: the vehicle (code) of each entry.
+        entries: what was remembered before each fix judged, by vehicle and time.
     """
 
     groups: _Bools
@@ -55,6 +59,9 @@ class Taken(NamedTuple):
     steps: _Rows
     codes: npt.NDArray[np.int32]
     deadline_us: _Ints
+    motion: npt.NDArray[np.int8] | None
+    noted: npt.NDArray[np.int32]
+    entries: _Rows
 
 
 class _Due(NamedTuple):
@@ -72,9 +79,9 @@ class _Due(NamedTuple):
     fix_us: _Ints
     lon: _Floats
     lat: _Floats
+    kmh: npt.NDArray[np.float32]
     key_before: npt.NDArray[np.uint64]
     key: npt.NDArray[np.uint64]
-    kmh: npt.NDArray[np.float32]
 
 
 class _Changes(NamedTuple):
@@ -92,24 +99,25 @@ class Plain:
 
     Attributes:
         on: whether there is anything that it can do under these rules.
+        noting: works out what rules with a memory remember; None when none is on.
         entry: bool, a fence each: its visits are restricted entries too.
         gates: the checkpoints, by id.
         tolerance_m: per fence, how near to a checkpoint a crossing of its border counts as made through
-            it; ``bypass_on`` whether one made elsewhere is a breach, ``top_kmh`` how fast a vehicle can be.
+            it; ``bypass_on`` whether one made elsewhere is a breach.
     """
 
     def __init__(self, fences: FenceSet, settings: EngineSettings, judge: Judge) -> None:
         n = len(fences)
         self.fences = fences
         self.gates = sorted(judge.checkpoints, key=lambda fence: fence.id)
-        self.on = not judge.remembers and len(self.gates) <= _MOST_GATES
+        self.noting = Noting(fences, settings, judge) if judge.remembers else None
+        self.on = len(self.gates) <= _MOST_GATES and (self.noting is None or self.noting.able)
         self._max_gap_us = round(settings.max_gap_s * 1e6)
         self._settle_m = settings.settle_m
         self._settles = np.array([not (f.thin or f.timed) for f in fences.fences], np.bool_)
         self.fine = np.ones(n, np.bool_)
         self.entry, self.bypass_on = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
         self.district, self.tolerance_m = np.zeros(n, np.bool_), np.full(n, settings.gate_tolerance_m)
-        self.top_kmh = np.full(n, settings.top_speed_kmh)
         self._limit_us = np.full(n, FOREVER_US, np.int64)
         round_gates = all(gate.metric is not None for gate in self.gates)
         for i, fence in enumerate(fences.fences if self.on else ()):
@@ -122,10 +130,6 @@ class Plain:
         self._all_fine = bool(self.fine.all())
         self._any_limit = bool((self._limit_us != FOREVER_US).any())
         self._any_district = bool(self.district.any())
-        round_gates_only = self.gates if self.on and round_gates else []
-        columns = [[getattr(g.metric, name) for g in round_gates_only] for name in Metric.__slots__]
-        self._gate_metric = Metric(*(np.array(column) for column in columns))  # type: ignore[arg-type]
-        self._gate_radius_m = np.array([g.radius_m for g in round_gates_only])
 
     def _ask(self, i: int, fence: Fence, judge: Judge) -> bool:
         """Note a fence's parameters; False when they depend on the vehicle or the hour."""
@@ -140,27 +144,27 @@ class Plain:
             self._limit_us[i] = round(stay["max_min"] * 60e6)
         if fence.kind is FenceKind.RESTRICTED:
             self.entry[i] = book.lookup(Kind.RESTRICTED_ENTRY, fence) is not None
-            # Passed through between two fixes, it is a question of the ways around it.
-            return book.constant(Kind.RESTRICTED_ENTRY, fence) and not fence.thin
+            return book.constant(Kind.RESTRICTED_ENTRY, fence)
         if fence.kind is FenceKind.DISTRICT:
             self.district[i] = True
             params = book.lookup(Kind.GATE_BYPASS, fence)
             self.bypass_on[i] = params is not None
             if params is not None:
                 self.tolerance_m[i] = params["tolerance_m"]
-                self.top_kmh[i] = params["top_speed_kmh"]
             return book.constant(Kind.GATE_BYPASS, fence)
         return True
 
-    def take(self, c: Columns, before: Before, groups: _Bools, stays: Stays, sets: Sets) -> Taken:
+    def take(
+        self, c: Columns, before: Before, groups: _Bools, stays: Stays, notes: Notes, sets: Sets
+    ) -> Taken:
         """Work out what follows for vehicles of which only the set of fences changed.
 
         Args:
             c: the columns; of the groups in question, every fix due has another set than the one before, or
-                the segment to it touches a thin circle.
+                the segment to it touches a thin circle, or the vehicle stops or moves off.
             before: the state of each group's vehicle before.
             groups: bool, the groups in question; none has a deadline that passes, or is judged apart.
-            stays: what is open, changed for the groups that are done.
+            stays, notes: what is open and remembered, changed for the groups that are done.
             sets: knows every key in ``c`` and ``before``.
         """
         due = self._due(c, before, groups)
@@ -178,7 +182,7 @@ class Plain:
             np.int64
         )
         moments = at_us[known], prev_us[known], fix_us[known]
-        lon[known], lat[known] = _places(*moments, due.prev_lon[r], due.prev_lat[r], due.lon[r], due.lat[r])
+        lon[known], lat[known] = places(*moments, due.prev_lon[r], due.prev_lat[r], due.lon[r], due.lat[r])
 
         # In a step what happened first is told first; what happened at one moment in the order of fences.
         order = np.lexsort((fence, at_us, row))
@@ -190,16 +194,13 @@ class Plain:
         steps["prev_lon"], steps["prev_lat"] = due.prev_lon[row], due.prev_lat[row]
         steps["prev_kmh"], steps["prev_alarm"] = due.prev_kmh[row], due.prev_alarm[row]
         steps["prev_key"] = due.key_before[row]
-        since_us, judged_us = _judged(due, row, stays)
+        # Rules with a memory take notice of every fix that is due.
+        since_us, judged_us = _judged(due, row if self.noting is None else np.arange(len(due.at)), stays)
         steps["since_us"] = since_us[row]
         witnessed = due.fix_us - due.prev_us <= self._max_gap_us
         how = np.where(first_ever, _FIRST_FIX, np.where(witnessed, _CROSSING, _GAP))
         steps["how"] = how[row]
         self._gate(steps, row, fence, hits, sets, due)
-        at = np.flatnonzero(steps["bypass"])
-        if len(at):
-            unsure = at[~self._surely_missed(steps, at, row[at], fence[at], due)]
-            failed[due.group[row[unsure]]] = True
         opening = _opening(steps, due.codes[row], fence, by_fix)
 
         done_at = np.flatnonzero(due.first)
@@ -212,6 +213,14 @@ class Plain:
             late = opens & (limit_us != FOREVER_US)
             late[late] = at_us[late] + limit_us[late] < c.track.time_us[c.ends[due.group[row[late]]] - 1]
             failed[due.group[row[late]]] = True
+
+        entries, noted = np.zeros(0, ENTRY), None
+        if self.noting is not None:
+            crossed = Crossed(row, fence, opens, at_us)
+            inside = found[0], open_rows["fence"].astype(np.int64)
+            noted = self.noting.work(codes, _fixes(c, due), crossed, inside, notes)
+            failed[groups_here[noted.failed]] = True
+            entries = _entries(due, since_us, noted, np.bincount(row, minlength=len(due.at)))
 
         good = ~failed[due.group[row]]
         kept = ~failed[groups_here]
@@ -232,12 +241,31 @@ class Plain:
             new_owner,
             steps["stay"][still],
         )
+        motion = None
         deadline_us = np.full(int(kept.sum()), FOREVER_US, np.int64)
+        if noted is not None:
+            deadline_us = noted.deadline_us[kept]
+            motion = noted.rows["motion"][kept]
+            notes.put(codes[kept], noted.rows[kept])
+            for vehicle in noted.pasts:
+                if kept[vehicle]:
+                    for at, past in noted.pasts[vehicle]:
+                        notes.set_past(int(codes[vehicle]), past, at)
         if self._any_limit and len(owner):
             limit_us = self._limit_us[rows["fence"]]
             due_us = np.where(limit_us == FOREVER_US, FOREVER_US, rows["start_us"] + limit_us)
             np.minimum.at(deadline_us, owner, due_us)
-        return Taken(done, due.group[row[good]], steps[good], codes[kept], deadline_us)
+        told = ~failed[due.group] if noted is not None else np.zeros(len(due.at), np.bool_)
+        return Taken(
+            done,
+            due.group[row[good]],
+            steps[good],
+            codes[kept],
+            deadline_us,
+            motion,
+            due.codes[told],
+            entries[told] if noted is not None else entries,
+        )
 
     def _due(self, c: Columns, before: Before, groups: _Bools) -> _Due:
         rows = np.flatnonzero(c.due)
@@ -263,9 +291,9 @@ class Plain:
             t.time_us[rows],
             t.lon[rows],
             t.lat[rows],
+            t.speed_kmh[rows],
             prev(t.key, before.key),
             t.key[rows],
-            t.speed_kmh[rows],
         )
 
     def _hits(self, c: Columns, due: _Due, failed: _Bools) -> tuple[_Ints, _Ints]:
@@ -302,12 +330,6 @@ class Plain:
             places = due.lon[row[at]], due.lat[row[at]]
             near = self.fences.near_border(fence[at].astype(np.int32), *places, self._settle_m)
             failed[due.group[row[at[near]]]] = True
-            at = np.flatnonzero((due.prev_us[row] == NEVER_US) & self.entry[fence])
-            if len(at):
-                # Seen first inside a restricted zone: certain only if the fix lies well inside.
-                places = due.lon[row[at]], due.lat[row[at]]
-                near = self.fences.near_border(fence[at].astype(np.int32), *places, self._settle_m)
-                failed[due.group[row[at[near]]]] = True
         found = self.fences.crossings(fence[known].astype(np.int32), ~opening[known], *ends)
         failed[due.group[r[found != found]]] = True
         part[known] = np.nan_to_num(found)
@@ -360,18 +382,6 @@ class Plain:
         steps["gate"][at] = used
         steps["bypass"][at] = (used == NO_GATE) & self.bypass_on[fence[at]]
 
-    def _surely_missed(self, steps: _Rows, at: _Ints, row: _Ints, fence: _Ints, due: _Due) -> _Bools:
-        """Of which crossings made at no checkpoint that is certain; see ``rules.prism``."""
-        kmh = np.fmax(due.prev_kmh[row], due.kmh[row]).astype(np.float64)
-        return surely_missed(
-            (due.prev_lon[row], due.prev_lat[row], due.lon[row], due.lat[row]),
-            (due.fix_us[row] - due.prev_us[row]) / 1e6,
-            np.fmax(kmh, self.top_kmh[fence]),
-            np.where(steps["near"][at] >= 0, steps["near_m"][at], np.inf),
-            (self._gate_metric, self._gate_radius_m),
-            self._settle_m,
-        )
-
     def _on_way(self, row: _Ints, hits: tuple[_Ints, _Ints], sets: Sets, due: _Due) -> _Bools:
         """Which checkpoints each of some due fixes has to do with: bool, shape (n, gates)."""
         rows, which = np.unique(row, return_inverse=True)
@@ -388,15 +398,25 @@ class Plain:
         return found[which]
 
 
-def _places(
-    at_us: _Ints, prev_us: _Ints, fix_us: _Ints, lon0: _Floats, lat0: _Floats, lon1: _Floats, lat1: _Floats
-) -> tuple[_Floats, _Floats]:
-    """Where a vehicle was at a moment between two fixes; the operations of the judge, in its order."""
-    part = (at_us - prev_us) / (fix_us - prev_us)
-    late, early = at_us >= fix_us, at_us <= prev_us
-    lon = np.where(late, lon1, np.where(early, lon0, lon0 + part * (lon1 - lon0)))
-    lat = np.where(late, lat1, np.where(early, lat0, lat0 + part * (lat1 - lat0)))
-    return lon, lat
+def _fixes(c: Columns, due: _Due) -> Fixes:
+    """The due fixes as ``noting.py`` asks for them."""
+    following = np.append(due.first[1:], True)
+    next_us = np.append(due.fix_us[1:], 0)
+    next_us[following] = c.track.time_us[c.ends[due.group[following]] - 1]
+    vehicle = np.cumsum(due.first) - 1
+    before = due.prev_us, due.prev_lon, due.prev_lat
+    return Fixes(vehicle, *before, due.fix_us, due.lon, due.lat, due.kmh, next_us)
+
+
+def _entries(due: _Due, since_us: _Ints, noted: Noted, steps: _Ints) -> _Rows:
+    """What was remembered before each due fix, for the log."""
+    entries = np.zeros(len(due.at), ENTRY)
+    entries["note"], entries["since_us"], entries["steps"] = noted.before, since_us, steps
+    entries["prev_us"], entries["fix_us"] = due.prev_us, due.fix_us
+    entries["prev_lon"], entries["prev_lat"] = due.prev_lon, due.prev_lat
+    entries["prev_kmh"], entries["prev_alarm"] = due.prev_kmh, due.prev_alarm
+    entries["prev_key"] = due.key_before
+    return entries
 
 
 def _opening(steps: _Rows, codes: npt.NDArray[np.int32], fence: _Ints, by_fix: _Bools) -> _Bools:

@@ -147,8 +147,8 @@ class Columns(NamedTuple):
         due: bool, shape (n,), True where the fix must be judged.
         light: bool, shape (n,), True where it is due only because the vehicle stops or moves off.
         active: int64, indexes of the groups in which something must be judged.
-        plain: bool, shape (g,), groups that are active only because sets of fences changed, or thin circles
-            were touched.
+        plain: bool, shape (g,), groups that are active only because sets of fences changed, thin circles
+            were touched, or the vehicle stops or moves off.
         hit_rows, hit_fences: pairs of row and fence index where a segment touches a thin fence,
             sorted by row.
     """
@@ -283,8 +283,8 @@ class Screen:
         active = _any(due, starts)
         active |= before.watch | (before.deadline_us < track.time_us[ends - 1])
         plain = active & ~before.watch & (before.deadline_us >= track.time_us[ends - 1])
-        if rough.any() or light.any():
-            plain &= ~_any(rough | light, starts)
+        if rough.any():
+            plain &= ~_any(rough, starts)
         where = np.flatnonzero(active)
         return Columns(codes, starts, ends, track, before_us, due, light, where, plain, hit_rows, hit_fences)
 

@@ -34,9 +34,9 @@ from hazfence_fences import Fence, FenceSet
 __all__ = ["READABLE", "SnapshotError", "dump", "load", "pack_mark", "read_sets", "read_terms", "unpack_mark"]
 
 MAGIC = b"HZFS"
-VERSION = 2
+VERSION = 1
 #: Every version that this release restores; ``tests/data/snapshot_v*.json`` holds one of each.
-READABLE = (1, 2)
+READABLE = (1,)
 _HEAD = struct.Struct(">4sBI")
 _LENGTH = struct.Struct(">I")
 _Columns = dict[str, npt.NDArray[np.generic]]
@@ -130,6 +130,7 @@ def load(data: bytes, books: Books, fences_of: Callable[[int], tuple[Fence, ...]
     books.fleet.restore(header["names"], fleet)
     books.filed_us = np.full(len(books.fleet), LONG_AGO_US)
     books.stays.grow(len(books.fleet))
+    books.notes.grow(len(books.fleet))
     reader = _Reader([Event.from_json(event) for event in header["events"]], fences_of)
     for code, record in header["records"].items():
         books.stays.set_apart(int(code))

@@ -213,10 +213,14 @@ class Log:
 
     Args:
         limit_us: as for :class:`Stays`. The last step before that moment is kept too.
+        dtype: of the steps; has ``prev_us``, ``fix_us`` and ``since_us``.
     """
 
-    def __init__(self, limit_us: Callable[[npt.NDArray[np.int32]], _Ints]) -> None:
+    def __init__(
+        self, limit_us: Callable[[npt.NDArray[np.int32]], _Ints], dtype: np.dtype[np.void] = STEP
+    ) -> None:
         self._limit_us = limit_us
+        self._dtype = dtype
         self._chunks: list[_Chunk] = []
         self._merged_once = 0
 
@@ -253,17 +257,23 @@ class Log:
         kept = np.flatnonzero(~needless)
         return code[kept], steps.take(kept)
 
-    def of(self, code: int, after_us: int) -> _Rows:
-        """The steps of a vehicle after a moment, oldest first."""
+    def of(self, code: int, after_us: int, *, every: bool = True) -> _Rows:
+        """The steps of a vehicle after a moment, oldest first.
+
+        Args:
+            every: whether every judgement of the vehicle left a step here.
+        """
         found = []
         for codes, steps in self._chunks:
             lo, hi = np.searchsorted(codes, (code, code + 1))
             if lo < hi:
                 found.append(steps[lo:hi])
         if not found:
-            return np.zeros(0, STEP)
+            return np.zeros(0, self._dtype)
         steps = joined(found)
         steps = steps.take(np.flatnonzero(steps["fix_us"] > after_us))
+        if not every:
+            return steps
         # Where one was given up, those before it are leftovers of older chunks.
         fix_us = steps["fix_us"]
         gap = (fix_us[1:] != fix_us[:-1]) & (steps["since_us"][1:] != fix_us[:-1])

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from hazfence.events import Event, Kind
 from hazfence.fixes import FixBatch
 from hazfence.recent import Track
-from hazfence.states import Motion, OffRoute, State, Trust, Unsure, Wavering
+from hazfence.states import Motion, OffRoute, State, Trust, Wavering
 
 __all__ = ["FOREVER_US", "NEVER_US", "Fleet", "Record", "SpeedRun", "open_key"]
 
@@ -80,9 +80,7 @@ class Record:
 
         An alarm, for one, ends with the first fix that does not repeat it.
         """
-        if self.run is not None:
-            return True
-        if self.states and not _WATCHFUL.isdisjoint(self.states):
+        if self.run is not None or _TRUST in self.states or _WAVERING in self.states:
             return True
         for kind, _ in self.open:  # noqa: SIM110  (asked of every fix judged: no generator)
             if kind in _ALARMS:
@@ -109,7 +107,7 @@ class Record:
         return Record(dict(self.open), run, dict(self.states))
 
 
-_WATCHFUL = frozenset((Trust.name, Wavering.name, Unsure.name))
+_TRUST, _WAVERING = Trust.name, Wavering.name
 _ALARMS = (Kind.EMERGENCY, Kind.COLLISION, Kind.ROLLOVER)
 
 

@@ -8,6 +8,7 @@ same arithmetic to the last bit, so that only a change of the answer is judged.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,14 +22,19 @@ from hazfence.vehicles import Record
 from hazfence_fences import Fence, FenceKind, Schedule
 
 __all__ = [
+    "PARTS",
     "STAND_KMH",
     "STAND_M",
     "apart2_m2",
+    "in_hours_us",
+    "limits",
+    "may_stand",
     "motion",
     "overdrive",
     "overdrive_deadline_us",
     "overpark",
     "overpark_deadline_us",
+    "within_day",
 ]
 
 #: At most this fast is standing: GPS noise of a parked vehicle stays below, a crawling one too.
@@ -38,7 +44,8 @@ STAND_M = 60.0
 _DAY_US = 86_400_000_000
 _HOUR_US = 3_600_000_000
 _MINUTE_US = 60_000_000
-_PARTS = ("continuous", "night", "daily")
+#: The parts of overdrive, in the order of their limits.
+PARTS = ("continuous", "night", "daily")
 
 
 def apart2_m2(lon0: Any, lat0: Any, lon1: Any, lat1: Any) -> Any:
@@ -87,7 +94,7 @@ def overpark(step: Step, old: Motion | None, new: Motion | None, displaced: bool
     if step.steady:
         _overpark_steady(step, state, old, new, displaced, districts)
         return
-    allowed = [f for f in step.met() if _may_stand(f, step.ask, step.t1)]
+    allowed = [f for f in step.met() if may_stand(f, step.ask, step.t1)]
     standing: list[Span] = []
     if old is not None and not old.moving and step.prev is not None and not displaced:
         standing.append((step.t0, step.t1))
@@ -120,7 +127,7 @@ def _overpark_steady(
         return
     if state is not None:
         _park(step, state, step.t0 if displaced else step.t1, districts)
-    if new is None or new.moving or any(_may_stand(f, step.ask, step.t1) for f in step.fix.fences):
+    if new is None or new.moving or any(may_stand(f, step.ask, step.t1) for f in step.fix.fences):
         return
     begin_us = step.t1 if old is None or old.moving or displaced else step.t0
     run = Parked(begin_us, *step.last_known(begin_us), districts[0].id)
@@ -139,7 +146,8 @@ def overpark_deadline_us(record: Record, ask: Ask, districts: dict[str, Fence]) 
     return None if params is None else state.since_us + round(params["max_min"] * _MINUTE_US)
 
 
-def _may_stand(fence: Fence, ask: Ask, at_us: int) -> bool:
+def may_stand(fence: Fence, ask: Ask, at_us: int) -> bool:
+    """Whether standing in the fence is allowed: by its kind, unless it says otherwise."""
     if fence.kind is FenceKind.DISTRICT:
         return False
     params = ask(Kind.OVERPARK, fence, at_us)
@@ -174,7 +182,7 @@ def overdrive(step: Step, old: Motion | None, new: Motion | None, displaced: boo
     state = step.states.get(Drive.name, Drive(None, None))
     assert isinstance(state, Drive)
     t0, t1 = step.t0, step.t1
-    since, rest, past, limits = state.since_us, state.rest_us, state.past, state.limits
+    since, rest, past, reached = state.since_us, state.rest_us, state.past, state.limits
     params = None if since is None else step.ask(Kind.OVERDRIVE, None, since)
     if since is not None and params is not None:
         if rest is None and old is not None and old.moving:
@@ -185,22 +193,22 @@ def overdrive(step: Step, old: Motion | None, new: Motion | None, displaced: boo
         if displaced and rest is not None and new is not None and not new.moving:
             rest = t1 if t1 - rest < params["rest_min"] * _MINUTE_US else rest
         if rest is not None and t1 - rest >= params["rest_min"] * _MINUTE_US:
-            for part in _PARTS:
+            for part in PARTS:
                 step.close(Kind.OVERDRIVE, part, rest, step.last_known(rest), {"rests_since": iso(rest)})
-            past, since, limits = (*past, (since, rest)), None, ()
+            past, since, reached = (*past, (since, rest)), None, ()
     if not step.silent and new is not None:
         if new.moving:
             if since is None:
                 since = t1
-                past = tuple(span for span in past if span[1] > t1 - _DAY_US)
-                limits = _limits(step.ask(Kind.OVERDRIVE, None, t1), past, t1)
+                past = within_day(past, t1)
+                reached = limits(step.ask(Kind.OVERDRIVE, None, t1), past, t1)
             rest = None
         elif rest is None:
             rest = t1
     if since is None and rest is not None:
         rest = None  # rested: nothing to wait for until it drives again
     if since is not None or past:
-        step.states[Drive.name] = Drive(since, rest, past, limits)
+        step.states[Drive.name] = Drive(since, rest, past, reached)
     else:
         step.states.pop(Drive.name, None)
 
@@ -221,7 +229,7 @@ def overdrive_deadline_us(record: Record, ask: Ask, last: Fix, judged_us: int, g
         for part, reached_us in state.limits:
             if (Kind.OVERDRIVE, part) not in record.open:
                 found.append(max(reached_us, last.time_us) if judged_us == last.time_us else reached_us)
-    if any((Kind.OVERDRIVE, part) in record.open for part in _PARTS):
+    if any((Kind.OVERDRIVE, part) in record.open for part in PARTS):
         rest_us = state.rest_us if state.rest_us is not None else last.time_us + gap_us
         found.append(rest_us + round(params["rest_min"] * _MINUTE_US) - 1)
     return found
@@ -242,19 +250,32 @@ def _drive(step: Step, state: Drive, params: Params, driven: Span) -> None:
         step.open(Kind.OVERDRIVE, None, at_us, step.last_known(at_us), detail, part)
 
 
-def _limits(params: Params | None, past: tuple[Span, ...], since: int) -> tuple[tuple[str, int], ...]:
-    """When each limit is reached if it drives on from ``since`` without a rest."""
+def within_day(past: tuple[Span, ...], at_us: int) -> tuple[Span, ...]:
+    """Of stretches of driving those that reach into the last 24 h."""
+    return tuple(span for span in past if span[1] > at_us - _DAY_US)
+
+
+def limits(
+    params: Params | None,
+    past: tuple[Span, ...],
+    since: int,
+    night_us: Callable[[Schedule, int, int], int | None] | None = None,
+) -> tuple[tuple[str, int], ...]:
+    """When each limit is reached if it drives on from ``since`` without a rest.
+
+    ``night_us`` answers in the place of :func:`in_hours_us`, for many vehicles sooner.
+    """
     if params is None:
         return ()
     found: list[tuple[str, int]] = []
-    for part in _PARTS:
+    for part in PARTS:
         limit_h = params[f"{part}_h"]
         if limit_h is None:
             continue
         limit_us: int = round(limit_h * _HOUR_US)
         reached: int | None = since + limit_us
         if part == "night":
-            reached = _in_hours_us(params["night_hours"], since, limit_us)
+            reached = (night_us or in_hours_us)(params["night_hours"], since, limit_us)
         elif part == "daily":
             reached = _daily_us(past, since, limit_us)
         if reached is not None:
@@ -262,7 +283,7 @@ def _limits(params: Params | None, past: tuple[Span, ...], since: int) -> tuple[
     return tuple(found)
 
 
-def _in_hours_us(hours: Schedule, since: int, limit_us: int) -> int | None:
+def in_hours_us(hours: Schedule, since: int, limit_us: int) -> int | None:
     """When driving on from ``since`` has spent ``limit_us`` within the hours; at most two days on."""
     at_us, left = since, limit_us
     while at_us < since + 2 * _DAY_US:

@@ -1,0 +1,527 @@
+"""The rules with a memory for many vehicles at once: standing, driving, off the routes, between checkpoints.
+
+You are in the core, between ``plain.py``, which knows what visits open and close with every due fix, and
+``notes.py``, which keeps what is remembered. :class:`Noting` carries the notes of all vehicles of a batch
+from fix to fix as ``rules/driving.py``, ``routes.py`` and ``segments.py`` would, to the last bit, the first
+due fix of every vehicle in one go, then the second, and so on. It never says an event: where one may begin or
+end, and where it is not sure, it leaves the vehicle to ``judge.py``. It holds under one set of fences and
+settings, and gives a vehicle's notes as the states that the judge knows, and takes them back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from hazfence.events import Kind
+from hazfence.judge import Judge
+from hazfence.notes import NOTE, Notes, Past, blank
+from hazfence.rules.book import Params
+from hazfence.rules.driving import (
+    PARTS,
+    STAND_KMH,
+    STAND_M,
+    apart2_m2,
+    in_hours_us,
+    limits,
+    may_stand,
+    within_day,
+)
+from hazfence.settings import EngineSettings
+from hazfence.states import Drive, Motion, OffRoute, Parked, Segment, State
+from hazfence.vehicles import FOREVER_US, NEVER_US
+from hazfence_fences import Fence, FenceKind, FenceSet, Schedule
+
+__all__ = ["Crossed", "Fixes", "Noted", "Noting", "places"]
+
+_Ints = npt.NDArray[np.int64]
+_Bools = npt.NDArray[np.bool_]
+_Floats = npt.NDArray[np.float64]
+_Rows = npt.NDArray[np.void]
+
+_STANDS, _MOVES = 1, 2
+_MEMORY = (Kind.OVERPARK, Kind.OVERDRIVE, Kind.CORRIDOR_DEPARTURE, Kind.SEGMENT_OVERTIME)
+_HOUR_US = 3_600_000_000
+_DAY_US = 24 * _HOUR_US
+
+
+class Fixes(NamedTuple):
+    """Due fixes, by vehicle and time, with the fix before each; columns of shape (n,).
+
+    ``vehicle`` numbers the vehicles from 0; ``next_us`` is the time of the vehicle's next due fix, or of its
+    last fix in the batch.
+    """
+
+    vehicle: _Ints
+    prev_us: _Ints
+    prev_lon: _Floats
+    prev_lat: _Floats
+    fix_us: _Ints
+    lon: _Floats
+    lat: _Floats
+    kmh: npt.NDArray[np.float32]
+    next_us: _Ints
+
+
+class Crossed(NamedTuple):
+    """Visits that open or close; columns of shape (k,), by fix and, within one, by time."""
+
+    row: _Ints  #: of the fixes
+    fence: _Ints
+    opens: _Bools
+    at_us: _Ints
+
+
+class Noted(NamedTuple):
+    """What came of it.
+
+    Attributes:
+        failed: bool, a vehicle each: it is a case for the judge, and nothing else here is true of it.
+        rows: the notes after the last fix, a vehicle each.
+        before: the notes before it, a fix each.
+        deadline_us: until when nothing has to be said in silence, a vehicle each.
+        pasts: by vehicle the moment of the fix, and what the past is from there, where it changed.
+    """
+
+    failed: _Bools
+    rows: _Rows
+    before: _Rows
+    deadline_us: _Ints
+    pasts: dict[int, list[tuple[int, Past]]]
+
+
+class Noting:
+    """See the module's text.
+
+    Args:
+        fences, settings: in force.
+        judge: the same, fix by fix.
+
+    Attributes:
+        able: False when the rules are more than columns can tell: they differ by vehicle or hour, or there is
+            more than one district.
+    """
+
+    def __init__(self, fences: FenceSet, settings: EngineSettings, judge: Judge) -> None:
+        book = judge.book
+        self._fences = fences
+        self._gap_us = round(settings.max_gap_s * 1e6)
+        on = {kind: book.ever(kind) for kind in _MEMORY}
+        self._parks, self._drives = on[Kind.OVERPARK], on[Kind.OVERDRIVE]
+        self._routes, self._segments = judge.has_routes, False
+        kinds = [f.kind for f in fences.fences]
+        self._district = np.array([kind is FenceKind.DISTRICT for kind in kinds], np.bool_)
+        self._route = np.array([f.id in judge.routes for f in fences.fences], np.bool_)
+        self._gate = np.array([kind is FenceKind.CHECKPOINT for kind in kinds], np.bool_)
+        constant = all(book.constant(kind, f) for kind in _MEMORY if on[kind] for f in (None, *fences.fences))
+        self.able = constant and int(self._district.sum()) <= 1
+        self._stand = np.zeros(len(kinds), np.bool_)
+        self._home = next((f for f in fences.fences if f.kind is FenceKind.DISTRICT), None)
+        self._most_us = self._for_us = FOREVER_US
+        self._rest_us, self._hours = 0, _Hours()
+        if not self.able:
+            return
+
+        def ask(rule: str, fence: Fence | None, at_us: int) -> Params | None:
+            return book.lookup(rule, fence)
+
+        if self._parks:
+            self._stand = np.array([may_stand(f, ask, 0) for f in fences.fences], np.bool_)
+        if self._home is not None:
+            params = book.lookup(Kind.OVERPARK, self._home) if self._parks else None
+            self._most_us = FOREVER_US if params is None else round(params["max_min"] * 60e6)
+            params = book.lookup(Kind.CORRIDOR_DEPARTURE, self._home) if self._routes else None
+            self._for_us = FOREVER_US if params is None else round(params["for_s"] * 1e6)
+        if self._drives:
+            self._driving = book.lookup(Kind.OVERDRIVE, None)
+            self.able = self._driving is not None
+            if self._driving is not None:
+                self._rest_us = round(self._driving["rest_min"] * 60e6)
+        if on[Kind.SEGMENT_OVERTIME]:
+            told = (book.lookup(Kind.SEGMENT_OVERTIME, f) for f in judge.checkpoints)
+            self._segments = any(params is not None and params["to"] for params in told)
+
+    def work(
+        self,
+        codes: npt.NDArray[np.int32],
+        fixes: Fixes,
+        crossed: Crossed,
+        inside: tuple[_Ints, _Ints],
+        notes: Notes,
+    ) -> Noted:
+        """Carry the notes of vehicles over their due fixes.
+
+        Args:
+            codes: the vehicles.
+            fixes: all their due fixes.
+            crossed: what opens and closes with them; what counts only now though it lies before the fix
+                before, counts from there.
+            inside: (number of the vehicle, fence) of the visits that went on before.
+            notes: as they were; nothing is changed.
+        """
+        work = _Work(self._zones(codes, fixes, crossed, inside), fixes, notes.rows(codes))
+        number = np.arange(len(fixes.vehicle))
+        first = np.append(True, fixes.vehicle[1:] != fixes.vehicle[:-1]) if len(number) else number
+        turn = number - number[np.flatnonzero(first)][fixes.vehicle] if len(number) else number
+        for k in range(int(turn.max(initial=-1)) + 1):
+            rows = np.flatnonzero(turn == k)
+            rows = rows[~work.failed[fixes.vehicle[rows]]]
+            if len(rows):
+                self._round(work, rows, codes, notes)
+        return Noted(work.failed, work.rows, work.before, work.deadline_us, work.pasts)
+
+    def _zones(
+        self, codes: npt.NDArray[np.int32], fixes: Fixes, crossed: Crossed, inside: tuple[_Ints, _Ints]
+    ) -> _Zones:
+        """In how many fences of each sort a vehicle is before each fix, and at the fix."""
+        n, counts = len(fixes.vehicle), list[tuple[_Ints, _Ints]]()
+        first = np.append(True, fixes.vehicle[1:] != fixes.vehicle[:-1]) if n else np.zeros(0, np.bool_)
+        begins = np.flatnonzero(first)
+        kinds = self._district, self._route, self._stand
+        for sort in kinds:
+            step = np.where(crossed.opens, 1, -1) * sort[crossed.fence]
+            here = np.bincount(crossed.row, step, n).astype(np.int64)
+            total = np.cumsum(here)
+            base = np.bincount(inside[0], sort[inside[1]], len(codes)).astype(np.int64)
+            after = total + (base - (total - here)[begins])[fixes.vehicle]
+            counts.append((after - here, after))
+        sorts = self._district | self._route, self._district | self._stand
+        met = [np.bincount(crossed.row, sort[crossed.fence], n) > 0 for sort in sorts]
+        at_us = np.clip(crossed.at_us, fixes.prev_us[crossed.row], fixes.fix_us[crossed.row])
+        of = [np.where(crossed.opens, 1, -1) * sort[crossed.fence] for sort in kinds]
+        starts = np.searchsorted(crossed.row, np.arange(n + 1))
+        gates = crossed.row[self._gate[crossed.fence]] if self._segments else np.zeros(0, np.int64)
+        gate = np.bincount(gates, minlength=n) > 0
+        return _Zones(
+            counts[0], counts[1], counts[2], met[0], met[1], at_us, of[0], of[1], of[2], starts, gate
+        )
+
+    def _round(self, w: _Work, r: _Ints, codes: npt.NDArray[np.int32], notes: Notes) -> None:
+        """One due fix of some vehicles."""
+        f, v = w.fixes, w.fixes.vehicle[r]
+        w.before[r] = w.rows[v]
+        known = f.prev_us[r] != NEVER_US
+        t1 = f.fix_us[r]
+        t0 = np.where(known, f.prev_us[r], t1)
+        bad = np.zeros(len(r), np.bool_)
+        if self._parks or self._drives:
+            old, new, displaced = self._motion(w, r, v, known)
+            if self._parks:
+                bad |= self._parking(w, r, v, (t0, t1), old, new, displaced, known)
+            if self._drives:
+                bad |= self._drive(w, v, (t0, t1), old, new, displaced, codes, notes)
+        if self._routes:
+            bad |= self._stray(w, r, v, (t0, t1), known)
+        if self._segments:
+            bad |= w.zones.gate[r] | (w.rows["left_us"][v] != NEVER_US)
+        deadline_us = self._deadline_us(w.rows[v], t1)
+        bad |= deadline_us < f.next_us[r]
+        w.deadline_us[v] = deadline_us
+        w.failed[v[bad]] = True
+
+    def _motion(self, w: _Work, r: _Ints, v: _Ints, known: _Bools) -> tuple[_Ints, _Ints, _Bools]:
+        """As :func:`hazfence.rules.driving.motion`."""
+        f, rows = w.fixes, w.rows
+        with np.errstate(invalid="ignore", over="ignore"):
+            apart2 = apart2_m2(f.prev_lon[r], f.prev_lat[r], f.lon[r], f.lat[r])
+            displaced = known & (apart2 > STAND_M * STAND_M)
+            moving = np.where(np.isnan(f.kmh[r]), displaced, f.kmh[r] > STAND_KMH)
+        old, new = rows["motion"][v].astype(np.int64), np.where(moving, _MOVES, _STANDS)
+        turned = (old != new) | (displaced & ~moving)
+        at, which = v[turned], r[turned]
+        rows["turned_us"][at] = f.fix_us[which]
+        rows["turned_lon"][at], rows["turned_lat"][at] = f.lon[which], f.lat[which]
+        rows["motion"][v] = new
+        return old, new, displaced
+
+    def _parking(
+        self,
+        w: _Work,
+        r: _Ints,
+        v: _Ints,
+        span: tuple[_Ints, _Ints],
+        old: _Ints,
+        new: _Ints,
+        displaced: _Bools,
+        known: _Bools,
+    ) -> _Bools:
+        """As :func:`hazfence.rules.driving.overpark`; what is true of the result is a case for the judge."""
+        (t0, t1), f, zones = span, w.fixes, w.zones
+        since_us = w.rows["parked_us"][v]
+        parked, stands = since_us != NEVER_US, new == _STANDS
+        stood = (old == _STANDS) & ~displaced & known
+        (d0, d1), (s0, s1) = zones.district, zones.stand
+        before, after = (d0[r] > 0) & (s0[r] == 0), (d1[r] > 0) & (s1[r] == 0)
+        met = zones.met_stand[r]
+        # Where no border was met, what stood where it may not is parked, and nothing else.
+        bad = ~met & ((parked & ~before) | (~parked & before & stood))
+        bad |= parked & (_later(since_us, self._most_us) < np.where(displaced, t0, t1))
+        begin_us = np.where(parked & stands & ~displaced & ~met, since_us, NEVER_US)
+        begin_us = np.where(stands & after & (begin_us == NEVER_US), t1, begin_us)
+        at = np.flatnonzero(met & stood)
+        if len(at):  # it stood all the time while it met a border: it creeps, or its place wavers
+            run, late = self._way(zones, r[at], (t0[at], t1[at]), since_us[at], zones.stand, zones.of_stand,
+                                  self._most_us)  # fmt: skip
+            bad[at] |= late
+            begin_us[at] = np.where(stands[at], run, NEVER_US)
+        new = (begin_us != NEVER_US) & (begin_us != since_us)
+        here = begin_us >= t1
+        w.rows["parked_us"][v] = begin_us
+        w.rows["parked_lon"][v[new]] = np.where(here, f.lon[r], f.prev_lon[r])[new]
+        w.rows["parked_lat"][v[new]] = np.where(here, f.lat[r], f.prev_lat[r])[new]
+        return np.asarray(bad)
+
+    def _drive(
+        self,
+        w: _Work,
+        v: _Ints,
+        span: tuple[_Ints, _Ints],
+        old: _Ints,
+        new: _Ints,
+        displaced: _Bools,
+        codes: npt.NDArray[np.int32],
+        notes: Notes,
+    ) -> _Bools:
+        """As :func:`hazfence.rules.driving.overdrive`."""
+        (t0, t1), rows = span, w.rows
+        since, rest, reached = rows["drives_us"][v], rows["rests_us"][v], rows["reached_us"][v]
+        on = since != NEVER_US
+        driven = on & (rest == NEVER_US) & (old == _MOVES)
+        until = np.minimum(t1, t0 + self._gap_us)
+        bad = driven & (reached.min(axis=1) < until)
+        rest = np.where(driven & (until < t1), until, rest)
+        stops = on & (rest != NEVER_US)
+        long = stops & (t1 - np.where(stops, rest, t1) >= self._rest_us)
+        moved = stops & displaced & (new == _STANDS) & ~long
+        rest = np.where(moved, t1, rest)
+        rested = stops & (t1 - np.where(stops, rest, t1) >= self._rest_us)
+        for i in np.flatnonzero(rested).tolist():
+            past = w.past(int(v[i]), codes, notes)
+            w.set_past(int(v[i]), int(t1[i]), (*past, (int(since[i]), int(rest[i]))))
+        since = np.where(rested, NEVER_US, since)
+        reached[rested] = FOREVER_US
+        moves = new == _MOVES
+        for i in np.flatnonzero(moves & (since == NEVER_US)).tolist():
+            begin_us, past = int(t1[i]), w.past(int(v[i]), codes, notes)
+            recent = within_day(past, begin_us)
+            if recent != past:
+                w.set_past(int(v[i]), begin_us, recent)
+            reached[i] = FOREVER_US
+            for part, reached_us in limits(self._driving, recent, begin_us, self._hours.spent_us):
+                reached[i, PARTS.index(part)] = reached_us
+            since[i] = begin_us
+        rest = np.where(moves, NEVER_US, np.where(rest == NEVER_US, t1, rest))
+        rows["drives_us"][v], rows["reached_us"][v] = since, reached
+        rows["rests_us"][v] = np.where(since == NEVER_US, NEVER_US, rest)
+        return np.asarray(bad)
+
+    def _stray(self, w: _Work, r: _Ints, v: _Ints, span: tuple[_Ints, _Ints], known: _Bools) -> _Bools:
+        """As :func:`hazfence.rules.routes.corridor_departure`."""
+        (t0, t1), f, zones = span, w.fixes, w.zones
+        since_us = w.rows["off_us"][v]
+        off = (zones.district[0][r] > 0) & (zones.route[0][r] == 0)
+        # Where no border was met, it is off the routes as before.
+        bad = ~zones.met_route[r] & (off != (since_us != NEVER_US)) & known
+        run, late = self._way(zones, r, (t0, t1), since_us, zones.route, zones.of_route, self._for_us)
+        bad |= late
+        runs = run != NEVER_US
+        new = runs & (run != since_us)
+        lon, lat = places(run[new], t0[new], t1[new], f.prev_lon[r[new]], f.prev_lat[r[new]],
+                          f.lon[r[new]], f.lat[r[new]])  # fmt: skip
+        w.rows["off_us"][v] = run
+        w.rows["off_lon"][v[new]], w.rows["off_lat"][v[new]] = lon, lat
+        return np.asarray(bad)
+
+    @staticmethod
+    def _way(
+        zones: _Zones,
+        r: _Ints,
+        span: tuple[_Ints, _Ints],
+        since_us: _Ints,
+        spared: tuple[_Ints, _Ints],
+        of_spared: _Ints,
+        most_us: int,
+    ) -> tuple[_Ints, _Bools]:
+        """How long it has been in the district and in no fence that is spared, where each fix is.
+
+        Args:
+            zones, r: the fixes.
+            span: from the fix before to this one.
+            since_us: since when it has been there at the fix before, ``NEVER_US`` where it has not.
+            spared, of_spared: in how many such fences, and what each crossing adds.
+            most_us: longer than this is a case for the judge.
+
+        Returns:
+            since when it has been there at the fix; bool, where it was there for too long.
+        """
+        (t0, t1), late = span, np.zeros(len(r), np.bool_)
+        inside, safe = zones.district[0][r].copy(), spared[0][r].copy()
+        run, here = since_us.copy(), t0.copy()
+        starts, counts = zones.starts[r], zones.starts[r + 1] - zones.starts[r]
+
+        def go_on(which: _Ints, until: _Ints | None) -> None:
+            """The way to the next border, or to the end."""
+            there = (inside[which] > 0) & (safe[which] == 0)
+            runs = run[which] != NEVER_US
+            lasts = np.ones(len(which), np.bool_) if until is None else until > here[which]
+            over, begun = which[lasts & ~there & runs], which[lasts & there & ~runs]
+            late[over] |= _later(run[over], most_us) < here[over]
+            run[over] = NEVER_US
+            run[begun] = here[begun]
+
+        for k in range(int(counts.max(initial=0))):
+            which = np.flatnonzero(counts > k)
+            at = starts[which] + k
+            go_on(which, zones.at_us[at])
+            here[which] = zones.at_us[at]
+            inside[which] += zones.of_district[at]
+            safe[which] += of_spared[at]
+        go_on(np.arange(len(r)), None)
+        return run, late | ((run != NEVER_US) & (_later(run, most_us) < t1))
+
+    def _deadline_us(self, rows: _Rows, t1: _Ints) -> _Ints:
+        """As :meth:`hazfence.judge.Judge.deadline_us`, for the notes alone."""
+        moments = []
+        if self._routes:
+            moments.append(_later(rows["off_us"], self._for_us))
+        if self._parks:
+            moments.append(_later(rows["parked_us"], self._most_us))
+        if self._drives:
+            drives = (rows["drives_us"] != NEVER_US) & (rows["rests_us"] == NEVER_US)
+            moments.append(np.where(drives, np.maximum(rows["reached_us"].min(axis=1), t1), FOREVER_US))
+        due = np.full(len(rows), FOREVER_US, np.int64)
+        for moment in moments:
+            due = np.where(moment >= t1, np.minimum(due, moment), due)
+        return due
+
+    def states(self, row: np.void, past: Past) -> dict[str, State]:
+        """A note as the judge knows it."""
+        found: dict[str, State] = {}
+        place = {name: (float(row[f"{name}_lon"]), float(row[f"{name}_lat"])) for name in _PLACES}
+        home = "" if self._home is None else self._home.id
+        if row["motion"]:
+            moves = bool(row["motion"] == _MOVES)
+            found[Motion.name] = Motion(moves, int(row["turned_us"]), *place["turned"])
+        if row["parked_us"] != NEVER_US:
+            found[Parked.name] = Parked(int(row["parked_us"]), *place["parked"], home)
+        if row["drives_us"] != NEVER_US or past:
+            since, rest = (None if t == NEVER_US else int(t) for t in (row["drives_us"], row["rests_us"]))
+            reached = zip(PARTS, row["reached_us"].tolist(), strict=True)
+            told = tuple((part, at_us) for part, at_us in reached if at_us != FOREVER_US)
+            found[Drive.name] = Drive(since, rest, past, told)
+        if row["off_us"] != NEVER_US:
+            found[OffRoute.name] = OffRoute(int(row["off_us"]), *place["off"], home)
+        if row["left_us"] != NEVER_US:
+            gate = self._fences[int(row["gate"])].id
+            found[Segment.name] = Segment(gate, int(row["left_us"]), *place["left"])
+        return found
+
+    def note(self, states: Mapping[str, State]) -> tuple[_Rows, Past] | None:
+        """States as a note of one; None when there is more to them than a note can hold."""
+        rows, past = blank(1), Past()
+        row = rows[0]
+        home = None if self._home is None else self._home.id
+        for state in states.values():
+            match state:
+                case Motion(moving, since_us, lon, lat):
+                    row["motion"] = _MOVES if moving else _STANDS
+                    row["turned_us"], row["turned_lon"], row["turned_lat"] = since_us, lon, lat
+                case Parked(since_us, lon, lat, fence_id) if fence_id == home:
+                    row["parked_us"], row["parked_lon"], row["parked_lat"] = since_us, lon, lat
+                case Drive(since, rest, past, told):
+                    row["drives_us"] = NEVER_US if since is None else since
+                    row["rests_us"] = NEVER_US if rest is None else rest
+                    for part, at_us in told:
+                        row["reached_us"][PARTS.index(part)] = at_us
+                case OffRoute(since_us, lon, lat, fence_id, said) if fence_id == home and not said:
+                    row["off_us"], row["off_lon"], row["off_lat"] = since_us, lon, lat
+                case Segment(fence_id, left_us, lon, lat) if self._segments and fence_id in self._fences:
+                    row["left_us"], row["left_lon"], row["left_lat"] = left_us, lon, lat
+                    row["gate"] = self._fences.index_of(fence_id)
+                case _:
+                    return None
+        return rows, past
+
+
+_PLACES = ("turned", "parked", "off", "left")
+
+
+class _Zones(NamedTuple):
+    """Where vehicles are before each fix and at it, in numbers of fences, and which borders they meet."""
+
+    district: tuple[_Ints, _Ints]
+    route: tuple[_Ints, _Ints]
+    stand: tuple[_Ints, _Ints]
+    met_route: _Bools  #: a border of the district or of a route
+    met_stand: _Bools  #: a border of the district or of a fence where standing is allowed
+    at_us: _Ints  #: of each crossing
+    of_district: _Ints  #: what each crossing adds to the number of districts, and so on
+    of_route: _Ints
+    of_stand: _Ints
+    starts: _Ints  #: of the crossings of each fix
+    gate: _Bools  #: a checkpoint is met
+
+
+class _Work:
+    """What is being worked out: the notes as they are so far, and what was found."""
+
+    def __init__(self, zones: _Zones, fixes: Fixes, rows: _Rows) -> None:
+        self.zones, self.fixes, self.rows = zones, fixes, rows
+        self.before = np.zeros(len(fixes.vehicle), NOTE)
+        self.failed = np.zeros(len(rows), np.bool_)
+        self.deadline_us = np.full(len(rows), FOREVER_US, np.int64)
+        self.pasts: dict[int, list[tuple[int, Past]]] = {}
+
+    def past(self, vehicle: int, codes: npt.NDArray[np.int32], notes: Notes) -> Past:
+        """A vehicle's past by now."""
+        changed = self.pasts.get(vehicle)
+        return notes.past(int(codes[vehicle])) if changed is None else changed[-1][1]
+
+    def set_past(self, vehicle: int, at_us: int, past: Past) -> None:
+        """From a fix on it has another one."""
+        self.pasts.setdefault(vehicle, []).append((at_us, past))
+
+
+class _Hours:
+    """When so much time within certain hours is spent; see :func:`hazfence.rules.driving.in_hours_us`.
+
+    Vehicles that begin in the same stretch outside the hours reach it at one moment, so one answer is kept.
+    """
+
+    def __init__(self) -> None:
+        self._known: tuple[int, int, int | None] | None = None
+
+    def spent_us(self, hours: Schedule, since: int, limit_us: int) -> int | None:
+        """When driving on from ``since`` has spent ``limit_us`` within the hours."""
+        known = self._known
+        if known is not None and known[0] <= since < known[1]:
+            return known[2]
+        found = in_hours_us(hours, since, limit_us)
+        change = hours.next_change(since)
+        outside = not bool(hours.in_force(np.array([since], np.int64))[0])
+        if outside and change is not None and found is not None and found < since + 2 * _DAY_US:
+            self._known = since, change, found
+        return found
+
+
+def places(
+    at_us: _Ints, prev_us: _Ints, fix_us: _Ints, lon0: _Floats, lat0: _Floats, lon1: _Floats, lat1: _Floats
+) -> tuple[_Floats, _Floats]:
+    """Where a vehicle was at a moment between two fixes; the operations of the judge, in its order."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        part = (at_us - prev_us) / (fix_us - prev_us)
+    late, early = at_us >= fix_us, at_us <= prev_us
+    lon = np.where(late, lon1, np.where(early, lon0, lon0 + part * (lon1 - lon0)))
+    lat = np.where(late, lat1, np.where(early, lat0, lat0 + part * (lat1 - lat0)))
+    return lon, lat
+
+
+def _later(moment_us: _Ints, by_us: int) -> _Ints:
+    """Moments so much later; ``FOREVER_US`` for those that are none."""
+    if by_us == FOREVER_US:
+        return np.full(len(moment_us), FOREVER_US, np.int64)
+    none = moment_us == NEVER_US
+    return np.where(none, FOREVER_US, np.where(none, 0, moment_us) + by_us)

@@ -1,0 +1,139 @@
+"""With every rule on: what is kept in columns is, to the last byte, what the judge keeps fix by fix."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hazfence import Engine, EngineSettings, FixBatch
+from hazfence.rules import Rulebook
+from hazfence_benchmarks.core import truck_traffic
+from hazfence_benchmarks.rules import traffic
+from hazfence_benchmarks.workloads import set_a
+from hazfence_fences import FenceSet, load_fences
+
+from .rule_world import QUICK, RULE_WORLD, rule_batch, rule_settings, walks
+from .test_late import cut
+from .test_plain import fix_by_fix
+from .world import START_US, at
+
+Rows = list[tuple[Any, ...]]
+#: Fences without hours, so that most vehicles can be kept in columns.
+PLAIN_WORLD = FenceSet([f for f in RULE_WORLD.fences if "curfew" not in (f.properties.get("rules") or {})])
+BOOKS = {
+    "settled": rule_settings(),
+    "at once": replace(rule_settings(), settle_m=0.0),
+    "doubting": replace(rule_settings(gnss_suspect={"max_kmh": 120, "frozen_s": 20}), settle_m=0.0),
+    "longer": replace(
+        rule_settings(corridor_departure={"for_s": 900, "farther_m": 900}, overpark={"max_min": 25}),
+        settle_m=0.0,
+    ),
+}
+
+
+CALM = st.tuples(
+    st.sampled_from(["A", "B"]),
+    st.sampled_from([5, 10, 30, 60, 120, 150]),  # seconds since the vehicle's last fix
+    st.sampled_from([-1, -0.25, 0, 0, 0, 0.1, 1]),
+    st.sampled_from([-2, -1, -0.5, 0, 0, 0, 0.1, 1, 2]),
+    st.sampled_from([0.0, 0.0, 15.0, 15.0, 15.0, float("nan")]),
+)
+
+
+@st.composite
+def calm_walks(draw: st.DrawFn) -> Rows:
+    """Fixes of two vehicles that keep the limits and are heard often: what columns are for."""
+    clock = {"A": START_US, "B": START_US + 7_000_000}
+    place = {"A": (6.0, 6.0), "B": (1.0, 6.0)}
+    track: Rows = []
+    for vehicle, wait_s, di, dj, speed in draw(st.lists(CALM, min_size=1, max_size=50)):
+        clock[vehicle] += wait_s * 1_000_000
+        i, j = place[vehicle]
+        place[vehicle] = ((i + di) % 13, (j + dj) % 13)
+        track.append((vehicle, clock[vehicle], *at(*place[vehicle]), speed, 0))
+    return track
+
+
+@given(track=calm_walks() | walks(), data=st.data())
+def test_any_walk_in_any_order(track: Rows, data: st.DataObject) -> None:
+    book = BOOKS[data.draw(st.sampled_from(sorted(BOOKS)))]
+    settings = replace(book, recent_s=data.draw(st.sampled_from([0.0, 120.0, 1e6])))
+    engine, other = Engine(PLAIN_WORLD, settings), fix_by_fix(Engine(PLAIN_WORLD, settings))
+    assert engine._plain.on
+    order = data.draw(st.permutations(track)) if data.draw(st.booleans()) else track
+    for part in cut(data, order):
+        one, two = engine.process(rule_batch(part)), other.process(rule_batch(part))
+        assert list(one) == list(two)
+        assert len(one) == len(two)
+        assert one.reason.tolist() == two.reason.tolist()
+        wait_s = data.draw(st.sampled_from([None, 0, 400, 2000]))
+        if wait_s is not None and part:
+            now_us = max(row[1] for row in part) + wait_s * 1_000_000
+            assert engine.advance(now_us) == other.advance(now_us)
+        if settings.recent_s and data.draw(st.booleans()):
+            assert engine.snapshot() == other.snapshot()
+        if data.draw(st.booleans()):
+            engine = Engine.restore(engine.snapshot(), PLAIN_WORLD, settings)
+            other = fix_by_fix(Engine.restore(other.snapshot(), PLAIN_WORLD, settings))
+        assert engine.open_events() == other.open_events()
+
+
+def restless(batches: list[FixBatch], seed: int) -> list[FixBatch]:
+    """The same with trucks that stop and go: each for minutes at a time, and some for long."""
+    rng = np.random.default_rng(seed)
+    count = len(batches[0].vehicles)
+    stands = rng.random(count) < 0.3
+    held: dict[str, Any] = {}
+    out = []
+    for batch in batches:
+        turns = rng.random(count) < np.where(np.arange(count) % 3 == 0, 0.01, 0.1)
+        stands ^= turns
+        still = stands[batch.vehicle]
+        lon, lat = batch.lon.copy(), batch.lat.copy()
+        if held:
+            # Who stops stays where the last fix was; who goes on is soon where the way leads.
+            lon = np.where(still, held["lon"][batch.vehicle], lon)
+            lat = np.where(still, held["lat"][batch.vehicle], lat)
+        speed = np.where(still, 0.0, np.maximum(batch.speed_kmh, 20.0)).astype(np.float32)
+        speed[rng.random(len(batch)) < 0.01] = np.nan
+        place = np.empty(count), np.empty(count)
+        place[0][batch.vehicle], place[1][batch.vehicle] = lon, lat
+        held = {"lon": place[0], "lat": place[1]}
+        out.append(replace(batch, lon=lon, lat=lat, speed_kmh=speed))
+    return out
+
+
+@pytest.mark.parametrize("make", ["trucks", "district"])
+@pytest.mark.parametrize("settle_m", [0.0, 15.0])
+def test_traffic_of_many_trucks(make: str, settle_m: float) -> None:
+    fences = set_a() if make == "trucks" else load_fences("fences/zhenhai")
+    if make == "trucks":
+        batches = restless(truck_traffic(fences, vehicles=300, steps=60, seed=4), 4)
+    else:
+        batches = restless(traffic(fences, vehicles=300, minutes=10, seed=4), 4)
+    drive = {**QUICK["overdrive"], "continuous_h": 0.12, "rest_min": 1, "daily_h": 0.13, "night_h": 0.1}
+    book = {**QUICK, "corridor_departure": {"for_s": 300}, "overpark": {"max_min": 5}, "overdrive": drive}
+    settings = EngineSettings(recent_s=100.0, settle_m=settle_m, rules=Rulebook.all_on(book))
+    engine, other = Engine(fences, settings), fix_by_fix(Engine(fences, settings))
+    rng, told = np.random.default_rng(4), Counter[str]()
+    for i in range(0, len(batches), 3):
+        batch = FixBatch.concat(batches[i : i + 3])
+        late = rng.random(len(batch)) < 0.01
+        for part in (batch.take(~late), batch.take(late).take(rng.permutation(int(late.sum())))):
+            one, two = engine.process(part), other.process(part)
+            assert list(one) == list(two)
+            told.update(str(event.kind) for event in one)
+        if i % 12 == 0:
+            now_us = int(batch.time_us.max()) + 30_000_000
+            assert engine.advance(now_us) == other.advance(now_us)
+        assert engine.open_events() == other.open_events()
+    assert engine.snapshot() == other.snapshot()
+    assert told["visit"] > 50
+    assert told["overpark"] > 10
+    assert told["overdrive"] > 10
