@@ -25,7 +25,9 @@ class Kind(StrEnum):
 
     VISIT = "visit"  #: 停留: a stay inside a fence, or a passage through it
     GATE_BYPASS = "gate_bypass"  #: 绕卡: the district's border crossed away from every checkpoint
+    POSSIBLE_BYPASS = "possible_bypass"  #: 疑似绕卡: the same, but a checkpoint may have been passed unseen
     RESTRICTED_ENTRY = "restricted_entry"  #: 闯禁: a restricted zone entered
+    POSSIBLE_ENTRY = "possible_entry"  #: 疑似闯禁: the same, but it may have stayed outside
     OVERSPEED = "overspeed"  #: 超速: over the limit for longer than allowed
     CURFEW = "curfew"  #: 禁行时段: inside a fence in the hours in which it is closed
     CORRIDOR_DEPARTURE = "corridor_departure"  #: 偏离专线: off the dedicated routes

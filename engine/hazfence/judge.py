@@ -33,9 +33,10 @@ from hazfence.reference import ReferenceData
 from hazfence.rules.book import Params
 from hazfence.rules.catalogue import RULES
 from hazfence.rules.driving import motion, overdrive, overdrive_deadline_us, overpark, overpark_deadline_us
-from hazfence.rules.gates import Crossing, Gate, gate_bypass, gate_of
+from hazfence.rules.gates import Crossing, Gate, bypass, gate_of
 from hazfence.rules.health import coverage_gap, silent
 from hazfence.rules.papers import WAYBILL, papers
+from hazfence.rules.prism import Certainty, Way, bypass_certainty, entry_certainty
 from hazfence.rules.routes import corridor_departure, corridor_departure_deadline_us, on_route
 from hazfence.rules.segments import segment_deadline_us, segment_overtime
 from hazfence.rules.speed import governing_limit, lowest_limit, overspeed
@@ -43,10 +44,10 @@ from hazfence.rules.stays import overstay, overstay_deadline_us
 from hazfence.rules.step import Ask, Step
 from hazfence.rules.terminal import BITS, alarms
 from hazfence.rules.trust import held, weigh
-from hazfence.rules.zones import closed_hours, restricted_entry
+from hazfence.rules.zones import closed_hours, entry
 from hazfence.settings import EngineSettings
 from hazfence.settle import Settled, Settler
-from hazfence.states import Waver, Wavering
+from hazfence.states import Unsure, Waver, Wavering
 from hazfence.vehicles import FOREVER_US, Record, SpeedRun, open_key
 from hazfence.visits import BORDER, closed, exit_detail, opened
 from hazfence_fences import Fence, FenceKind, FenceSet
@@ -58,6 +59,7 @@ _BOUND_TO_VISIT = (
     Kind.OVERSTAY,
     Kind.CURFEW,
     Kind.RESTRICTED_ENTRY,
+    Kind.POSSIBLE_ENTRY,
     Kind.UNREGISTERED,
     Kind.NO_WAYBILL,
     Kind.CARGO_FORBIDDEN,
@@ -88,7 +90,7 @@ class Judge:
         self._gates = {f.id: f for f in self.checkpoints}
         self._districts = {f.id: f for f in fences.fences if f.kind is FenceKind.DISTRICT}
         self._max_gap_us = round(settings.max_gap_s * 1e6)
-        self._settler = Settler(fences, settings.settle_m, settings.settle_s)
+        self._settler = Settler(fences, settings.settle_m, settings.settle_s, self._missed_gates)
         self.book = settings.rules.for_fences(fences.fences, settings.rule_defaults())
         on = {str(rule.kind): self.book.ever(rule.kind) for rule in RULES}
         self._doubts = on[Kind.GNSS_SUSPECT]
@@ -318,7 +320,7 @@ class Judge:
         if prev is not None and self._steady(record, prev, fix, hits):
             step.steady = True
             for fence in fix.fences:
-                if fence.id in self._timed_visits:
+                if fence.id in self._timed_visits or fence.id in _unsure(record):
                     self._piece(step, fence, _goes_on(prev, fix, settled.wavering.get(fence.id)), frozenset())
             return
         concerned = {f.id: f for f in (*(prev.fences if prev else ()), *fix.fences, *hits)}
@@ -338,7 +340,7 @@ class Judge:
                 # Nothing happened but time.
                 found = [_goes_on(prev, fix, settled.wavering.get(fence.id))]
                 step.pieces[fence.id] = (fence, found)
-                if fence.id in self._timed_visits:
+                if fence.id in self._timed_visits or fence.id in _unsure(record):
                     self._piece(step, fence, found[0], touched)
                 continue
             found = pieces(fence, prev, fix, witnessed=step.witnessed)
@@ -392,22 +394,22 @@ class Judge:
             place = _place(step, piece.start_us, begins) if waver is None else (waver.lon, waver.lat)
             fixes_us = _around(prev, fix, waver)
             visit = opened(step.vehicle, fence, piece.start_us, place, begins, fixes_us, by_fix=piece.by_fix)
-            bypass = None
+            breach = None
             if fence.kind is FenceKind.DISTRICT:
                 gate = None
                 if crosses and begins is Edge.CROSSING:
-                    gate, bypass = self._border(
+                    gate, breach = self._border(
                         step, fence, "in", (piece.start_us, *place), touched, {}, waver
                     )
                 visit = replace(visit, detail={**visit.detail, "entry_gate": gate})
             record.open[key] = visit
             out.append(visit)
-            if bypass is not None:
-                out.append(bypass)
-            entry = restricted_entry(visit, fence)
-            if entry is not None and step.ask(Kind.RESTRICTED_ENTRY, fence, visit.started_us) is not None:
-                record.open[entry.kind, fence.id] = entry
-                out.append(entry)
+            if breach is not None:
+                out.append(breach)
+            if fence.kind is FenceKind.RESTRICTED:
+                self._entry(step, fence, piece, visit, new=True)
+        elif fence.id in _unsure(record):
+            self._entry(step, fence, piece, visit, new=False)
         if (Kind.OVERSTAY, fence.id) not in record.open:
             # The last known place at the deadline: prev, unless the visit began after it.
             at = prev if prev is not None and prev.time_us >= visit.started_us else visit
@@ -426,18 +428,55 @@ class Judge:
             place = _place(step, piece.end_us, piece.ends) if waver is None else (waver.lon, waver.lat)
             fixes_us = _around(prev, fix, waver) if piece.ends in BORDER else None
             more: dict[str, Any] = {}
-            bypass = None
+            breach = None
             if fence.kind is FenceKind.DISTRICT:
                 more["exit_gate"] = None
                 if crosses and piece.ends is Edge.CROSSING:
                     came = {"entered_at": iso(visit.started_us), "entry_gate": visit.detail.get("entry_gate")}
-                    gate, bypass = self._border(
+                    gate, breach = self._border(
                         step, fence, "out", (piece.end_us, *place), touched, came, waver
                     )
                     more["exit_gate"] = gate
             self._leave(record, fence.id, (piece.end_us, *place), piece.ends, fixes_us, out, more)
-            if bypass is not None:
-                out.append(bypass)
+            if breach is not None:
+                out.append(breach)
+
+    def _entry(self, step: Step, fence: Fence, piece: Piece, visit: Event, *, new: bool) -> None:
+        """Judge a visit to a restricted zone that begins, or of which it was not certain so far."""
+        params = step.ask(Kind.RESTRICTED_ENTRY, fence, visit.started_us)
+        if params is None or (not new and step.silent):
+            return
+        error_m = self._settings.settle_m
+        sure = entry_certainty(
+            fence, piece, step.prev, step.fix, params["top_speed_kmh"], error_m, self._near_border
+        )
+        if sure is Certainty.CERTAIN:
+            if not new:
+                _doubt(step.record, fence.id, unsure=False)
+                at = min(piece.end_us, step.t1)
+                step.close(Kind.POSSIBLE_ENTRY, fence.id, at, step.place(at), {"exit": "confirmed"})
+        elif not new:
+            return
+        else:
+            _doubt(step.record, fence.id, unsure=True)
+            if step.ask(Kind.POSSIBLE_ENTRY, fence, visit.started_us) is None:
+                return
+        breach = entry(visit, fence, sure)
+        step.record.open[breach.kind, fence.id] = breach
+        step.out.append(breach)
+
+    def _near_border(self, fence: Fence, fix: Fix, within_m: float) -> bool:
+        if within_m > self._settings.settle_m:
+            return fence.boundary_distance_m(fix.lon, fix.lat) < within_m
+        return self._settler.near(fence, fix)
+
+    def _missed_gates(self, step: Step, district: Fence, at_us: int) -> Certainty:
+        """How certain it is that no checkpoint was passed on the step's way."""
+        params = step.ask(Kind.GATE_BYPASS, district, at_us)
+        if params is None or step.prev is None or step.silent:
+            return Certainty.CERTAIN  # nobody asks, or nothing was driven
+        way = Way.between(step.prev, step.fix, params["top_speed_kmh"], self._settings.settle_m)
+        return bypass_certainty(way, self.checkpoints)
 
     def _curfew(self, step: Step, fence: Fence, piece: Piece, visit: Event) -> None:
         """Open and close the curfew for as long as the piece and the closed hours overlap."""
@@ -471,6 +510,7 @@ class Judge:
         keys = [(kind, fence_id) for kind in _BOUND_TO_VISIT]
         if past_waybill is not None and past_waybill.fence_id == fence_id:
             keys.insert(0, (Kind.OVERSTAY, WAYBILL))
+        _doubt(record, fence_id, unsure=False)
         for kind, key in keys:
             event = record.open.pop((kind, key), None)
             if event is None:
@@ -494,9 +534,12 @@ class Judge:
         tolerance_m = self._settings.gate_tolerance_m if params is None else params["tolerance_m"]
         crossing = Crossing(*at, direction, *fixes_us)
         gate: Gate = gate_of(crossing, self.checkpoints, touched, tolerance_m)
-        if params is None:
+        if params is None or gate.used is not None:
             return gate.used, None
-        return gate.used, gate_bypass(step.vehicle, district, crossing, gate, params, stay)
+        sure = self._missed_gates(step, district, at[0]) if waver is None else Certainty(waver.sure)
+        if sure is not Certainty.CERTAIN and step.ask(Kind.POSSIBLE_BYPASS, district, at[0]) is None:
+            return None, None
+        return None, bypass(step.vehicle, district, crossing, gate, params, stay, sure)
 
     def _speed(self, step: Step) -> None:
         """Start, carry on or end the run of fixes over the limit."""
@@ -533,6 +576,24 @@ class Judge:
         if event is not None:
             detail = {**event.detail, "max_kmh": round(run.max_kmh, 1)}
             out.append(closed(event, run.last_us, (run.last_lon, run.last_lat), detail))
+
+
+def _unsure(record: Record) -> tuple[str, ...]:
+    """The restricted zones of which it is not certain that they were entered, by id."""
+    state = record.states.get(Unsure.name)
+    return state.fences if isinstance(state, Unsure) else ()
+
+
+def _doubt(record: Record, fence_id: str, *, unsure: bool) -> None:
+    """Remember that it is not certain that a restricted zone was entered, or that it is over."""
+    known = _unsure(record)
+    if (fence_id in known) is unsure:
+        return
+    left = tuple(sorted({*known, fence_id} if unsure else {*known} - {fence_id}))
+    if left:
+        record.states[Unsure.name] = Unsure(left)
+    else:
+        del record.states[Unsure.name]
 
 
 def _goes_on(prev: Fix, fix: Fix, waver: Waver | None) -> Piece:

@@ -22,8 +22,9 @@ from hazfence.events import Event, Kind, from_iso, iso
 from hazfence.notes import Notes, Past, blank
 from hazfence.plain import Plain
 from hazfence.presence import Edge, Fix
-from hazfence.rules.gates import Crossing, Gate, gate_bypass
-from hazfence.rules.zones import restricted_entry
+from hazfence.rules.gates import Crossing, Gate, bypass
+from hazfence.rules.prism import Certainty
+from hazfence.rules.zones import entry
 from hazfence.sets import Sets
 from hazfence.stays import EDGES, NO_DISTRICT, NO_GATE, STAY, Log
 from hazfence.story import Mark
@@ -60,10 +61,10 @@ class Telling:
         stay = step["stay"]
         going_on = self._open(stay)
         gate, how = self._gate(step["gate"]), EDGES[step["how"]]
-        bypass = self._bypass(step, going_on[0]) if step["bypass"] else None
+        breach = self._bypass(step, going_on[0]) if step["bypass"] else None
         if step["opens"]:
-            visit, *entry = going_on
-            return [visit, *([] if bypass is None else [bypass]), *entry]
+            visit, *entered = going_on
+            return [visit, *([] if breach is None else [breach]), *entered]
         fixes_us = (int(step["prev_us"]), int(step["fix_us"])) if how in BORDER else None
         more = {} if step["gate"] == NO_DISTRICT else {"exit_gate": gate}
         at_us, place = int(step["at_us"]), (float(step["lon"]), float(step["lat"]))
@@ -71,7 +72,7 @@ class Telling:
             closed(event, at_us, place, exit_detail(event, how, fixes_us, more))
             for event in reversed(going_on)
         ]
-        return over if bypass is None else [*over, bypass]
+        return over if breach is None else [*over, breach]
 
     def record(self, stays: _Rows, note: np.void | None = None, past: Past = ()) -> Record:
         """Visits that go on, and what rules remember, as the judge knows them."""
@@ -98,16 +99,16 @@ class Telling:
         steps = log.of(code, after_us, every=False)
         marks: list[Mark] = []
         at = len(steps)
-        for entry in reversed(list(entries)):
-            begins = at - int(entry["steps"])
+        for noted in reversed(list(entries)):
+            begins = at - int(noted["steps"])
             together = steps[max(begins, 0) : at]
-            if len(together) != entry["steps"] or (together["fix_us"] != entry["fix_us"]).any():
+            if len(together) != noted["steps"] or (together["fix_us"] != noted["fix_us"]).any():
                 break  # the steps were given up: so far back nobody asks
             for step in reversed(together):
                 self._undo(going_on, step)
-            at, past = begins, notes.past_before(code, int(entry["fix_us"]))
-            record = self.record(np.array(list(going_on.values()), STAY), entry["note"], past)
-            marks.append(Mark(self._prev(entry), record, int(entry["since_us"])))
+            at, past = begins, notes.past_before(code, int(noted["fix_us"]))
+            record = self.record(np.array(list(going_on.values()), STAY), noted["note"], past)
+            marks.append(Mark(self._prev(noted), record, int(noted["since_us"])))
         marks.reverse()
         return marks
 
@@ -195,8 +196,7 @@ class Telling:
         )
         if stay["gate"] != NO_DISTRICT:
             visit = replace(visit, detail={**visit.detail, "entry_gate": self._gate(stay["gate"])})
-        entry = restricted_entry(visit, fence) if self._plain.entry[stay["fence"]] else None
-        return [visit] if entry is None else [visit, entry]
+        return [visit, entry(visit, fence)] if self._plain.entry[stay["fence"]] else [visit]
 
     def _prev(self, step: Any) -> Fix | None:
         """The fix before the one that made a step."""
@@ -219,10 +219,12 @@ class Telling:
         stay = {}
         if not step["opens"]:
             stay = {"entered_at": iso(visit.started_us), "entry_gate": visit.detail["entry_gate"]}
-        params = {"tolerance_m": float(self._plain.tolerance_m[int(step["stay"]["fence"])])}
-        found = gate_bypass(visit.vehicle, fence, crossing, gate, params, stay)
-        assert found is not None
-        return found
+        at = int(step["stay"]["fence"])
+        params = {
+            "tolerance_m": float(self._plain.tolerance_m[at]),
+            "top_speed_kmh": float(self._plain.top_kmh[at]),
+        }
+        return bypass(visit.vehicle, fence, crossing, gate, params, stay, Certainty.CERTAIN)
 
 
 class Batch(NamedTuple):

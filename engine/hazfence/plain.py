@@ -21,12 +21,13 @@ from hazfence.judge import Judge
 from hazfence.notes import ENTRY, Notes
 from hazfence.noting import Crossed, Fixes, Noted, Noting, places
 from hazfence.presence import Edge
+from hazfence.rules.prism import surely_missed
 from hazfence.screen import Before, Columns
 from hazfence.sets import Sets
 from hazfence.settings import EngineSettings
 from hazfence.stays import EDGES, NO_DISTRICT, NO_GATE, STAY, STEP, Stays
 from hazfence.vehicles import FOREVER_US, NEVER_US
-from hazfence_fences import Fence, FenceKind, FenceSet
+from hazfence_fences import Fence, FenceKind, FenceSet, Metric
 
 __all__ = ["Plain", "Taken"]
 
@@ -79,9 +80,9 @@ class _Due(NamedTuple):
     fix_us: _Ints
     lon: _Floats
     lat: _Floats
-    kmh: npt.NDArray[np.float32]
     key_before: npt.NDArray[np.uint64]
     key: npt.NDArray[np.uint64]
+    kmh: npt.NDArray[np.float32]
 
 
 class _Changes(NamedTuple):
@@ -103,7 +104,7 @@ class Plain:
         entry: bool, a fence each: its visits are restricted entries too.
         gates: the checkpoints, by id.
         tolerance_m: per fence, how near to a checkpoint a crossing of its border counts as made through
-            it; ``bypass_on`` whether one made elsewhere is a breach.
+            it; ``bypass_on`` whether one made elsewhere is a breach, ``top_kmh`` how fast a vehicle can be.
     """
 
     def __init__(self, fences: FenceSet, settings: EngineSettings, judge: Judge) -> None:
@@ -118,6 +119,7 @@ class Plain:
         self.fine = np.ones(n, np.bool_)
         self.entry, self.bypass_on = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
         self.district, self.tolerance_m = np.zeros(n, np.bool_), np.full(n, settings.gate_tolerance_m)
+        self.top_kmh = np.full(n, settings.top_speed_kmh)
         self._limit_us = np.full(n, FOREVER_US, np.int64)
         round_gates = all(gate.metric is not None for gate in self.gates)
         for i, fence in enumerate(fences.fences if self.on else ()):
@@ -130,6 +132,10 @@ class Plain:
         self._all_fine = bool(self.fine.all())
         self._any_limit = bool((self._limit_us != FOREVER_US).any())
         self._any_district = bool(self.district.any())
+        round_gates_only = self.gates if self.on and round_gates else []
+        columns = [[getattr(g.metric, name) for g in round_gates_only] for name in Metric.__slots__]
+        self._gate_metric = Metric(*(np.array(column) for column in columns))  # type: ignore[arg-type]
+        self._gate_radius_m = np.array([g.radius_m for g in round_gates_only])
 
     def _ask(self, i: int, fence: Fence, judge: Judge) -> bool:
         """Note a fence's parameters; False when they depend on the vehicle or the hour."""
@@ -144,13 +150,15 @@ class Plain:
             self._limit_us[i] = round(stay["max_min"] * 60e6)
         if fence.kind is FenceKind.RESTRICTED:
             self.entry[i] = book.lookup(Kind.RESTRICTED_ENTRY, fence) is not None
-            return book.constant(Kind.RESTRICTED_ENTRY, fence)
+            # Passed through between two fixes, it is a question of the ways around it.
+            return book.constant(Kind.RESTRICTED_ENTRY, fence) and not fence.thin
         if fence.kind is FenceKind.DISTRICT:
             self.district[i] = True
             params = book.lookup(Kind.GATE_BYPASS, fence)
             self.bypass_on[i] = params is not None
             if params is not None:
                 self.tolerance_m[i] = params["tolerance_m"]
+                self.top_kmh[i] = params["top_speed_kmh"]
             return book.constant(Kind.GATE_BYPASS, fence)
         return True
 
@@ -201,6 +209,10 @@ class Plain:
         how = np.where(first_ever, _FIRST_FIX, np.where(witnessed, _CROSSING, _GAP))
         steps["how"] = how[row]
         self._gate(steps, row, fence, hits, sets, due)
+        at = np.flatnonzero(steps["bypass"])
+        if len(at):
+            unsure = at[~self._surely_missed(steps, at, row[at], fence[at], due)]
+            failed[due.group[row[unsure]]] = True
         opening = _opening(steps, due.codes[row], fence, by_fix)
 
         done_at = np.flatnonzero(due.first)
@@ -249,8 +261,8 @@ class Plain:
             notes.put(codes[kept], noted.rows[kept])
             for vehicle in noted.pasts:
                 if kept[vehicle]:
-                    for at, past in noted.pasts[vehicle]:
-                        notes.set_past(int(codes[vehicle]), past, at)
+                    for changed_us, past in noted.pasts[vehicle]:
+                        notes.set_past(int(codes[vehicle]), past, changed_us)
         if self._any_limit and len(owner):
             limit_us = self._limit_us[rows["fence"]]
             due_us = np.where(limit_us == FOREVER_US, FOREVER_US, rows["start_us"] + limit_us)
@@ -291,9 +303,9 @@ class Plain:
             t.time_us[rows],
             t.lon[rows],
             t.lat[rows],
-            t.speed_kmh[rows],
             prev(t.key, before.key),
             t.key[rows],
+            t.speed_kmh[rows],
         )
 
     def _hits(self, c: Columns, due: _Due, failed: _Bools) -> tuple[_Ints, _Ints]:
@@ -330,6 +342,12 @@ class Plain:
             places = due.lon[row[at]], due.lat[row[at]]
             near = self.fences.near_border(fence[at].astype(np.int32), *places, self._settle_m)
             failed[due.group[row[at[near]]]] = True
+            at = np.flatnonzero((due.prev_us[row] == NEVER_US) & self.entry[fence])
+            if len(at):
+                # Seen first inside a restricted zone: certain only if the fix lies well inside.
+                places = due.lon[row[at]], due.lat[row[at]]
+                near = self.fences.near_border(fence[at].astype(np.int32), *places, self._settle_m)
+                failed[due.group[row[at[near]]]] = True
         found = self.fences.crossings(fence[known].astype(np.int32), ~opening[known], *ends)
         failed[due.group[r[found != found]]] = True
         part[known] = np.nan_to_num(found)
@@ -381,6 +399,18 @@ class Plain:
         steps["near"][at], steps["near_m"][at] = near, near_m
         steps["gate"][at] = used
         steps["bypass"][at] = (used == NO_GATE) & self.bypass_on[fence[at]]
+
+    def _surely_missed(self, steps: _Rows, at: _Ints, row: _Ints, fence: _Ints, due: _Due) -> _Bools:
+        """Of which crossings made at no checkpoint that is certain; see ``rules.prism``."""
+        kmh = np.fmax(due.prev_kmh[row], due.kmh[row]).astype(np.float64)
+        return surely_missed(
+            (due.prev_lon[row], due.prev_lat[row], due.lon[row], due.lat[row]),
+            (due.fix_us[row] - due.prev_us[row]) / 1e6,
+            np.fmax(kmh, self.top_kmh[fence]),
+            np.where(steps["near"][at] >= 0, steps["near_m"][at], np.inf),
+            (self._gate_metric, self._gate_radius_m),
+            self._settle_m,
+        )
 
     def _on_way(self, row: _Ints, hits: tuple[_Ints, _Ints], sets: Sets, due: _Due) -> _Bools:
         """Which checkpoints each of some due fixes has to do with: bool, shape (n, gates)."""

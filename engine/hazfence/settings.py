@@ -36,6 +36,8 @@ class EngineSettings:
         gate_tolerance_m: a district border crossing this near to a checkpoint counts as made
             through it. Covers GPS error (at most 15 m) and the cut corner of a curved road
             between two fixes 30 s apart (about 110 m at 80 km/h on a radius of 500 m).
+        top_speed_kmh: no vehicle drives faster between two fixes; see ``hazfence.rules.prism``. A truck
+            with hazardous goods may drive 80 (2019 No. 29, Art. 46); half as much again is out of reach.
         recent_s: how long before its vehicle's last fix a late one may be and still be judged, from
             memory (about 48 bytes a fix of that time); what is later is set aside. 0 sets every late
             fix aside.
@@ -48,7 +50,8 @@ class EngineSettings:
         overspeed_for_s: speed must stay over the limit for longer than this.
         overspeed_margin_kmh: measuring tolerance on top of the limit (terminals: 2 m/s at most).
         rules: which rules are on, and their parameters; see ``hazfence.rules.book``. What the book
-            does not say of ``gate_bypass`` and ``overspeed`` is taken from the fields above.
+            does not say of ``gate_bypass``, ``restricted_entry`` and ``overspeed`` is taken from the
+            fields above.
 
     Raises:
         ValueError: a value that makes no sense, named.
@@ -59,6 +62,7 @@ class EngineSettings:
     max_ahead_s: float = 300.0
     max_gap_s: float = 300.0
     gate_tolerance_m: float = 200.0
+    top_speed_kmh: float = 120.0
     recent_s: float = 600.0
     settle_m: float = 15.0
     settle_s: float = 600.0
@@ -88,7 +92,8 @@ class EngineSettings:
     def rule_defaults(self) -> dict[str, dict[str, Any]]:
         """What the fields say about rules, by rule and parameter, below what ``rules`` says."""
         return {
-            "gate_bypass": {"tolerance_m": self.gate_tolerance_m},
+            "gate_bypass": {"tolerance_m": self.gate_tolerance_m, "top_speed_kmh": self.top_speed_kmh},
+            "restricted_entry": {"top_speed_kmh": self.top_speed_kmh},
             "overspeed": {"for_s": self.overspeed_for_s, "margin_kmh": self.overspeed_margin_kmh},
         }
 

@@ -11,12 +11,13 @@ with hours are left as they are. ``plain.py`` leaves every vehicle that wavers t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
 from hazfence.presence import Edge, Fix, pieces
+from hazfence.rules.prism import Certainty
 from hazfence.rules.step import Step
 from hazfence.states import Waver, Wavering
 from hazfence_fences import Fence, FenceKind, FenceSet
@@ -42,10 +43,18 @@ class Settler:
     Args:
         fences: the fences in force.
         settle_m, settle_s: see ``EngineSettings``.
+        missed: how certain it is that a step passed no checkpoint of a district, for a crossing of a moment.
     """
 
-    def __init__(self, fences: FenceSet, settle_m: float, settle_s: float) -> None:
+    def __init__(
+        self,
+        fences: FenceSet,
+        settle_m: float,
+        settle_s: float,
+        missed: Callable[[Step, Fence, int], Certainty],
+    ) -> None:
         self._set = fences
+        self._missed = missed
         self._order = {fence.id: i for i, fence in enumerate(fences.fences)}
         self._settle_m = settle_m
         self._settle_us = round(settle_s * 1e6)
@@ -77,6 +86,8 @@ class Settler:
                 waver = waver._replace(touched=tuple(sorted({*waver.touched, *touched})))
             else:
                 waver = self._crossing(step, fence, fence.id in raw, touched)
+            if fence.kind is FenceKind.DISTRICT:
+                waver = self._weakened(step, fence, waver)
             if self._counts(waver, fence, fix):
                 if fence.id in known:
                     late[fence.id] = waver
@@ -99,8 +110,19 @@ class Settler:
     def _counts(self, waver: Waver, fence: Fence, fix: Fix) -> bool:
         if fix.time_us - waver.at_us >= self._settle_us:
             return True
+        return not fix.silent and not self.near(fence, fix)
+
+    def near(self, fence: Fence, fix: Fix) -> bool:
+        """Whether a fix lies nearer to a border than it may be wrong."""
         at = (np.array([self._order[fence.id]], np.int32), np.array([fix.lon]), np.array([fix.lat]))
-        return not fix.silent and not bool(self._set.near_border(*at, self._settle_m)[0])
+        return bool(self._set.near_border(*at, self._settle_m)[0])
+
+    def _weakened(self, step: Step, fence: Fence, waver: Waver) -> Waver:
+        """How certain the crossing is, the step included: one that counts by its seconds is but probable."""
+        sure = Certainty(waver.sure).and_(self._missed(step, fence, waver.at_us))
+        if step.fix.time_us - waver.at_us >= self._settle_us and (step.silent or self.near(fence, step.fix)):
+            sure = sure.and_(Certainty.PROBABLE)
+        return waver._replace(sure=str(sure))
 
     def _crossing(self, step: Step, fence: Fence, enters: bool, touched: Collection[str]) -> Waver:
         """The crossing on this step's way."""

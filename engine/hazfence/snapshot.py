@@ -34,9 +34,9 @@ from hazfence_fences import Fence, FenceSet
 __all__ = ["READABLE", "SnapshotError", "dump", "load", "pack_mark", "read_sets", "read_terms", "unpack_mark"]
 
 MAGIC = b"HZFS"
-VERSION = 1
+VERSION = 2
 #: Every version that this release restores; ``tests/data/snapshot_v*.json`` holds one of each.
-READABLE = (1,)
+READABLE = (1, 2)
 _HEAD = struct.Struct(">4sBI")
 _LENGTH = struct.Struct(">I")
 _Columns = dict[str, npt.NDArray[np.generic]]

@@ -20,6 +20,7 @@ __all__ = [
     "Segment",
     "State",
     "Trust",
+    "Unsure",
     "Waver",
     "Wavering",
     "from_json",
@@ -128,6 +129,7 @@ class Waver(NamedTuple):
         lon, lat: where.
         edge: how, an ``Edge`` of ``presence.py``.
         touched: the checkpoints that it had to do with since.
+        sure: how certain it is that there were no others, a ``Certainty`` of ``rules/prism.py``.
     """
 
     fence_id: str
@@ -139,6 +141,7 @@ class Waver(NamedTuple):
     lat: float
     edge: str
     touched: tuple[str, ...]
+    sure: str = "certain"
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +156,19 @@ class Wavering(State):
         object.__setattr__(self, "borders", tuple(Waver(*border) for border in self.borders))
 
 
+@dataclass(frozen=True, slots=True)
+class Unsure(State):
+    """Visits to restricted zones of which it is not certain yet that they are (``rules.zones``).
+
+    While it is there, every fix is judged: one that lies far enough inside makes them certain.
+    """
+
+    name: ClassVar[str] = "unsure"
+    fences: tuple[str, ...]
+
+
 _KNOWN: dict[str, type[State]] = {
-    c.name: c for c in (Motion, Parked, Drive, OffRoute, Segment, Trust, Wavering)
+    c.name: c for c in (Motion, Parked, Drive, OffRoute, Segment, Trust, Wavering, Unsure)
 }
 
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from hazfence.events import Event, Kind
 from hazfence.fixes import FixBatch
 from hazfence.recent import Track
-from hazfence.states import Motion, OffRoute, State, Trust, Wavering
+from hazfence.states import Motion, OffRoute, State, Trust, Unsure, Wavering
 
 __all__ = ["FOREVER_US", "NEVER_US", "Fleet", "Record", "SpeedRun", "open_key"]
 
@@ -80,7 +80,9 @@ class Record:
 
         An alarm, for one, ends with the first fix that does not repeat it.
         """
-        if self.run is not None or _TRUST in self.states or _WAVERING in self.states:
+        if self.run is not None:
+            return True
+        if self.states and not _WATCHFUL.isdisjoint(self.states):
             return True
         for kind, _ in self.open:  # noqa: SIM110  (asked of every fix judged: no generator)
             if kind in _ALARMS:
@@ -107,7 +109,7 @@ class Record:
         return Record(dict(self.open), run, dict(self.states))
 
 
-_TRUST, _WAVERING = Trust.name, Wavering.name
+_WATCHFUL = frozenset((Trust.name, Wavering.name, Unsure.name))
 _ALARMS = (Kind.EMERGENCY, Kind.COLLISION, Kind.ROLLOVER)
 
 

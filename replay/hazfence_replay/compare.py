@@ -24,7 +24,9 @@ __all__ = ["TOLERANCE_S", "Comparison", "KindRow", "compare"]
 #: with the first fix over the limit.
 TOLERANCE_S: Mapping[str, float] = {
     "gate_bypass": 45.0,
+    "possible_bypass": 45.0,
     "restricted_entry": 60.0,
+    "possible_entry": 60.0,
     "overspeed": 75.0,
     "overstay": 60.0,
 }

@@ -7,9 +7,10 @@ segment (bisection on the geodesic for circles); rules are read off the finished
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import pairwise, permutations
 from typing import NamedTuple
 
+import numpy as np
 import shapely
 from pyproj import Geod
 
@@ -148,8 +149,10 @@ def facts(track: Track, fences: FenceSet, settings: EngineSettings, until_us: in
         for fence in fences.fences:
             for start, end, by_fix, entry, leave in visits(fence, path, max_gap_us):
                 found.append(Fact("visit", vehicle, fence.id, start, end))
-                if fence.kind is FenceKind.RESTRICTED and by_fix:
-                    found.append(Fact("restricted_entry", vehicle, fence.id, start, end))
+                if fence.kind is FenceKind.RESTRICTED:
+                    sure = by_fix or (entry is not None and _no_way_around(fence, entry, settings))
+                    kind = "restricted_entry" if sure else "possible_entry"
+                    found.append(Fact(kind, vehicle, fence.id, start, end))
                 if fence.max_stay_min is not None:
                     deadline = start + fence.max_stay_min * 60e6
                     if (until_us if end is None else end) > deadline:
@@ -161,7 +164,9 @@ def facts(track: Track, fences: FenceSet, settings: EngineSettings, until_us: in
                             and segment is not None
                             and _bypass(moment, segment, gates, settings)
                         ):
-                            found.append(Fact("gate_bypass", vehicle, fence.id, moment, moment))
+                            sure = _no_time_for_a_gate(segment, gates, settings)
+                            kind = "gate_bypass" if sure else "possible_bypass"
+                            found.append(Fact(kind, vehicle, fence.id, moment, moment))
         found += _overspeeds(vehicle, path, fences, settings)
     return found
 
@@ -173,6 +178,48 @@ def _bypass(moment: float, segment: tuple[At, At], gates: list[Fence], settings:
     f = (moment - a.t) / (b.t - a.t)
     lon, lat = a.lon + f * (b.lon - a.lon), a.lat + f * (b.lat - a.lat)
     return not any(stretches(g, a, b) or _distance_m(g, lon, lat) <= settings.gate_tolerance_m for g in gates)
+
+
+def _longest_m(segment: tuple[At, At], settings: EngineSettings) -> tuple[float, float]:
+    """How far it can have driven between two fixes, and how far they are apart."""
+    a, b = segment
+    told = [speed for speed in (a.speed, b.speed) if speed == speed]
+    longest = max([settings.top_speed_kmh, *told]) / 3.6 * (b.t - a.t) / 1e6
+    return longest, float(GEOD.inv(a.lon, a.lat, b.lon, b.lat)[2])
+
+
+def _no_time_for_a_gate(segment: tuple[At, At], gates: list[Fence], settings: EngineSettings) -> bool:
+    """Try every place of every gate's rim."""
+    longest, apart = _longest_m(segment, settings)
+    if apart > longest:
+        return False  # the fixes contradict the top speed
+    for gate in gates:
+        n = 1440
+        assert gate.centre is not None
+        assert gate.radius_m is not None
+        around = [np.full(n, v) for v in gate.centre]
+        lon, lat, _ = GEOD.fwd(*around, np.linspace(0, 360, n), np.full(n, gate.radius_m))
+        ways = sum(GEOD.inv(lon, lat, np.full(n, p.lon), np.full(n, p.lat))[2] for p in segment)
+        if ways.min() <= longest:
+            return False
+    return True
+
+
+def _no_way_around(fence: Fence, segment: tuple[At, At], settings: EngineSettings) -> bool:
+    """Try every way from corner to corner that keeps out of the fence."""
+    longest, apart = _longest_m(segment, settings)
+    if apart > longest:
+        return False
+    a, b = ((p.lon, p.lat) for p in segment)
+    corners = [tuple(c) for c in fence.geometry.exterior.coords[:-1]]
+    for count in range(len(corners) + 1):
+        for chosen in permutations(corners, count):
+            stops = [a, *chosen, b]
+            way = shapely.LineString(stops)
+            long_m = sum(GEOD.inv(*p, *q)[2] for p, q in pairwise(stops))
+            if long_m <= longest and not way.relate_pattern(fence.geometry, "T********"):
+                return False
+    return True
 
 
 def _overspeeds(vehicle: str, path: list[At], fences: FenceSet, settings: EngineSettings) -> list[Fact]:

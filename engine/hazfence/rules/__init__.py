@@ -6,8 +6,9 @@ You are in the core. Each module is one rule or a family:
 catalogue  the register: names, meanings, parameters, sources (``docs/rules.md`` is printed from it)
 book       configuration by fence, vehicle class and hours
 step       what a rule with a memory is given, and how it speaks
-gates      gate_bypass
-zones      restricted_entry, curfew
+gates      gate_bypass, possible_bypass
+zones      restricted_entry, possible_entry, curfew
+prism      how certain these are: where a vehicle can have been between two fixes
 speed      overspeed
 routes     corridor_departure (astray: the same asked of whole columns)
 stays      overstay

@@ -115,11 +115,16 @@ _JOIN = (
     Parameter("wait_s", "s", 300.0, "how long to wait for the other"),
 )
 
+_TOP_SPEED = Parameter(
+    "top_speed_kmh", "km/h", 120.0, "no vehicle drives faster between two fixes", low=1.0, high=1000.0
+)
+_PRISM = "space-time prism: Hägerstrand 1970, Miller 1991, Pfoser & Jensen 1999"
+
 RULES: tuple[Rule, ...] = (
     Rule(
         Kind.GATE_BYPASS,
         "绕卡",
-        "The district's border crossed, in or out, away from every checkpoint",
+        "The district's border crossed, in or out, away from every checkpoint, and with no time to pass one",
         Severity.BREACH,
         "crossing of the border",
         "at once",
@@ -128,12 +133,30 @@ RULES: tuple[Rule, ...] = (
         "gates",
         "08:00:00 outside, 08:00:30 inside, no checkpoint within 200 m of the crossing: 08:00:15 gate_bypass",
         True,
-        (Parameter("tolerance_m", "m", 200.0, "a crossing this near to a checkpoint was made through it"),),
+        (
+            Parameter("tolerance_m", "m", 200.0, "a crossing this near to a checkpoint was made through it"),
+            _TOP_SPEED,
+        ),
+    ),
+    Rule(
+        Kind.POSSIBLE_BYPASS,
+        "疑似绕卡",
+        "As gate_bypass, but between the two fixes the vehicle had time to pass a checkpoint; judged with "
+        "the parameters of gate_bypass, where that is on",
+        Severity.WARNING,
+        "crossing of the border",
+        "at once",
+        False,
+        f"{_PRISM}",
+        "gates",
+        "08:00:00 outside, 08:01:00 inside, a checkpoint 400 m from the crossing: 08:00:30 possible_bypass",
+        True,
     ),
     Rule(
         Kind.RESTRICTED_ENTRY,
         "闯禁",
-        "Inside a restricted zone, witnessed by a fix",
+        "Inside a restricted zone for certain: a fix lies farther inside than it may be wrong, or there "
+        "was no way around",
         Severity.BREACH,
         "as the visit",
         "as the visit",
@@ -141,6 +164,21 @@ RULES: tuple[Rule, ...] = (
         "GB/T 35658 6.1.2: the platform raises area alarms",
         "zones",
         "inside from 08:00:15 to 08:20:40: restricted_entry for just that time",
+        True,
+        (_TOP_SPEED,),
+    ),
+    Rule(
+        Kind.POSSIBLE_ENTRY,
+        "疑似闯禁",
+        "As restricted_entry, but the vehicle may have stayed outside: no fix lies farther inside than it "
+        "may be wrong; judged with the parameters of restricted_entry, where that is on",
+        Severity.WARNING,
+        "as the visit",
+        "as the visit, or the fix that makes it certain",
+        False,
+        f"{_PRISM}",
+        "zones",
+        "the first fix of the day lies 5 m inside, the next outside: possible_entry until the crossing",
         True,
     ),
     Rule(

@@ -1,4 +1,4 @@
-"""The district's border and its gates: ``gate_bypass``, and which checkpoint a crossing was made through.
+"""The district's border and its gates: ``gate_bypass``, ``possible_bypass``, and the gate that was used.
 
 You are in ``hazfence.rules``. The six checkpoints (登记点) are the only legal ways in and out
 (platform of Zhenhai district). Entry and exit of a stay in the district are paired: the visit tells
@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 
 from hazfence.events import Event, Kind, Phase, Severity, event_id, iso
 from hazfence.rules.book import Params
+from hazfence.rules.prism import Certainty
 from hazfence_fences import Fence
 
-__all__ = ["Crossing", "Gate", "gate_bypass", "gate_of"]
+__all__ = ["Crossing", "Gate", "bypass", "gate_of"]
 
 
 class Crossing(NamedTuple):
@@ -62,24 +63,33 @@ def gate_of(
     return Gate(used, near[0][1], near[0][0]) if near else Gate(None, None, math.inf)
 
 
-def gate_bypass(
-    vehicle: str, district: Fence, crossing: Crossing, gate: Gate, params: Params, stay: Mapping[str, Any]
-) -> Event | None:
-    """绕卡: the district's border crossed away from every checkpoint.
+def bypass(
+    vehicle: str,
+    district: Fence,
+    crossing: Crossing,
+    gate: Gate,
+    params: Params,
+    stay: Mapping[str, Any],
+    sure: Certainty,
+) -> Event:
+    """绕卡: the district's border crossed away from every checkpoint; 疑似绕卡 unless that is certain.
 
     Only a crossing witnessed by two fixes not farther apart than ``max_gap_s`` is judged; the caller
     sees to that.
 
     Args:
+        gate: what it had to do with checkpoints; used is none.
+        params: of ``gate_bypass``.
         stay: what is known of the stay that the crossing begins or ends, for the detail.
+        sure: whether a checkpoint can have been passed between the two fixes after all.
     """
-    if gate.used is not None:
-        return None
     at_us, lon, lat = crossing[:3]
+    certain = sure is Certainty.CERTAIN
+    kind = Kind.GATE_BYPASS if certain else Kind.POSSIBLE_BYPASS
     return Event(
         # In and out may fall on one moment, at a fix on the border itself: two facts, two names.
-        id=event_id(f"{Kind.GATE_BYPASS}:{crossing.direction}", vehicle, district.id, at_us),
-        kind=Kind.GATE_BYPASS,
+        id=event_id(f"{kind}:{crossing.direction}", vehicle, district.id, at_us),
+        kind=kind,
         vehicle=vehicle,
         fence_id=district.id,
         fence_version=district.version,
@@ -91,13 +101,15 @@ def gate_bypass(
         lat=lat,
         end_lon=lon,
         end_lat=lat,
-        severity=Severity.BREACH,
+        severity=Severity.BREACH if certain else Severity.WARNING,
         detail={
             "direction": crossing.direction,
             "between": [iso(crossing.prev_us), iso(crossing.fix_us)],
             "nearest_checkpoint": gate.nearest,
             "nearest_checkpoint_m": None if math.isinf(gate.nearest_m) else round(gate.nearest_m, 1),
             "gate_tolerance_m": params["tolerance_m"],
+            "certainty": str(sure),
+            "top_speed_kmh": params["top_speed_kmh"],
             **stay,
         },
     )

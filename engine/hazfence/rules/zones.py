@@ -1,8 +1,8 @@
-"""Zones in which hazmat vehicles may not be: ``restricted_entry`` always, ``curfew`` at times.
+"""Zones in which hazmat vehicles may not be: ``restricted_entry``, ``possible_entry``, ``curfew`` at times.
 
-You are in ``hazfence.rules``. Both look at a stay in one fence: restricted_entry lasts as long as the
-stay, curfew as long as the stay and the closed hours overlap. Source: GB/T 35658 6.1.2, the platform
-itself raises area and time-ban alarms.
+You are in ``hazfence.rules``. All look at a stay in one fence: restricted_entry lasts as long as the stay,
+possible_entry until it is certain (``prism.py``), curfew as long as the stay and the closed hours overlap.
+Source: GB/T 35658 6.1.2, the platform itself raises area and time-ban alarms.
 """
 
 from __future__ import annotations
@@ -10,22 +10,24 @@ from __future__ import annotations
 import numpy as np
 
 from hazfence.events import Event, Kind, Phase, Severity, event_id
+from hazfence.rules.prism import Certainty
 from hazfence.rules.step import Span
-from hazfence_fences import Fence, FenceKind, Schedule
+from hazfence_fences import Fence, Schedule
 
-__all__ = ["closed_hours", "restricted_entry"]
+__all__ = ["closed_hours", "entry"]
 
 
-def restricted_entry(visit: Event, fence: Fence) -> Event | None:
+def entry(visit: Event, fence: Fence, sure: Certainty = Certainty.CERTAIN) -> Event:
     """闯禁: a visit to a restricted zone (GB/T 35658 6.1.2: the platform raises area alarms).
 
-    A passage that no fix witnessed is no breach: the vehicle may have taken another way.
+    疑似闯禁 unless it is certain that the vehicle was inside: it may have taken another way, or its position
+    may be wrong by more than it lies inside.
     """
-    if fence.kind is not FenceKind.RESTRICTED or visit.detail["witness"] != "fix":
-        return None
+    certain = sure is Certainty.CERTAIN
+    kind = Kind.RESTRICTED_ENTRY if certain else Kind.POSSIBLE_ENTRY
     return Event(
-        id=event_id(Kind.RESTRICTED_ENTRY, visit.vehicle, fence.id, visit.started_us),
-        kind=Kind.RESTRICTED_ENTRY,
+        id=event_id(kind, visit.vehicle, fence.id, visit.started_us),
+        kind=kind,
         vehicle=visit.vehicle,
         fence_id=fence.id,
         fence_version=fence.version,
@@ -35,8 +37,12 @@ def restricted_entry(visit: Event, fence: Fence) -> Event | None:
         ended_us=None,
         lon=visit.lon,
         lat=visit.lat,
-        severity=Severity.BREACH,
-        detail={"entry": visit.detail["entry"], "entry_between": visit.detail["entry_between"]},
+        severity=Severity.BREACH if certain else Severity.WARNING,
+        detail={
+            "entry": visit.detail["entry"],
+            "entry_between": visit.detail["entry_between"],
+            "certainty": str(sure),
+        },
     )
 
 

@@ -13,7 +13,9 @@
   // ---- marks: one shape and one colour a kind of breach, the same in list, chips and map ----
   const SHAPES = {
     gate_bypass: ["M0-9 9 7-9 7Z", "#d1334a"],
+    possible_bypass: ["M0 9-9-7H9Z", "#e58a98"],
     restricted_entry: ["M0-9.5 9.5 0 0 9.5-9.5 0Z", "#7a3fd0"],
+    possible_entry: ["M0-9.5 6 0 0 9.5-6 0Z", "#b79ae6"],
     overspeed: ["M-7.8 0a7.8 7.8 0 1 0 15.6 0a7.8 7.8 0 1 0-15.6 0Z", "#e8830c"],
     overstay: ["M-7-7H7V7H-7Z", "#0b7f8e"],
   };

@@ -39,7 +39,9 @@ F64 = npt.NDArray[np.float64]
 #: What people call the kinds of breach; a kind that is not here is shown by its own name.
 KIND_NAMES: Mapping[str, str] = {
     Kind.GATE_BYPASS: "Gate bypass 绕卡",
+    Kind.POSSIBLE_BYPASS: "Possible bypass 疑似绕卡",
     Kind.RESTRICTED_ENTRY: "Restricted entry 闯禁",
+    Kind.POSSIBLE_ENTRY: "Possible entry 疑似闯禁",
     Kind.OVERSPEED: "Overspeed 超速",
     Kind.OVERSTAY: "Overstay 超时滞留",
 }
@@ -52,6 +54,7 @@ _DETAIL_NAMES: Mapping[str, str] = {
     "direction": "direction",
     "nearest_checkpoint": "nearest gate",
     "nearest_checkpoint_m": "away from it, m",
+    "certainty": "how certain",
 }
 
 

@@ -51,7 +51,9 @@ _CJK_FONTS = (
 )
 _MARKS: dict[str, tuple[str, str, float]] = {
     "gate_bypass": ("^", "#d1334a", 74.0),
+    "possible_bypass": ("v", "#e58a98", 60.0),
     "restricted_entry": ("D", "#7a3fd0", 50.0),
+    "possible_entry": ("d", "#b79ae6", 50.0),
     "overspeed": ("o", "#e8830c", 58.0),
     "overstay": ("s", "#0b7f8e", 52.0),
 }

@@ -14,7 +14,16 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["CASES", "Trip", "bay_pair", "finished", "trip_of", "yard_crowd"]
+__all__ = [
+    "CASES",
+    "Trip",
+    "bay_pair",
+    "doubtful_bypass",
+    "doubtful_entry",
+    "finished",
+    "trip_of",
+    "yard_crowd",
+]
 
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
@@ -362,6 +371,26 @@ def _bypass(rng: np.random.Generator) -> Trip:
     trip = _start(rng, (-12.0, 6.0)).go((-3.0, 6.0), _PLANT)
     trip.say("gate_bypass", "district", trip.crossing(0, -10.0))
     return _from_plant(_load(trip, rng))
+
+
+def doubtful_bypass(rng: np.random.Generator) -> Trip:
+    """In beside a gate, the terminal silent for a minute: it had time to come through the gate."""
+    trip = _start(rng, (-12.0, 0.45)).go((-9.2, 0.45), (-9.2, 0.0))
+    at_s = trip.crossing(0, -10.0)
+    trip.silent.append((at_s - 25.0, at_s + 25.0))
+    trip.say("possible_bypass", "district", at_s)
+    return _from_plant(_load(_to_plant(trip), rng))
+
+
+def doubtful_entry(rng: np.random.Generator) -> Trip:
+    """Over the sluice and back, the terminal silent each time: it had time to drive around."""
+    trip = _start(rng).go((-8.0, 0.0), (-8.0, -2.6), (-8.0, 0.0), _EAST)
+    north, south = (-1.4, -1.6)
+    for first, last, nth in ((north, south, 0), (south, north, 1)):
+        entered, left = trip.crossing(1, first, nth), trip.crossing(1, last, nth)
+        trip.silent.append((entered - 20.0, left + 20.0))
+        trip.say("possible_entry", "sluice", entered, left)
+    return trip
 
 
 _PLANNERS: dict[str, Callable[[np.random.Generator], Trip]] = {

@@ -23,7 +23,16 @@ from hazfence.reference import Filed, ReferenceData, Waybill
 from hazfence.rules import Rulebook
 from hazfence.rules.plates import PlateRead
 from hazfence_fences import FenceSet, parse_fences
-from hazfence_replay.simulator.case_trips import CASES, Trip, bay_pair, finished, trip_of, yard_crowd
+from hazfence_replay.simulator.case_trips import (
+    CASES,
+    Trip,
+    bay_pair,
+    doubtful_bypass,
+    doubtful_entry,
+    finished,
+    trip_of,
+    yard_crowd,
+)
 from hazfence_replay.simulator.day import Planted
 from hazfence_replay.simulator.plane import Plane
 
@@ -94,6 +103,8 @@ def week_geojson() -> dict[str, Any]:
         _line("depot-lane", [(-6, 0), (-6, 3)]),
         _line("yard-lane", [(-6, 0), (-6, -3)]),
         _line("bay-lane", [(6, 0), (6, 3)]),
+        _line("sluice-lane", [(-8, 0), (-8, -3)]),
+        _box("sluice", (-8.1, -1.6, -7.9, -1.4), kind="restricted", thin=True),
         _box("depot", (-6.3, 2.7, -5.7, 3.3), kind="restricted"),
         _box("yard", (-6.3, -3.3, -5.7, -2.7), kind="zone", rules={**_PLANT, "zone_capacity": {"most": 3}}),
         _box("bays", (5.7, 2.7, 6.3, 3.3), kind="zone", rules=_PLANT),
@@ -280,6 +291,9 @@ def _together(made: _Growing, seed: int, names: tuple[str, ...], day_us: int) ->
         if case == "bays":
             since = -(-(day_us + round(beside * 1e6)) // _STEP_US) * _STEP_US - day_us
             _plant(made, "separation", min(names[a], names[b]), "bays", day_us, since / 1e6 + 600.0, apart)
+    for _ in range(n // 100):
+        for case, plan in (("doubtful_bypass", doubtful_bypass), ("doubtful_entry", doubtful_entry)):
+            found[next(trucks)] = case, finished(plan(rng))
     return found
 
 

@@ -27,8 +27,9 @@ I64 = npt.NDArray[np.int64]
 _OVERSPEED_NONE_S, _OVERSPEED_SURE_S = 16.0, 75.0
 #: A stay this near to its limit could fall on either side; seconds.
 _STAY_MARGIN_S = 75.0
-#: A bypass crosses at least this far from every checkpoint; metres.
-_BYPASS_SURE_M = 600.0
+#: A bypass crosses at least this far from every checkpoint, and keeps as far from it for so long before and
+#: after: between two reports there is no time to pass one, at 120 km/h; metres, seconds.
+_BYPASS_SURE_M, _BYPASS_AROUND_S = 600.0, 31.0
 #: A visit to a restricted zone shorter than this may fall between two fixes; seconds.
 _RESTRICTED_SURE_S = 100.0
 
@@ -124,9 +125,12 @@ def _bypasses(trip: Trip, fences: FenceSet) -> Iterator[Breach]:
             nearest = min(g.distance_m(lon, lat) for g in gates)
             if nearest == 0.0:
                 continue
+            at = float((trip.t_s[k - 1] + trip.t_s[k]) / 2)
+            lo, hi = np.searchsorted(trip.t_s, (at - _BYPASS_AROUND_S, at + _BYPASS_AROUND_S))
+            around = trip.lonlat[max(lo - 1, 0) : hi + 1].tolist()
+            nearest = min(nearest, *(g.distance_m(*place) for g in gates for place in around))
             if nearest < _BYPASS_SURE_M:
                 raise Ambiguous(f"border crossed {nearest:.0f} m from a checkpoint")
-            at = float((trip.t_s[k - 1] + trip.t_s[k]) / 2)
             yield Breach("gate_bypass", fence.id, at, at, lon, lat)
 
 

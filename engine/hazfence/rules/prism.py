@@ -1,0 +1,313 @@
+"""Where a vehicle can have been between two fixes: the space-time prism, and how certain a verdict is.
+
+You are in ``hazfence.rules``, beside ``gates.py`` and ``zones.py``, which ask it before they open a breach.
+A vehicle that never drives faster than a top speed ``v`` can have been at a place P between two fixes A and
+B, ``T`` seconds apart, only if ``|AP| + |PB| <= v T``: at some moment in an ellipse with the fixes as foci,
+at each moment in the lens where the disc around A that grows meets the disc around B that shrinks. Sources:
+T. Hägerstrand, What about people in regional science? (1970); H. J. Miller, Modelling accessibility using
+space-time prism concepts within geographical information systems (1991); D. Pfoser and C. S. Jensen,
+Capturing the uncertainty of moving-object representations (1999), who cut tracks between samples this way.
+
+* **certain**: no way at the top speed makes it untrue,
+* **probable**: none at the speed observed does: the faster of the speeds reported at both fixes (and of the
+  straight way), and what a terminal may be wrong by,
+* **possible**: the straight way says so, but others do not.
+
+The top speed is raised to what the vehicle itself reports. Positions may be wrong by ``error_m`` each, so
+ways are longer by that at both ends. Two fixes that lie farther apart than the top speed allows contradict
+what is known; nothing that rests on the way between them is certain.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+
+from hazfence.presence import Fix, Piece
+from hazfence.rules.driving import apart2_m2
+from hazfence_fences import Fence, Metric
+
+__all__ = ["Certainty", "Way", "bypass_certainty", "entry_certainty", "surely_missed", "unavoidable"]
+
+_Floats = npt.NDArray[np.float64]
+
+#: Terminals measure speed to 2 m/s (GB/T 35658).
+SPEED_ERROR_KMH = 7.2
+#: ``apart2_m2`` is good to half a per cent.
+_ROUGH = 1.005
+#: Columns are this much stricter than the judge, so that rounding never makes them disagree with it.
+_SLACK_M = 0.01
+#: A fix this near to the hull of an area is a corner of it.
+_ON_RIM_M = 1e-6
+
+
+class Certainty(StrEnum):
+    """How certain a verdict is that rests on the way between two fixes; the first is the strongest."""
+
+    CERTAIN = "certain"
+    PROBABLE = "probable"
+    POSSIBLE = "possible"
+
+    def and_(self, other: Certainty) -> Certainty:
+        """The weaker of the two."""
+        order = tuple(Certainty)
+        return order[max(order.index(self), order.index(other))]
+
+
+class Way(NamedTuple):
+    """What is known of the way between two fixes.
+
+    Attributes:
+        prev, fix: the fixes.
+        reach_m: the longest way at the top speed, positions as wrong as they may be; what is longer, as
+            measured between the fixes, cannot have been driven.
+        error_m: by how much each of them may be wrong.
+    """
+
+    prev: Fix
+    fix: Fix
+    reach_m: float
+    error_m: float
+
+    @classmethod
+    def between(cls, prev: Fix, fix: Fix, top_kmh: float, error_m: float) -> Way:
+        """The way from one fix to the next.
+
+        Example:
+            >>> a = Fix(0, 121.6, 29.9, 60.0, ())
+            >>> b = Fix(30_000_000, 121.605, 29.9, 60.0, ())
+            >>> way = Way.between(a, b, top_kmh=120.0, error_m=15.0)
+            >>> round(way.reach_m), round(way.likely_m)
+            (1030, 590)
+        """
+        seconds = (fix.time_us - prev.time_us) / 1e6
+        fastest = top_kmh
+        for kmh in (prev.speed_kmh, fix.speed_kmh):
+            if kmh > fastest:  # never for an unknown one
+                fastest = kmh
+        return cls(prev, fix, fastest / 3.6 * seconds + 2.0 * error_m, error_m)
+
+    @property
+    def likely_m(self) -> float:
+        """The longest way at the speed observed; infinite when none is known."""
+        prev, fix = self.prev, self.fix
+        if prev.speed_kmh != prev.speed_kmh or fix.speed_kmh != fix.speed_kmh:
+            return math.inf
+        seconds = (fix.time_us - prev.time_us) / 1e6
+        straight_m = math.sqrt(apart2_m2(prev.lon, prev.lat, fix.lon, fix.lat))
+        driven_m = max(max(prev.speed_kmh, fix.speed_kmh) / 3.6 * seconds, straight_m)
+        return driven_m + SPEED_ERROR_KMH / 3.6 * seconds + 2.0 * self.error_m
+
+    @property
+    def contradicts(self) -> bool:
+        """Whether the fixes lie farther apart than the top speed allows."""
+        prev, fix = self.prev, self.fix
+        limit_m = self.reach_m * _ROUGH
+        return bool(apart2_m2(prev.lon, prev.lat, fix.lon, fix.lat) > limit_m * limit_m)
+
+
+def bypass_certainty(way: Way, gates: Iterable[Fence]) -> Certainty:
+    """How certain it is that a vehicle passed none of the checkpoints on its way between two fixes.
+
+    Args:
+        way: neither end in a checkpoint, and the straight way through none.
+        gates: the checkpoints.
+    """
+    if way.contradicts:
+        return Certainty.POSSIBLE
+    prev, fix = way.prev, way.fix
+    nearest_m = math.inf
+    for gate in gates:
+        # No detour is shorter than from the one fix to the rim and from the rim to the other.
+        least_m = gate.distance_m(prev.lon, prev.lat)
+        if least_m <= way.reach_m and least_m + gate.distance_m(fix.lon, fix.lat) <= way.reach_m:
+            nearest_m = min(nearest_m, detour_m(gate, prev, fix))
+    if nearest_m > way.reach_m:
+        return Certainty.CERTAIN
+    return Certainty.PROBABLE if nearest_m > way.likely_m else Certainty.POSSIBLE
+
+
+def detour_m(gate: Fence, prev: Fix, fix: Fix) -> float:
+    """The shortest way, in metres, from one fix to the other that touches a fence.
+
+    Args:
+        gate: a circle or a polygon that neither fix lies in.
+    """
+    if gate.metric is not None:
+        assert gate.radius_m is not None
+        a, b = gate.metric.east_north_m(prev.lon, prev.lat), gate.metric.east_north_m(fix.lon, fix.lat)
+        return _round_detour_m(gate.radius_m, a, b)
+    # The sum of two distances is convex along every edge: search all edges at once.
+    metric = Metric.at((prev.lon + fix.lon) / 2.0, (prev.lat + fix.lat) / 2.0)
+    ax, ay, bx, by = gate.edges().T
+    lo, hi = np.zeros(len(ax)), np.ones(len(ax))
+    ends = (metric.east_north_m(prev.lon, prev.lat), metric.east_north_m(fix.lon, fix.lat))
+
+    def long_m(t: _Floats) -> _Floats:
+        east, north = metric.east_north_m(ax + t * (bx - ax), ay + t * (by - ay))
+        return np.asarray(sum(np.hypot(east - x, north - y) for x, y in ends))
+
+    for _ in range(60):
+        third = (hi - lo) / 3.0
+        left = long_m(lo + third) <= long_m(hi - third)
+        lo, hi = np.where(left, lo, lo + third), np.where(left, hi - third, hi)
+    return float(long_m((lo + hi) / 2.0).min())
+
+
+def _round_detour_m(radius_m: float, a: tuple[float, float], b: tuple[float, float]) -> float:
+    """From ``a`` over the disc about the origin to ``b``, both outside of it.
+
+    Where the straight way misses the disc, the shortest detour meets its rim as light meets a mirror, at
+    the one place between the directions of ``a`` and ``b`` where both make the same angle with the radius.
+    """
+    straight_m = math.hypot(b[0] - a[0], b[1] - a[1])
+    if straight_m > 0.0:
+        along = -(a[0] * (b[0] - a[0]) + a[1] * (b[1] - a[1])) / (straight_m * straight_m)
+        along = min(max(along, 0.0), 1.0)
+        foot = a[0] + along * (b[0] - a[0]), a[1] + along * (b[1] - a[1])
+        if math.hypot(*foot) <= radius_m:
+            return straight_m
+    start = math.atan2(a[1], a[0])
+    turn = math.remainder(math.atan2(b[1], b[0]) - start, math.tau)
+    lo, hi = 0.0, 1.0
+    for _ in range(50):
+        middle = (lo + hi) / 2.0
+        east, north = math.cos(start + middle * turn), math.sin(start + middle * turn)
+        slopes = []
+        for x, y in (a, b):
+            dx, dy = x - radius_m * east, y - radius_m * north
+            slopes.append(abs(dx * north - dy * east) / math.hypot(dx, dy))
+        lo, hi = (middle, hi) if slopes[0] < slopes[1] else (lo, middle)
+    east, north = radius_m * math.cos(start + lo * turn), radius_m * math.sin(start + lo * turn)
+    return math.hypot(a[0] - east, a[1] - north) + math.hypot(b[0] - east, b[1] - north)
+
+
+def surely_missed(
+    ends: tuple[_Floats, _Floats, _Floats, _Floats],
+    seconds: _Floats,
+    fastest_kmh: _Floats,
+    near_m: _Floats,
+    gates: tuple[Any, _Floats],
+    error_m: float,
+) -> npt.NDArray[np.bool_]:
+    """`bypass_certainty` for many crossings: True where it is surely ``CERTAIN``; the rest is not decided.
+
+    Args:
+        ends: lon, lat of the fixes before and after, each of shape (n,).
+        seconds: between them.
+        fastest_kmh: the top speed, or what was reported if that is more.
+        near_m: from the crossing to the nearest checkpoint.
+        gates: the metric of the round checkpoints (columns of shape (g,)) and their radii.
+        error_m: of a position.
+    """
+    lon0, lat0, lon1, lat1 = ends
+    reach_m = fastest_kmh / 3.6 * seconds + 2.0 * error_m
+    limit_m = reach_m * _ROUGH
+    sure = np.asarray(apart2_m2(lon0, lat0, lon1, lat1) <= limit_m * limit_m)
+    # A detour over a place is at least as long as from there to any place of the straight way.
+    at = np.flatnonzero(sure & (near_m <= reach_m + 1.0))
+    if len(at):
+        metric, radius_m = gates
+        least_m = sum(
+            np.sqrt(metric.distance2_m2(lon[at, None], lat[at, None])) - radius_m
+            for lon, lat in ((lon0, lat0), (lon1, lat1))
+        )
+        sure[at] = (least_m > reach_m[at, None] + _SLACK_M).all(axis=1)
+    return sure
+
+
+def entry_certainty(
+    fence: Fence,
+    piece: Piece,
+    prev: Fix | None,
+    fix: Fix,
+    top_kmh: float,
+    error_m: float,
+    near: Callable[[Fence, Fix, float], bool],
+) -> Certainty:
+    """How certain it is that a vehicle was in a fence during a piece of presence.
+
+    A fix in the piece proves it when it lies farther inside than it may be wrong. One before or after the
+    piece proves it when the border is farther away than the vehicle can have come meanwhile. A piece that
+    rests on the segment alone is certain when there is no way around the fence.
+
+    Args:
+        piece: of presence, on the way from ``prev`` to ``fix``.
+        top_kmh, error_m: top speed, and by how much a position may be wrong.
+        near: whether a fix lies nearer to the fence's border than so many metres.
+    """
+    found = Certainty.POSSIBLE
+    way = None if prev is None or fix.silent else Way.between(prev, fix, top_kmh, error_m)
+    for known, apart_us in (
+        (prev, piece.start_us - (piece.start_us if prev is None else prev.time_us)),
+        (fix, fix.time_us - piece.end_us),
+    ):
+        if known is None or known.silent or fence not in known.fences:
+            continue
+        seconds = max(apart_us, 0) / 1e6
+        fastest = top_kmh if not known.speed_kmh > top_kmh else known.speed_kmh
+        if not near(fence, known, fastest / 3.6 * seconds + error_m):
+            return Certainty.CERTAIN
+        if not seconds:
+            found = Certainty.PROBABLE
+        elif way is not None and math.isfinite(way.likely_m):
+            length_s = (fix.time_us - way.prev.time_us) / 1e6
+            if not near(fence, known, way.likely_m * seconds / length_s + error_m):
+                found = Certainty.PROBABLE
+    if not piece.by_fix and way is not None and not way.contradicts:
+        if unavoidable(fence, way, way.reach_m, error_m):
+            return Certainty.CERTAIN
+        if math.isfinite(way.likely_m) and unavoidable(fence, way, way.likely_m, error_m):
+            return Certainty.PROBABLE
+    return found
+
+
+def unavoidable(fence: Fence, way: Way, reach_m: float, error_m: float) -> bool:
+    """Whether no way from one fix to the other, at most ``reach_m`` long, goes around a fence.
+
+    A string pulled tight around one side of an area runs along the convex hull of the area and both fixes;
+    the shorter of the two sides is the shortest way around. Where a fix lies in a bay of the area, or a part
+    of the area is passed on both sides, this says False: it is not shown.
+
+    Args:
+        fence: one that holds neither fix; taken as smaller by the error of a position.
+        way: between the two fixes.
+        reach_m: positions as wrong as they may be.
+        error_m: by how much.
+
+    Example:
+        >>> from hazfence_fences import FenceKind, circle
+        >>> pond = circle("pond", FenceKind.RESTRICTED, 121.6, 29.9, 300.0, thin=True)
+        >>> a, b = Fix(0, 121.595, 29.9, 60.0, ()), Fix(60_000_000, 121.605, 29.9, 60.0, ())
+        >>> way = Way.between(a, b, top_kmh=120.0, error_m=0.0)
+        >>> [unavoidable(pond, way, reach_m, 0.0) for reach_m in (1100.0, 1200.0)]
+        [True, False]
+    """
+    prev, fix = way.prev, way.fix
+    metric = Metric.at((prev.lon + fix.lon) / 2.0, (prev.lat + fix.lat) / 2.0)
+
+    def flat(lonlat: _Floats) -> _Floats:
+        return np.column_stack(metric.east_north_m(lonlat[:, 0], lonlat[:, 1]))
+
+    ends = shapely.transform(shapely.points([(prev.lon, prev.lat), (fix.lon, fix.lat)]), flat)
+    area = shapely.transform(fence.geometry, flat)
+    if error_m:
+        area = shapely.buffer(area, -error_m)
+    straight = shapely.linestrings(shapely.get_coordinates(ends))
+    for part in shapely.get_parts(area):
+        if not shapely.intersects(part, straight):
+            continue
+        rim = shapely.get_exterior_ring(shapely.convex_hull(shapely.geometrycollections([part, *ends])))
+        if rim is None or (shapely.distance(rim, ends) > _ON_RIM_M).any():
+            continue
+        at_m = shapely.line_locate_point(rim, ends)
+        one_m = abs(float(at_m[1] - at_m[0]))
+        if min(one_m, float(shapely.length(rim)) - one_m) > reach_m:
+            return True
+    return False

@@ -1,0 +1,131 @@
+"""Where a vehicle can have been between two fixes: against a search of all places, and by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyproj import Geod
+
+from hazfence.presence import Fix
+from hazfence.rules.prism import Certainty, Way, bypass_certainty, detour_m, surely_missed, unavoidable
+from hazfence_fences import Fence, FenceKind, Metric, circle, parse_fences
+
+from ..property.world import START_US, at, box
+
+GEOD = Geod(ellps="WGS84")
+GATE = circle("gate", FenceKind.CHECKPOINT, *at(2, 6), 150.0)
+places = st.tuples(st.floats(-6, 10), st.floats(-2, 14))
+
+
+def fix(seconds: float, i: float, j: float, kmh: float = 60.0, *fences: Fence) -> Fix:
+    return Fix(START_US + round(seconds * 1e6), *at(i, j), kmh, fences)
+
+
+def fence(i0: float, j0: float, i1: float, j1: float) -> Fence:
+    document = {"type": "FeatureCollection", "features": [box("zone", i0, j0, i1, j1, kind="restricted")]}
+    [found] = parse_fences(document, source="test")
+    return found
+
+
+def searched_m(gate: Fence, a: Fix, b: Fix) -> float:
+    """Try every place of the rim."""
+    if gate.metric is not None:
+        n = 1440
+        assert gate.centre is not None
+        around = [np.full(n, v) for v in gate.centre]
+        lon, lat, _ = GEOD.fwd(*around, np.linspace(0, 360, n), np.full(n, gate.radius_m))
+    else:
+        line = gate.geometry.exterior.segmentize(1e-5)
+        lon, lat = np.array(line.coords).T
+    ends = ((np.full(len(lon), p.lon), np.full(len(lon), p.lat)) for p in (a, b))
+    return float(sum(GEOD.inv(lon, lat, *end)[2] for end in ends).min())
+
+
+@settings(max_examples=60)
+@given(a=places, b=places)
+@pytest.mark.parametrize("gate", [GATE, fence(1, 5, 3, 6.5)], ids=["circle", "box"])
+def test_the_shortest_detour_is_the_best_of_all_places(
+    gate: Fence, a: tuple[float, float], b: tuple[float, float]
+) -> None:
+    one, other = fix(0, *a), fix(30, *b)
+    if gate.covers(one.lon, one.lat) or gate.covers(other.lon, other.lat):
+        return
+    found, wanted = detour_m(gate, one, other), searched_m(gate, one, other)
+    straight = GEOD.inv(one.lon, one.lat, other.lon, other.lat)[2]
+    if gate.intervals(one.lon, one.lat, other.lon, other.lat):
+        wanted = straight
+    assert found == pytest.approx(wanted, abs=0.1, rel=2e-4)
+
+
+@given(
+    a=places,
+    b=places,
+    seconds=st.sampled_from([1.0, 10.0, 30.0, 60.0, 300.0]),
+    part=st.floats(0, 1),
+    kmh=st.sampled_from([0.0, 80.0, 200.0, math.nan]),
+)
+def test_columns_never_say_certain_when_the_judge_does_not(
+    a: tuple[float, float], b: tuple[float, float], seconds: float, part: float, kmh: float
+) -> None:
+    gates = [GATE, circle("other", FenceKind.CHECKPOINT, *at(6, 2), 150.0)]
+    one, other = fix(0, *a), fix(seconds, *b, kmh)
+    way = Way.between(one, other, 120.0, 15.0)
+    lon, lat = one.lon + part * (other.lon - one.lon), one.lat + part * (other.lat - one.lat)
+    metric = Metric(
+        *(np.array([getattr(g.metric, name) for g in gates]) for name in Metric.__slots__)  # type: ignore[arg-type]
+    )
+    [sure] = surely_missed(
+        tuple(np.array([v]) for v in (one.lon, one.lat, other.lon, other.lat)),  # type: ignore[arg-type]
+        np.array([seconds]),
+        np.fmax(np.array([60.0]), np.fmax(np.array([kmh]), 120.0)),
+        np.array([min(g.distance_m(lon, lat) for g in gates)]),
+        (metric, np.array([g.radius_m for g in gates])),
+        15.0,
+    )
+    judged = bypass_certainty(way, gates)
+    if sure:
+        assert judged is Certainty.CERTAIN
+    far = min(g.distance_m(p.lon, p.lat) for g in gates for p in (one, other)) > 1.01 * way.reach_m
+    if far and not way.contradicts:
+        assert sure
+
+
+def test_faster_than_it_drives_is_not_certain_and_than_it_can_is() -> None:
+    # Crossing 515 m from the rim, fixes 386 m apart: over the gate it is 2 sqrt(515^2 + 193^2) = 1,101 m.
+    for seconds, kmh, wanted in (
+        (30.0, 60.0, Certainty.CERTAIN),  # 1,000 m at 120 km/h, and 30 m of error
+        (33.0, 60.0, Certainty.PROBABLE),  # 1,130 m at 120 km/h, 646 m at 67
+        (33.0, 125.0, Certainty.POSSIBLE),  # it says itself that it is faster
+        (60.0, 60.0, Certainty.POSSIBLE),  # 1,150 m at 67 km/h
+        (33.0, math.nan, Certainty.POSSIBLE),  # nobody knows how fast it was
+        (9.0, 60.0, Certainty.POSSIBLE),  # 386 m in 9 s: the fixes contradict the top speed
+    ):
+        way = Way.between(fix(0, 1, 9, kmh), fix(seconds, 3, 9, kmh), 120.0, 15.0)
+        assert bypass_certainty(way, [GATE]) is wanted, seconds
+    assert bypass_certainty(Way.between(fix(0, 1, 9), fix(60, 3, 9), 120.0, 15.0), []) is Certainty.CERTAIN
+
+
+def test_the_way_around_a_box_leads_over_its_corners() -> None:
+    # From (3, 5) to (9, 5) over (4, 7) and (8, 7): 2 sqrt(193^2 + 443^2) + 772 m.
+    zone, way = fence(4, 3, 8, 7), Way.between(fix(0, 3, 5), fix(60, 9, 5), 120.0, 0.0)
+    around_m = 2 * math.hypot(193.05, 443.4) + 4 * 193.05
+    assert unavoidable(zone, way, around_m - 2.0, 0.0)
+    assert not unavoidable(zone, way, around_m + 2.0, 0.0)
+    # Made smaller by 20 m on every side it is passed sooner.
+    assert not unavoidable(zone, way, around_m - 2.0, 20.0)
+    # Where the straight way misses it, it is no obstacle.
+    assert not unavoidable(fence(4, 6, 8, 7), way, 1300.0, 0.0)
+
+
+def test_a_fix_in_a_bay_shows_nothing() -> None:
+    ring = [at(*p) for p in ((4, 3), (8, 3), (8, 4), (5, 4), (5, 6), (8, 6), (8, 7), (4, 7), (4, 3))]
+    feature = box("bay", 0, 0, 1, 1, kind="restricted") | {
+        "geometry": {"type": "Polygon", "coordinates": [ring]}
+    }
+    [bay] = parse_fences({"type": "FeatureCollection", "features": [feature]}, source="test")
+    assert not unavoidable(bay, Way.between(fix(0, 3, 5), fix(60, 6, 5), 120.0, 0.0), 600.0, 0.0)
+    assert unavoidable(bay, Way.between(fix(0, 3, 5), fix(60, 9, 5), 120.0, 0.0), 1300.0, 0.0)
