@@ -71,8 +71,8 @@ def run(
     Raises:
         BadOption: numbers out of range.
     """
-    fixes = plan.pick(20_000, 600_000, 3_000_000) if fixes is None else fixes
-    long = plan.pick(40_000, 2_000_000, 10_000_000) if long is None else long
+    fixes = plan.pick(20_000, 300_000, 3_000_000) if fixes is None else fixes
+    long = plan.pick(40_000, 1_000_000, 10_000_000) if long is None else long
     if fixes < vehicles or vehicles < 1 or long < fixes:
         raise BadOption("--fixes must be at least --vehicles, and --long at least --fixes")
     rounds = plan.rounds(1, 5, 5)
