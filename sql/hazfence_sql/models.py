@@ -186,6 +186,7 @@ def _facts(name: str) -> tuple[Any, ...]:
         ),
         Index(f"{name}_vehicle_started", "vehicle", "started_at"),
         Index(f"{name}_fence_started", "fence_id", "started_at"),
+        Index(f"{name}_started", "started_at"),
         Index(
             f"{name}_open",
             "topic",
@@ -230,7 +231,6 @@ class Breach(Base):
     __tablename__ = "event"
     __table_args__ = (
         *_facts("event"),
-        Index("event_started", "started_at"),
         {"comment": "Breaches, latest revision each"},
     )
 

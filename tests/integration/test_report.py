@@ -345,3 +345,26 @@ def test_the_forms(postgres_url: str, tmp_path: Path) -> None:
 def test_every_query_of_the_reports_is_a_parameterised_one() -> None:
     for name in ("report", "report_facts"):
         assert "%(kinds)s" in queries.load(name)
+
+
+def test_a_day_out_of_years_is_found_by_its_beginning(postgres_url: str) -> None:
+    with psycopg.connect(postgres_url) as connection:
+        connection.execute(
+            """
+            INSERT INTO hazfence.visit (event_id, vehicle, fence_id, revision, phase, started_at, place,
+                                        severity, detail, topic, partition)
+            SELECT gen_random_uuid(), 'v' || n % 300, 'park', 1, 'closed',
+                   timestamptz '2026-01-01Z' + n * interval '1 h',
+                   ST_SetSRID(ST_Point(121.6, 29.9), 4326), 'info', '{}', 't', 0
+            FROM generate_series(1, 20000) AS n
+            """
+        )
+        connection.execute("ANALYZE hazfence.visit")
+        rows = connection.execute(
+            "EXPLAIN SELECT * FROM hazfence.fact "
+            "WHERE started_at >= '2027-01-01Z' AND started_at < '2027-01-02Z'"
+        ).fetchall()
+    plan = "\n".join(row[0] for row in rows)
+    assert "Index Cond" in plan
+    assert "visit_started" in plan
+    assert "Seq Scan on visit" not in plan
