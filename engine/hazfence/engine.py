@@ -40,10 +40,11 @@ from hazfence.reference import ReferenceData
 from hazfence.screen import Before, Columns, Screen, group_starts, newest_before
 from hazfence.settings import EngineSettings
 from hazfence.snapshot import dump, load, read_sets, read_terms
+from hazfence.states import State
 from hazfence.stays import STEP
 from hazfence.story import Mark
 from hazfence.tell import Teller
-from hazfence.vehicles import NEVER_US
+from hazfence.vehicles import NEVER_US, SpeedRun
 from hazfence_fences import FenceSet
 
 __all__ = ["Engine", "Outcome"]
@@ -276,6 +277,15 @@ class Engine:
             return () if code is None else self._books.record_seen(code).standing()
         books = self._books
         return tuple(e for code in books.codes_of_records() for e in books.record_seen(code).standing())
+
+    def memory(self, vehicle: str) -> tuple[SpeedRun | State, ...]:
+        """What rules with a memory keep of a vehicle (``states.py``), by name; a running overspeed first."""
+        code = self._books.fleet.code(vehicle)
+        if code is None:
+            return ()
+        record = self._books.record_seen(code).copy()
+        states = (record.states[name] for name in sorted(record.states))
+        return (*(() if record.run is None else (record.run,)), *states)
 
     def snapshot(self, *, with_recent: bool = True) -> bytes:
         """Everything the engine knows, as bytes that :meth:`restore` takes; the same for the same state.

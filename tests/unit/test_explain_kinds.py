@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pytest
 
+from hazfence import states
 from hazfence.engine import Engine
 from hazfence.events import Event, Kind, Phase
 from hazfence.fixes import FixBatch
@@ -16,10 +17,13 @@ from hazfence.rules.book import Rulebook
 from hazfence.rules.capacity import CapacityWatch
 from hazfence.rules.papers import paper_warnings
 from hazfence.settings import EngineSettings
+from hazfence.states import State
+from hazfence.vehicles import SpeedRun
 from hazfence_fences import FenceKind, FenceSet, circle
 from hazfence_replay.explain import Evidence, examine, tell
 from hazfence_replay.explain.derive import NEEDS_READS, Verdict
 from hazfence_replay.explain.evidence import Revision
+from hazfence_replay.explain.memory import TOLD, remembered
 from hazfence_replay.explain.page import page
 from hazfence_replay.explain.phrases import REASONS, STEPS, VERDICTS, WORDS
 from hazfence_replay.explain.picture import draw
@@ -65,6 +69,7 @@ def test_every_kind_of_the_week_stands_and_is_told_whole() -> None:
                 f"{event.kind}{event.detail.get('part', '')}{event.detail.get('why', '')}", []
             ).append(event)
     assert len(by_kind) >= 20
+    before = set()
     for events in by_kind.values():
         for event in events[:1]:
             code = week.fixes.vehicles.index(event.vehicle)
@@ -80,9 +85,12 @@ def test_every_kind_of_the_week_stands_and_is_told_whole() -> None:
                 told = tell(again, finding, language=language)  # type: ignore[arg-type]
                 whole = json.dumps(told.to_json(), ensure_ascii=False)
                 assert "?" not in " ".join(told.steps), told.steps
+                before |= {name for name, _ in told.before}
                 assert event.vehicle in whole
                 assert len(told.steps) >= 2
                 assert page(told, draw(again, finding)).startswith(b"<!doctype html>")
+    memories = {"motion", "driving", "parking", "route", "section", "trust"}
+    assert {f"remembered: {name}" for name in memories} <= before
 
 
 def test_every_kind_has_its_sentences_in_both_languages() -> None:
@@ -178,3 +186,42 @@ def test_the_fix_that_tips_the_scales_and_the_state_before_it(speed: float) -> N
     assert before.inside == ("road",)
     assert before.last.time_us.tolist() == [day + 30_000_000]
     assert [e.kind for e in before.going_on] == [Kind.VISIT]
+    [run] = [memory for memory in before.memory if isinstance(memory, SpeedRun)]
+    assert (run.started_us, run.last_us, run.max_kmh) == (day + 10_000_000, day + 30_000_000, 70.0)
+    for language, name, says in (
+        ("en", "remembered: speed", "over 60 km/h in road since 2026-03-02 08:00:10"),
+        ("zh", "规则记忆: 速度", "在 road 超过 60 km/h"),
+    ):
+        told = tell(evidence_of(last, fixes, fences), finding, language=language)  # type: ignore[arg-type]
+        assert says in dict(told.before)[name]
+
+
+def test_every_memory_has_its_sentence_in_both_languages() -> None:
+    known = {getattr(states, name) for name in states.__all__}
+    kinds = {
+        kind for kind in known if isinstance(kind, type) and issubclass(kind, State) and kind is not State
+    }
+    assert set(TOLD) == {SpeedRun, *kinds}
+    waver = states.Waver("gate", True, 1, 0, 2, 121.6, 29.9, "crossing", ())
+    examples = [
+        SpeedRun(1, 2, 121.6, 29.9, 121.6, 29.9, "road", 1, 60.0, 71.5),
+        states.Motion(True, 1, 121.6, 29.9),
+        states.Motion(False, 1, 121.6, 29.9),
+        states.Parked(1, 121.6, 29.9, "road"),
+        states.Drive(None, None),
+        states.Drive(1, 2, ((3, 4),), (("day", 5),)),
+        states.OffRoute(1, 121.6, 29.9, "road", said=True),
+        states.Segment("gate", 1, 121.6, 29.9),
+        states.Trust(None, (), 1, 2, "spoof"),
+        states.Trust((7, 121.6, 29.9, 50.0, ()), (), 1, 2, "spoof"),
+        states.Wavering((waver,)),
+        states.Unsure(("zone",)),
+    ]
+    assert {type(memory) for memory in examples} == set(TOLD)
+    for memory in examples:
+        (english, chinese), (told, chinese_told) = remembered(memory, "at {}".format, "fence {}".format)
+        assert english.isascii()
+        assert not chinese.isascii()
+        assert not chinese_told.isascii()
+        assert told != chinese_told
+        assert "None" not in told + chinese_told

@@ -21,6 +21,8 @@ from hazfence.events import Event, Kind, Phase
 from hazfence.fixes import FixBatch
 from hazfence.reference import ReferenceData
 from hazfence.rules.papers import paper_warnings
+from hazfence.states import State
+from hazfence.vehicles import SpeedRun
 from hazfence_fences import FenceSet
 from hazfence_replay.explain.evidence import Evidence
 from hazfence_replay.facts import TOLD_AS, counterpart, differences
@@ -48,11 +50,13 @@ class Before:
         last: its fix before; a batch of one, or of none.
         inside: ids of the fences that it was visiting.
         going_on: its visits and breaches that went on.
+        memory: what rules with a memory kept of it; see ``memory.py``.
     """
 
     last: FixBatch
     inside: tuple[str, ...]
     going_on: tuple[Event, ...]
+    memory: tuple[SpeedRun | State, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +149,10 @@ def _decisive(
         middle = (low + high) // 2
         low, high = (low, middle) if engine_after(middle)[1] else (middle, high)
     engine, vehicle = engine_after(low)[0], evidence.event.vehicle
-    return int(at[low]), Before(engine.last_fix(vehicle), engine.inside(vehicle), engine.open_events(vehicle))
+    before = Before(
+        engine.last_fix(vehicle), engine.inside(vehicle), engine.open_events(vehicle), engine.memory(vehicle)
+    )
+    return int(at[low]), before
 
 
 def examine(evidence: Evidence) -> Finding:

@@ -21,6 +21,7 @@ from hazfence.rules.catalogue import rule_of
 from hazfence_fences import Schedule
 from hazfence_replay.explain.derive import Finding, Verdict, parameters
 from hazfence_replay.explain.evidence import Evidence
+from hazfence_replay.explain.memory import remembered
 from hazfence_replay.explain.phrases import REASONS, STEPS, VERDICTS, WORDS
 
 __all__ = ["Explanation", "FixLine", "Language", "tell"]
@@ -243,6 +244,9 @@ class _Teller:
         for event in before.going_on:
             since = f"{self.fence_name(event.fence_id)} {self.w('since')} {self.time(event.started_us)}"
             found.append((self.w("going on"), f"{event.kind} {since}"))
+        for memory in before.memory:
+            name, told = remembered(memory, self.time, self.fence_name)
+            found.append((f"{self.w('remembered')}: {name[self.at]}", told[self.at]))
         return found
 
     def steps(self) -> list[str]:
