@@ -49,7 +49,7 @@ from hazfence.settings import EngineSettings
 from hazfence.settle import Settled, Settler
 from hazfence.states import Unsure, Waver, Wavering
 from hazfence.vehicles import FOREVER_US, Record, SpeedRun, open_key
-from hazfence.visits import BORDER, closed, exit_detail, opened
+from hazfence.visits import BORDER, closed, entered_by, exit_detail, opened
 from hazfence_fences import Fence, FenceKind, FenceSet
 
 __all__ = ["Judge"]
@@ -414,7 +414,7 @@ class Judge:
             # The last known place at the deadline: prev, unless the visit began after it.
             at = prev if prev is not None and prev.time_us >= visit.started_us else visit
             params = step.ask(Kind.OVERSTAY, fence, visit.started_us)
-            breach = overstay(visit, fence, params, piece.end_us, at.lon, at.lat)
+            breach = overstay(visit, fence, params, piece.end_us, at.lon, at.lat, step.evidence)
             if breach is not None:
                 record.open[breach.kind, fence.id] = breach
                 out.append(breach)
@@ -461,7 +461,9 @@ class Judge:
             _doubt(step.record, fence.id, unsure=True)
             if step.ask(Kind.POSSIBLE_ENTRY, fence, visit.started_us) is None:
                 return
-        breach = entry(visit, fence, sure)
+        # It rests on how it came in, or was there before; made certain later, on that fix too.
+        seen = [iso(step.t1)] if not new else step.evidence(visit.started_us)
+        breach = entry(visit, fence, sure, [] if new and entered_by(visit) else seen)
         step.record.open[breach.kind, fence.id] = breach
         step.out.append(breach)
 

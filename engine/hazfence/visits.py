@@ -15,7 +15,7 @@ from hazfence.events import Event, Kind, Phase, event_id, iso
 from hazfence.presence import Edge
 from hazfence_fences import Fence
 
-__all__ = ["BORDER", "between", "closed", "exit_detail", "opened"]
+__all__ = ["BORDER", "between", "closed", "entered_by", "exit_detail", "opened"]
 
 #: Edges that lie between two fixes.
 BORDER = (Edge.CROSSING, Edge.GAP)
@@ -91,6 +91,16 @@ def exit_detail(
         detail["exit_between"] = between(fixes_us)
         detail.update(more)
     return detail
+
+
+def entered_by(visit: Event) -> list[str]:
+    """The fixes that the beginning of a visit rests on: the two around the border, or the first one inside.
+
+    Empty when the vehicle did nothing: the fence came into force, or was drawn, around it.
+    """
+    if visit.detail["entry"] == Edge.FIRST_FIX:
+        return [iso(visit.started_us)]
+    return list(visit.detail["entry_between"] or ())
 
 
 def between(fixes_us: tuple[int, int] | None) -> list[str] | None:

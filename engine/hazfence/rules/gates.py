@@ -86,6 +86,7 @@ def bypass(
     at_us, lon, lat = crossing[:3]
     certain = sure is Certainty.CERTAIN
     kind = Kind.GATE_BYPASS if certain else Kind.POSSIBLE_BYPASS
+    around = [iso(crossing.prev_us), iso(crossing.fix_us)]
     return Event(
         # In and out may fall on one moment, at a fix on the border itself: two facts, two names.
         id=event_id(f"{kind}:{crossing.direction}", vehicle, district.id, at_us),
@@ -104,7 +105,8 @@ def bypass(
         severity=Severity.BREACH if certain else Severity.WARNING,
         detail={
             "direction": crossing.direction,
-            "between": [iso(crossing.prev_us), iso(crossing.fix_us)],
+            "between": around,
+            "fixes": around,
             "nearest_checkpoint": gate.nearest,
             "nearest_checkpoint_m": None if math.isinf(gate.nearest_m) else round(gate.nearest_m, 1),
             "gate_tolerance_m": params["tolerance_m"],

@@ -6,8 +6,11 @@ source), or what its ``rules`` say for a vehicle class or for the hour of entry.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from hazfence.events import Event, Kind, Phase, Severity, event_id, iso
 from hazfence.rules.book import Params
+from hazfence.visits import entered_by
 from hazfence_fences import Fence
 
 __all__ = ["overstay", "overstay_deadline_us"]
@@ -22,7 +25,13 @@ def overstay_deadline_us(visit: Event, params: Params | None) -> int | None:
 
 
 def overstay(
-    visit: Event, fence: Fence, params: Params | None, until_us: int, lon: float, lat: float
+    visit: Event,
+    fence: Fence,
+    params: Params | None,
+    until_us: int,
+    lon: float,
+    lat: float,
+    seen: Callable[[int], list[str]],
 ) -> Event | None:
     """超时滞留: a visit longer than its limit.
 
@@ -31,6 +40,7 @@ def overstay(
     Args:
         until_us: up to when the vehicle is known (or, in silence, taken) to have stayed.
         lon, lat: the vehicle's last known place at the deadline.
+        seen: gives the last fixes not after a moment of the step, as told.
     """
     deadline_us = overstay_deadline_us(visit, params)
     if deadline_us is None or params is None or until_us <= deadline_us:
@@ -48,5 +58,10 @@ def overstay(
         lon=lon,
         lat=lat,
         severity=Severity.BREACH,
-        detail={"entered_at": iso(visit.started_us), "max_stay_min": params["max_min"]},
+        detail={
+            "entered_at": iso(visit.started_us),
+            "max_stay_min": params["max_min"],
+            # How it came in, and where it was seen last before the limit.
+            "fixes": sorted({*entered_by(visit), *seen(deadline_us)}),
+        },
     )

@@ -7,21 +7,27 @@ Source: GB/T 35658 6.1.2, the platform itself raises area and time-ban alarms.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from hazfence.events import Event, Kind, Phase, Severity, event_id
 from hazfence.rules.prism import Certainty
 from hazfence.rules.step import Span
+from hazfence.visits import entered_by
 from hazfence_fences import Fence, Schedule
 
 __all__ = ["closed_hours", "entry"]
 
 
-def entry(visit: Event, fence: Fence, sure: Certainty = Certainty.CERTAIN) -> Event:
+def entry(visit: Event, fence: Fence, sure: Certainty = Certainty.CERTAIN, seen: Sequence[str] = ()) -> Event:
     """闯禁: a visit to a restricted zone (GB/T 35658 6.1.2: the platform raises area alarms).
 
     疑似闯禁 unless it is certain that the vehicle was inside: it may have taken another way, or its position
     may be wrong by more than it lies inside.
+
+    Args:
+        seen: the fixes that it rests on beside those that the visit began with.
     """
     certain = sure is Certainty.CERTAIN
     kind = Kind.RESTRICTED_ENTRY if certain else Kind.POSSIBLE_ENTRY
@@ -42,6 +48,7 @@ def entry(visit: Event, fence: Fence, sure: Certainty = Certainty.CERTAIN) -> Ev
             "entry": visit.detail["entry"],
             "entry_between": visit.detail["entry_between"],
             "certainty": str(sure),
+            "fixes": [*entered_by(visit), *seen],
         },
     )
 

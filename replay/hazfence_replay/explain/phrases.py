@@ -276,6 +276,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "last fix": ("last fix", "上一定位点"), "inside": ("inside", "所在围栏"), "no fence": ("no fence", "无"), "none": ("none", "无"),
     "going on": ("going on", "进行中"), "remembered": ("remembered", "规则记忆"), "since": ("since", "自"), "begins": ("begins", "开始"), "ends": ("ends", "结束"),
     "begins before": ("began just before", "此前开始"), "ends before": ("ended just before", "此前结束"),
+    "named": ("it rests on this", "所依据的点"),
     "decisive": ("tips the scales", "据此认定"), "came late": ("came late", "迟到"), "in": ("in", "进"), "out": ("out", "出"),
     "opened": ("opened", "已开始"), "amended": ("amended", "已修正"), "closed": ("closed", "已结束"), "retracted": ("retracted", "已撤回"),
     "state before": ("The state before", "此前状态"), "steps": ("Step by step", "判定过程"), "fixes": ("Fixes", "定位点"),

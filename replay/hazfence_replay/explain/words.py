@@ -339,7 +339,7 @@ class _Teller:
         return told if len(told) <= 10 else [*told[:9], f"… ({len(told)})"]
 
     def fixes(self) -> list[FixLine]:
-        """The fixes around the beginning, the end, and the one that tipped the scales."""
+        """The fixes around beginning and end, those it rests on, and the one that tipped the scales."""
         fixes, event = self.e.fixes, self.event
         if not len(fixes):
             return []
@@ -353,6 +353,10 @@ class _Teller:
             if at < len(fixes):
                 same = int(fixes.time_us[at]) == moment
                 notes.setdefault(at, []).append(self.w(word if same else f"{word} before"))
+        named = np.array([from_iso(at) for at in event.detail.get("fixes") or ()], np.int64)
+        for i in np.flatnonzero(np.isin(fixes.time_us, named)).tolist():
+            wanted.add(i)
+            notes.setdefault(i, []).append(self.w("named"))
         if self.f.derived.decisive is not None:
             wanted.add(self.f.derived.decisive)
             notes.setdefault(self.f.derived.decisive, []).append(self.w("decisive"))
