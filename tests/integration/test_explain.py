@@ -96,6 +96,7 @@ def test_what_was_said_live_stands_and_its_numbers_are_in_the_words(url: str) ->
     assert dict(told.before)["inside"] == "road, park"
     assert [r[0] for r in told.revisions] == ["1", "2"]
     assert any("tips the scales" in line.note for line in told.fixes)
+    assert any("it rests on this" in line.note for line in told.fixes)
 
 
 def test_a_fix_that_came_late_takes_it_back_and_is_named(url: str) -> None:
