@@ -85,6 +85,7 @@ class Shards:
         job: what they work with.
         count: how many.
         snapshots: one an engine, to go on from; as :meth:`snapshots` gave them.
+        apart: even one alone works in a process of its own.
 
     Example:
         >>> with Shards(Job(fences, EngineSettings()), 2) as shards:  # doctest: +SKIP
@@ -92,16 +93,18 @@ class Shards:
         ...         print(len(said.events))
     """
 
-    def __init__(self, job: Job, count: int, snapshots: Sequence[bytes] | None = None) -> None:
+    def __init__(
+        self, job: Job, count: int, snapshots: Sequence[bytes] | None = None, *, apart: bool = False
+    ) -> None:
         if count < 1:
             raise ValueError(f"a replay needs at least one process, not {count}")
         given: Sequence[bytes | None] = [None] * count if snapshots is None else snapshots
         if len(given) != count:
             raise ValueError(f"{len(given)} snapshots for {count} processes")
         self._count = count
-        self._shards: list[_Shard] = (
-            [_Local(job, given[0])] if count == 1 else [_Process(job, one) for one in given]
-        )
+        local = count == 1 and not apart
+        self._ahead = 1 if local else _AHEAD
+        self._shards: list[_Shard] = [(_Local if local else _Process)(job, one) for one in given]
         #: Paces given whose answer was not taken.
         self.under_way = 0
         self._table: dict[str, int] = {}
@@ -124,7 +127,7 @@ class Shards:
     @property
     def full(self) -> bool:
         """Whether an answer should be taken before the next pace is given."""
-        return self.under_way >= (_AHEAD if self._count > 1 else 1)
+        return self.under_way >= self._ahead
 
     def give(self, pace: Pace) -> None:
         """Give each engine its part of a pace."""
@@ -139,6 +142,11 @@ class Shards:
         of_fix = of_name[batch.vehicle]
         for number, shard_ in enumerate(self._shards):
             shard_.give(Pace(batch.take(np.flatnonzero(of_fix == number)), pace.now_us))
+
+    def use_fences(self, fences: FenceSet) -> None:
+        """Go on with other fences from the next pace on."""
+        for shard in self._shards:
+            shard.use_fences(fences)
 
     def _deal(self, names: tuple[str, ...]) -> npt.NDArray[np.int32]:
         """The process of each vehicle; new ones get their place in the order."""
@@ -203,6 +211,7 @@ _Answer = tuple[_Pairs, _Pairs, npt.NDArray[np.int64], int | None, int | None]
 class _Shard(Protocol):
     def give(self, pace: Pace) -> None: ...
     def answer(self) -> _Answer: ...
+    def use_fences(self, fences: FenceSet) -> None: ...
     def snapshot(self) -> bytes: ...
     def close(self) -> None: ...
 
@@ -233,6 +242,9 @@ class _Local:
 
     def answer(self) -> _Answer:
         return self._answers.popleft()
+
+    def use_fences(self, fences: FenceSet) -> None:
+        self._engine.use_fences(fences)
 
     def snapshot(self) -> bytes:
         return self._engine.snapshot()
@@ -269,6 +281,9 @@ class _Process:
     def answer(self) -> _Answer:
         found: _Answer = self._receive()
         return found
+
+    def use_fences(self, fences: FenceSet) -> None:
+        self._send(fences)
 
     def snapshot(self) -> bytes:
         self._send(None)
@@ -316,6 +331,8 @@ def _serve(end: Connection, job: Job, snapshot: bytes | None) -> None:
             while (what := end.recv()) != _ENDED:
                 if what is None:
                     end.send(local.snapshot())
+                elif isinstance(what, FenceSet):
+                    local.use_fences(what)
                 else:
                     local.give(Pace(*what))
                     end.send(local.answer())

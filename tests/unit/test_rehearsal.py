@@ -15,6 +15,7 @@ from hazfence.reference import Filed, ReferenceData
 from hazfence.settings import EngineSettings
 from hazfence_fences import Fence, FenceKind, FenceSet, circle
 from hazfence_replay.rehearse import Draft, Rehearsed, Side, Window, compare_sides, read_draft, run
+from hazfence_replay.simulator.cases import simulate_week, week_fences, week_rules
 from tests.unit import test_rules_separation as separation
 
 DAY_US = 1_772_409_600_000_000
@@ -120,14 +121,14 @@ def test_what_begins_outside_the_window_does_not_count() -> None:
     assert [(r.fence_id, r.gained) for r in found.rows] == [("middle", 1)]
 
 
-@pytest.mark.parametrize("at", [1, 50, 361])
-def test_fences_that_change_meanwhile_change_at_their_moment_however_fixes_are_cut(at: int) -> None:
+@pytest.mark.parametrize(("at", "processes"), [(1, 0), (50, 1), (361, 0)])
+def test_fences_that_change_meanwhile_change_at_their_moment(at: int, processes: int) -> None:
     # When half of the way is done, one zone that lies ahead is there no more, and another is.
     moment_us = DAY_US + 1_800_000_000
     first, second = FenceSet([zone("west", 121.57), zone("late", 121.63)]), FenceSet([zone("new", 121.62)])
     whole = east()
     batches = [whole.take(slice(i, i + at)) for i in range(0, len(whole), at)]
-    side = Side([(0, first), (moment_us, second)], EngineSettings(), None, WINDOW)
+    side = Side([(0, first), (moment_us, second)], EngineSettings(), None, WINDOW, processes=processes)
     run(batches, [side], WINDOW)
     assert [(e.fence_id, e.kind) for e in side.standing()] == [
         ("west", Kind.RESTRICTED_ENTRY), ("new", Kind.RESTRICTED_ENTRY),
@@ -164,6 +165,26 @@ def test_what_concerns_two_vehicles_and_the_file_is_rehearsed() -> None:
     found = compare_sides(*sides)
     kinds = [change.event.kind for change in found.changes if change.what == "gained"]
     assert kinds == [Kind.PAPER_EXPIRING, Kind.SEPARATION]
+
+
+def test_with_every_rule_on_processes_find_what_one_finds() -> None:
+    week = simulate_week(seed=2, vehicles=110, days=1)
+    fixes = week.fixes.take(week.fixes.vehicle % 3 == 0)
+    fences, start_us, end_us = week_fences(), int(fixes.time_us.min()), int(fixes.time_us.max())
+    window = Window(start_us, end_us, start_us, end_us, end_us)
+    zones = frozenset(fence.id for fence in fences if fence.kind is FenceKind.RESTRICTED)
+    later = (start_us + end_us) // 2, fences.without(min(zones))
+    settings, plan = EngineSettings(rules=week_rules()), Draft(without=zones)
+    found = []
+    for processes in (0, 2):
+        about = (settings, week.reference, window, True, processes)
+        sides = [Side([(0, fences), later], *about), Side([(0, plan.over(fences))], *about)]
+        count = run([fixes], sides, window)
+        standing = [side.standing() for side in sides]
+        found.append((count, standing, compare_sides(*sides).to_json(), [side.visits for side in sides]))
+    assert found[1] == found[0]
+    assert len({event.kind for event in found[0][1][0]}) > 8
+    assert len(found[0][2]["changes"]) > 0
 
 
 def test_versions_are_those_that_publishing_would_give() -> None:

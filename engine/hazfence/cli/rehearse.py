@@ -60,6 +60,9 @@ def rehearse(
     visits: Annotated[
         bool, typer.Option("--visits", help="Compare visits too, not only their numbers.")
     ] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes that judge; one for each core by default.")
+    ] = None,
     examples: Annotated[int, typer.Option(min=1, help="Examples of each fence and kind.")] = 3,
     time_zone: Annotated[
         str, typer.Option("--time-zone", help="For days and times.", envvar="HAZFENCE_TIME_ZONE")
@@ -76,6 +79,7 @@ def rehearse(
     from hazfence_replay.readers import Wanted
     from hazfence_replay.readers.fix_table import FixTableReader
     from hazfence_replay.rehearse import Side, compare_sides, read_draft, run
+    from hazfence_replay.run import cores
 
     if clock not in ("wall", "event"):
         raise ValueError(f"--clock {clock!r}: write wall or event, as HAZFENCE_CLOCK of the workers")
@@ -91,14 +95,17 @@ def rehearse(
         versions = {v.fence.id: v.fence.version for v in history.fences().versions}
         plan = read_draft(draft, today=today, without=without or (), settings=changed, versions=versions)
         planned, on_file = plan.settings_over(settings), history.reference()
+        count = cores() if workers is None else workers
+        each = 0 if count == 1 else -(-count // 2)
         sides = (
-            Side(timeline, settings, file_asked(settings, today, on_file), window, visits),
+            Side(timeline, settings, file_asked(settings, today, on_file), window, visits, each),
             Side(
                 [(moment, plan.over(there)) for moment, there in timeline],
                 planned,
                 file_asked(planned, plan.over(today), on_file),
                 window,
                 visits,
+                each,
             ),
         )
         wanted = Wanted(window.read_since_us, window.read_until_us)
