@@ -94,9 +94,9 @@ class Books:
         if self.stays.apart(code):
             return self.records.get(code) or Record()
         assert self.telling is not None
-        _, places = self.stays.expand(np.array([code], np.int32))
         note = self.notes.rows(np.array([code], np.int32))[0]
-        return self.telling.record(self.stays.rows(places), note, self.notes.past(code))
+        rows = self.stays.visits.of(code), self.stays.wavers.of(code)
+        return self.telling.record(*rows, note, self.notes.past(code))
 
     def story_seen(self, code: int) -> Story | None:
         """A vehicle's story, to look at only; None when it was never judged."""
@@ -104,9 +104,8 @@ class Books:
         if self.stays.apart(code) or self.stays.judged_us(code) == NEVER_US:
             return story
         assert self.telling is not None
-        _, places = self.stays.expand(np.array([code], np.int32))
         after_us = NEVER_US if story is None else story.plain_us
-        marks = self.telling.marks(code, self.stays.rows(places), self.stays.log, self.notes, after_us)
+        marks = self.telling.marks(code, self.stays, self.notes, after_us)
         judged_us = self.stays.judged_us(code)
         seen = Story() if story is None else story
         seen = replace(seen, marks=[*seen.marks, *marks], judged_us=judged_us)
@@ -192,11 +191,13 @@ class Books:
             return
         if story is not None and story.corrections:
             said = {event.id for event in record.open.values()}
-            # What begins from now on has another name than what was corrected before.
-            if any(i in said or c.started_us >= last_us for i, c in story.corrections.items()):
+            # What begins from now on, or began at a border not yet crossed for certain, has another name
+            # than what was corrected before.
+            begins_us = min([last_us, *rows[1]["at_us"].tolist()])
+            if any(i in said or c.started_us >= begins_us for i, c in story.corrections.items()):
                 return
         self.records.pop(code, None)
-        self.stays.take_in(code, NEVER_US if story is None else story.judged_us, rows)
+        self.stays.take_in(code, NEVER_US if story is None else story.judged_us, *rows)
         self.notes.put(np.array([code], np.int32), note[0])
         self.notes.set_past(code, note[1])
 

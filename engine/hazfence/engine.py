@@ -257,12 +257,12 @@ class Engine:
         return fleet.last_fixes(np.flatnonzero(fleet.time_us[: len(fleet)] != NEVER_US))
 
     def inside(self, vehicle: str) -> tuple[str, ...]:
-        """Ids of the fences that the vehicle is visiting; empty when it is unknown."""
+        """Ids of the fences that the vehicle is visiting, by entry; empty when it is unknown."""
         code = self._books.fleet.code(vehicle)
         if code is None:
             return ()
-        record = self._books.record_seen(code)
-        return tuple(fence_id for kind, fence_id in record.open if kind is Kind.VISIT)
+        standing = self._books.record_seen(code).standing()
+        return tuple(str(event.fence_id) for event in standing if event.kind is Kind.VISIT)
 
     def last_fix(self, vehicle: str) -> FixBatch:
         """The vehicle's last accepted fix, a batch of one; of none when it is unknown."""
@@ -407,10 +407,12 @@ class Engine:
         active = c.active
         taken: Taken | None = None
         if self._plain.on:
-            plain = c.plain & books.stays.ours(first)
-            if plain.any():
+            plain = active[c.plain[active]]
+            plain = plain[books.stays.ours(first[plain])]
+            if len(plain):
                 taken = self._plain.take(c, before, plain, books.stays, books.notes, self._screen.sets)
                 fleet.deadline_us[taken.codes] = taken.deadline_us
+                fleet.watch[taken.codes] = taken.watch
                 if taken.motion is not None:
                     fleet.motion[taken.codes] = taken.motion
                 active = active[~taken.groups[active]]
@@ -424,7 +426,7 @@ class Engine:
         if taken is None:
             return Batch(judged, np.zeros(0, np.int64), np.zeros(0, STEP), None)
         if books.recent_us:
-            books.stays.log.add(codes[c.starts[taken.group]], taken.steps)
+            books.stays.log.add(taken.log_codes, taken.logged)
             books.notes.log.add(taken.noted, taken.entries)
         return Batch(judged, taken.group, taken.steps, self._telling)
 

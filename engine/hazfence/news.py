@@ -10,7 +10,7 @@ a record back.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -26,7 +26,8 @@ from hazfence.rules.gates import Crossing, Gate, bypass
 from hazfence.rules.prism import Certainty
 from hazfence.rules.zones import entry
 from hazfence.sets import Sets
-from hazfence.stays import EDGES, NO_DISTRICT, NO_GATE, STAY, Log
+from hazfence.states import Waver, Wavering
+from hazfence.stays import CROSSED, EDGES, NO_DISTRICT, NO_GATE, STAY, WAVER, WAVERED, Stays
 from hazfence.story import Mark
 from hazfence.vehicles import NEVER_US, Record
 from hazfence.visits import BORDER, closed, exit_detail, opened
@@ -65,7 +66,7 @@ class Telling:
         if step["opens"]:
             visit, *entered = going_on
             return [visit, *([] if breach is None else [breach]), *entered]
-        fixes_us = (int(step["prev_us"]), int(step["fix_us"])) if how in BORDER else None
+        fixes_us = (int(step["from_us"]), int(step["to_us"])) if how in BORDER else None
         more = {} if step["gate"] == NO_DISTRICT else {"exit_gate": gate}
         at_us, place = int(step["at_us"]), (float(step["lon"]), float(step["lat"]))
         over = [
@@ -74,29 +75,31 @@ class Telling:
         ]
         return over if breach is None else [*over, breach]
 
-    def record(self, stays: _Rows, note: np.void | None = None, past: Past = ()) -> Record:
-        """Visits that go on, and what rules remember, as the judge knows them."""
+    def record(self, stays: _Rows, wavers: _Rows, note: np.void | None = None, past: Past = ()) -> Record:
+        """What goes on, wavers and is remembered, as the judge knows it."""
         found = [event for stay in stays for event in self._open(stay)]
         found.sort(key=lambda e: (e.started_us, e.fence_id, e.kind is not Kind.VISIT))
         going_on = {(event.kind, str(event.fence_id)): event for event in found}
         noting = self._plain.noting
         states = {} if note is None or noting is None else noting.states(note, past)
+        if len(wavers):
+            borders = sorted((self._waver(waver) for waver in wavers), key=lambda w: w.fence_id)
+            states[Wavering.name] = Wavering(tuple(borders))
         return Record(going_on, None, states)
 
-    def marks(self, code: int, stays: _Rows, log: Log, notes: Notes, after_us: int) -> list[Mark]:
+    def marks(self, code: int, stays: Stays, notes: Notes, after_us: int) -> list[Mark]:
         """The states before each fix of a vehicle that was judged in columns, by time.
 
         Args:
             code: the vehicle.
-            stays: the visits that go on after the last step.
-            log, notes: what is remembered of the steps and the fixes before.
+            stays, notes: what goes on, and what is remembered of the steps and the fixes before.
             after_us: only of fixes after this moment.
         """
-        going_on = {int(stay["fence"]): stay for stay in stays}
+        going_on = {int(stay["fence"]): stay for stay in stays.visits.of(code)}
         if self._plain.noting is None:
-            return self._marks_of(going_on, log.of(code, after_us))
+            return self._marks_of(going_on, stays.log.of(code, after_us))
         entries = notes.log.of(code, after_us)
-        steps = log.of(code, after_us, every=False)
+        steps = stays.log.of(code, after_us, every=False)
         marks: list[Mark] = []
         at = len(steps)
         for noted in reversed(list(entries)):
@@ -104,37 +107,40 @@ class Telling:
             together = steps[max(begins, 0) : at]
             if len(together) != noted["steps"] or (together["fix_us"] != noted["fix_us"]).any():
                 break  # the steps were given up: so far back nobody asks
-            for step in reversed(together):
-                self._undo(going_on, step)
+            wavers = self._undo(going_on, reversed(together))
             at, past = begins, notes.past_before(code, int(noted["fix_us"]))
-            record = self.record(np.array(list(going_on.values()), STAY), noted["note"], past)
+            record = self.record(_together(going_on), wavers, noted["note"], past)
             marks.append(Mark(self._prev(noted), record, int(noted["since_us"])))
         marks.reverse()
         return marks
 
     @staticmethod
-    def _undo(going_on: dict[int, Any], step: Any) -> None:
-        """What went on before a step."""
-        fence = int(step["stay"]["fence"])
-        if step["opens"]:
-            del going_on[fence]
-        else:
-            going_on[fence] = step["stay"]
+    def _undo(going_on: dict[int, Any], steps: Iterable[Any]) -> _Rows:
+        """Go back before the steps of one fix, the last one first; what wavered then."""
+        wavers = []
+        for step in steps:
+            stay = step["stay"]
+            if step["what"] == WAVERED:
+                wavers.append(stay)
+            elif step["what"] == CROSSED and step["opens"]:
+                del going_on[int(stay["fence"])]
+            elif step["what"] == CROSSED:
+                going_on[int(stay["fence"])] = stay
+        return np.array(wavers, STAY).view(WAVER)
 
     def _marks_of(self, going_on: dict[int, Any], steps: _Rows) -> list[Mark]:
         """The same where no rule remembers anything: what happened is all in the steps."""
         marks = []
         for _, together in groupby(reversed(list(steps)), key=lambda step: int(step["fix_us"])):
-            for step in together:
-                since_us, prev = int(step["since_us"]), self._prev(step)
-                self._undo(going_on, step)
-            record = self.record(np.array(list(going_on.values()), STAY))
-            marks.append(Mark(prev, record, since_us))
+            last, *others = together
+            since_us, prev = int(last["since_us"]), self._prev(last)
+            wavers = self._undo(going_on, (last, *others))
+            marks.append(Mark(prev, self.record(_together(going_on), wavers), since_us))
         marks.reverse()
         return marks
 
-    def rows(self, code: int, record: Record, members: Sequence[int]) -> _Rows | None:
-        """A record's visits as rows; None when there is more to it than plain visits.
+    def rows(self, code: int, record: Record, members: Sequence[int]) -> tuple[_Rows, _Rows] | None:
+        """A record's visits and wavers as rows; None when there is more to it than plain visits.
 
         Args:
             code: of the vehicle.
@@ -144,6 +150,17 @@ class Telling:
         if record.run is not None:
             return None
         plain, fences = self._plain, self._plain.fences
+        state = record.states.get(Wavering.name)
+        wavers = self._waver_rows(code, state.borders) if isinstance(state, Wavering) else np.zeros(0, WAVER)
+        if wavers is None:
+            return None
+        settled = set(members)
+        for i, inside in zip(wavers["fence"].tolist(), wavers["inside"].tolist(), strict=True):
+            if inside:
+                settled.add(i)
+            else:
+                settled.discard(i)
+        members = sorted(settled)
         if not len(members) <= len(record.open) <= 2 * len(members) or not all(
             plain.fine[i] for i in members
         ):
@@ -160,10 +177,10 @@ class Telling:
             gate = NO_DISTRICT
             if "entry_gate" in detail:
                 name = detail["entry_gate"]
-                ids = [g.id for g in plain.gates]
-                if name is not None and name not in ids:
+                known = NO_GATE if name is None else plain.gate_number.get(name)
+                if known is None:
                     return None
-                gate = NO_GATE if name is None else ids.index(name)
+                gate = known
             edge = EDGES.index(Edge(detail["entry"]))
             row["start_us"], row["lon"], row["lat"] = visit.started_us, visit.lon, visit.lat
             row["prev_us"], row["fix_us"], row["begins"], row["gate"] = prev_us, fix_us, edge, gate
@@ -172,14 +189,48 @@ class Telling:
             if any(record.open.get((e.kind, fence.id)) != e for e in told):
                 return None  # it says something that a row cannot hold
             held += len(told)
-        return rows if held == len(record.open) else None
+        return (rows, wavers) if held == len(record.open) else None
+
+    def _waver_rows(self, code: int, borders: Sequence[Waver]) -> _Rows | None:
+        """Borders near which a vehicle wavers as rows; None when rows cannot hold them."""
+        plain, fences = self._plain, self._plain.fences
+        rows = np.zeros(len(borders), WAVER)
+        for row, waver in zip(rows, borders, strict=True):
+            gates = [plain.gate_number.get(gate) for gate in waver.touched]
+            known = tuple(gate for gate in gates if gate is not None)
+            number = plain.wavers.number(known)
+            if (
+                waver.sure != Certainty.CERTAIN
+                or waver.fence_id not in fences
+                or len(known) < len(gates)
+                or number is None
+            ):
+                return None
+            i = fences.index_of(waver.fence_id)
+            if not plain.fine[i]:
+                return None
+            row["at_us"], row["prev_us"], row["fix_us"] = waver.at_us, waver.prev_us, waver.fix_us
+            row["lon"], row["lat"], row["inside"] = waver.lon, waver.lat, waver.inside
+            row["code"], row["fence"], row["next"], row["touched"] = code, i, -1, number
+            row["edge"] = EDGES.index(Edge(waver.edge))
+        return rows
+
+    def _waver(self, row: Any) -> Waver:
+        """A row as the judge knows it."""
+        plain = self._plain
+        touched = tuple(plain.gates[i].id for i in plain.wavers.sets[int(row["touched"])])
+        moments = int(row["at_us"]), int(row["prev_us"]), int(row["fix_us"])
+        place = float(row["lon"]), float(row["lat"])
+        fence_id = plain.fences[int(row["fence"])].id
+        return Waver(fence_id, bool(row["inside"]), *moments, *place, str(EDGES[row["edge"]]), touched)
 
     def note(self, record: Record) -> tuple[_Rows, Past] | None:
         """What a record remembers as a note of one; None when that is more than a note can hold."""
         noting = self._plain.noting
+        states = {name: state for name, state in record.states.items() if name != Wavering.name}
         if noting is None:
-            return None if record.states else (blank(1), ())
-        return noting.note(record.states)
+            return None if states else (blank(1), ())
+        return noting.note(states)
 
     def _open(self, stay: Any) -> list[Event]:
         """A visit that goes on, and the restricted entry that it is."""
@@ -212,7 +263,7 @@ class Telling:
     def _bypass(self, step: Any, visit: Event) -> Event:
         """The border crossed away from every checkpoint, into a visit or out of it."""
         fence = self._plain.fences[int(step["stay"]["fence"])]
-        ends = int(step["prev_us"]), int(step["fix_us"])
+        ends = int(step["from_us"]), int(step["to_us"])
         direction = "in" if step["opens"] else "out"
         crossing = Crossing(int(step["at_us"]), float(step["lon"]), float(step["lat"]), direction, *ends)
         gate = Gate(None, self._gate(step["near"]), float(step["near_m"]) if step["near"] >= 0 else math.inf)
@@ -225,6 +276,11 @@ class Telling:
             "top_speed_kmh": float(self._plain.top_kmh[at]),
         }
         return bypass(visit.vehicle, fence, crossing, gate, params, stay, Certainty.CERTAIN)
+
+
+def _together(stays: Mapping[int, Any]) -> _Rows:
+    """Visits as rows."""
+    return np.array(list(stays.values()), STAY)
 
 
 class Batch(NamedTuple):

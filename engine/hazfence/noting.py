@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from hazfence.crossed import places
 from hazfence.events import Kind
 from hazfence.judge import Judge
 from hazfence.notes import NOTE, Notes, Past, blank
@@ -35,7 +36,7 @@ from hazfence.states import Drive, Motion, OffRoute, Parked, Segment, State
 from hazfence.vehicles import FOREVER_US, NEVER_US
 from hazfence_fences import Fence, FenceKind, FenceSet, Schedule
 
-__all__ = ["Crossed", "Fixes", "Noted", "Noting", "places"]
+__all__ = ["Fixes", "Moved", "Noted", "Noting"]
 
 _Ints = npt.NDArray[np.int64]
 _Bools = npt.NDArray[np.bool_]
@@ -66,7 +67,7 @@ class Fixes(NamedTuple):
     next_us: _Ints
 
 
-class Crossed(NamedTuple):
+class Moved(NamedTuple):
     """Visits that open or close; columns of shape (k,), by fix and, within one, by time."""
 
     row: _Ints  #: of the fixes
@@ -148,7 +149,7 @@ class Noting:
         self,
         codes: npt.NDArray[np.int32],
         fixes: Fixes,
-        crossed: Crossed,
+        crossed: Moved,
         inside: tuple[_Ints, _Ints],
         notes: Notes,
     ) -> Noted:
@@ -174,7 +175,7 @@ class Noting:
         return Noted(work.failed, work.rows, work.before, work.deadline_us, work.pasts)
 
     def _zones(
-        self, codes: npt.NDArray[np.int32], fixes: Fixes, crossed: Crossed, inside: tuple[_Ints, _Ints]
+        self, codes: npt.NDArray[np.int32], fixes: Fixes, crossed: Moved, inside: tuple[_Ints, _Ints]
     ) -> _Zones:
         """In how many fences of each sort a vehicle is before each fix, and at the fix."""
         n, counts = len(fixes.vehicle), list[tuple[_Ints, _Ints]]()
@@ -505,18 +506,6 @@ class _Hours:
         if outside and change is not None and found is not None and found < since + 2 * _DAY_US:
             self._known = since, change, found
         return found
-
-
-def places(
-    at_us: _Ints, prev_us: _Ints, fix_us: _Ints, lon0: _Floats, lat0: _Floats, lon1: _Floats, lat1: _Floats
-) -> tuple[_Floats, _Floats]:
-    """Where a vehicle was at a moment between two fixes; the operations of the judge, in its order."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        part = (at_us - prev_us) / (fix_us - prev_us)
-    late, early = at_us >= fix_us, at_us <= prev_us
-    lon = np.where(late, lon1, np.where(early, lon0, lon0 + part * (lon1 - lon0)))
-    lat = np.where(late, lat1, np.where(early, lat0, lat0 + part * (lat1 - lat0)))
-    return lon, lat
 
 
 def _later(moment_us: _Ints, by_us: int) -> _Ints:

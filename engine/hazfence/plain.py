@@ -5,28 +5,31 @@ due all that follows is that a visit opens or closes, with the entry into a rest
 crossing of a district's border that goes with it. :class:`Plain` works that out for all such vehicles
 of a batch in columns, to the last bit as the judge would fix by fix, and leaves every vehicle to the judge
 of which it is not sure: a segment along a border or through a corner of it, a fence with hours or with a
-limit that depends on the vehicle, a deadline passed, a thin polygon touched. ``stays.py`` keeps what is
-open; ``news.py`` tells the steps made here as events.
+limit that depends on the vehicle, a deadline passed, a thin polygon touched. ``crossed.py`` finds the
+crossings, ``wavers.py`` says which of them count; ``stays.py`` keeps what is open; ``news.py`` tells the
+steps made here as events.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from hazfence.crossed import CROSSING, Changes, Crossed, Due, Raw
 from hazfence.events import Kind
 from hazfence.judge import Judge
-from hazfence.notes import ENTRY, Notes
-from hazfence.noting import Crossed, Fixes, Noted, Noting, places
-from hazfence.presence import Edge
+from hazfence.judged import entries_of, judged, keep_notes, logged, note_fix
+from hazfence.notes import Notes
+from hazfence.noting import Fixes, Moved, Noting
 from hazfence.rules.prism import surely_missed
 from hazfence.screen import Before, Columns
 from hazfence.sets import Sets
 from hazfence.settings import EngineSettings
-from hazfence.stays import EDGES, NO_DISTRICT, NO_GATE, STAY, STEP, Stays
+from hazfence.stays import NO_DISTRICT, NO_GATE, STAY, STEP, Stays
 from hazfence.vehicles import FOREVER_US, NEVER_US
+from hazfence.wavers import Settling, Wavers
 from hazfence_fences import Fence, FenceKind, FenceSet, Metric
 
 __all__ = ["Plain", "Taken"]
@@ -35,11 +38,9 @@ _Ints = npt.NDArray[np.int64]
 _Bools = npt.NDArray[np.bool_]
 _Floats = npt.NDArray[np.float64]
 _Rows = npt.NDArray[np.void]
-_T = TypeVar("_T", bound=np.generic)
 
 #: More checkpoints than this are a case for the judge.
 _MOST_GATES = 256
-_FIRST_FIX, _CROSSING, _GAP = (EDGES.index(e) for e in (Edge.FIRST_FIX, Edge.CROSSING, Edge.GAP))
 
 
 class Taken(NamedTuple):
@@ -49,7 +50,9 @@ class Taken(NamedTuple):
         groups: bool, a vehicle's group of the columns each: it is done.
         group: int64, shape (k,), the group of each step, sorted.
         steps: shape (k,), visits opened and closed, by vehicle and in the order in which they are told.
-        codes, deadline_us: the vehicles done, and until when each may be silent now.
+        log_codes, logged: those, and whatever else was judged, with the vehicle of each.
+        codes, watch, deadline_us: the vehicles done, whether every fix of each must be judged now, and
+            until when each may be silent.
         motion: whether each stands or moves, as in ``Fleet``; None when no rule asks.
         noted: the vehicle (code) of each entry.
         entries: what was remembered before each fix judged, by vehicle and time.
@@ -58,41 +61,14 @@ class Taken(NamedTuple):
     groups: _Bools
     group: _Ints
     steps: _Rows
+    log_codes: npt.NDArray[np.int32]
+    logged: _Rows
     codes: npt.NDArray[np.int32]
+    watch: _Bools
     deadline_us: _Ints
     motion: npt.NDArray[np.int8] | None
     noted: npt.NDArray[np.int32]
     entries: _Rows
-
-
-class _Due(NamedTuple):
-    """Due fixes of some vehicles, with the fix before each; columns of shape (n,)."""
-
-    at: _Ints  #: the row of the columns
-    group: _Ints
-    codes: npt.NDArray[np.int32]
-    first: _Bools  #: the vehicle's first due fix of the batch
-    prev_us: _Ints
-    prev_lon: _Floats
-    prev_lat: _Floats
-    prev_kmh: npt.NDArray[np.float32]
-    prev_alarm: npt.NDArray[np.uint32]
-    fix_us: _Ints
-    lon: _Floats
-    lat: _Floats
-    key_before: npt.NDArray[np.uint64]
-    key: npt.NDArray[np.uint64]
-    kmh: npt.NDArray[np.float32]
-
-
-class _Changes(NamedTuple):
-    """Visits that open or close; columns of shape (k,)."""
-
-    row: _Ints  #: of the due fixes
-    fence: _Ints
-    opens: _Bools
-    part: _Floats  #: where on the segment
-    by_fix: _Bools
 
 
 class Plain:
@@ -102,7 +78,8 @@ class Plain:
         on: whether there is anything that it can do under these rules.
         noting: works out what rules with a memory remember; None when none is on.
         entry: bool, a fence each: its visits are restricted entries too.
-        gates: the checkpoints, by id.
+        gates: the checkpoints, by id; ``gate_number`` is the way back.
+        wavers: settles borders.
         tolerance_m: per fence, how near to a checkpoint a crossing of its border counts as made through
             it; ``bypass_on`` whether one made elsewhere is a breach, ``top_kmh`` how fast a vehicle can be.
     """
@@ -111,11 +88,11 @@ class Plain:
         n = len(fences)
         self.fences = fences
         self.gates = sorted(judge.checkpoints, key=lambda fence: fence.id)
+        self.gate_number = {gate.id: i for i, gate in enumerate(self.gates)}
         self.noting = Noting(fences, settings, judge) if judge.remembers else None
         self.on = len(self.gates) <= _MOST_GATES and (self.noting is None or self.noting.able)
-        self._max_gap_us = round(settings.max_gap_s * 1e6)
         self._settle_m = settings.settle_m
-        self._settles = np.array([not (f.thin or f.timed) for f in fences.fences], np.bool_)
+        self.wavers = Wavers(fences, settings.settle_m, settings.settle_s)
         self.fine = np.ones(n, np.bool_)
         self.entry, self.bypass_on = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
         self.district, self.tolerance_m = np.zeros(n, np.bool_), np.full(n, settings.gate_tolerance_m)
@@ -126,10 +103,10 @@ class Plain:
             self.fine[i] = not fence.timed and fence.id not in judge.filed and self._ask(i, fence, judge)
             if fence.kind is FenceKind.DISTRICT:
                 self.fine[i] &= round_gates
+        self._crossed = Crossed(fences, self.fine, round(settings.max_gap_s * 1e6))
         self._gate_of = np.full(n, -1, np.int64)
         for i, gate in enumerate(self.gates):
             self._gate_of[fences.index_of(gate.id)] = i
-        self._all_fine = bool(self.fine.all())
         self._any_limit = bool((self._limit_us != FOREVER_US).any())
         self._any_district = bool(self.district.any())
         round_gates_only = self.gates if self.on and round_gates else []
@@ -163,76 +140,74 @@ class Plain:
         return True
 
     def take(
-        self, c: Columns, before: Before, groups: _Bools, stays: Stays, notes: Notes, sets: Sets
+        self, c: Columns, before: Before, groups: _Ints, stays: Stays, notes: Notes, sets: Sets
     ) -> Taken:
-        """Work out what follows for vehicles of which only the set of fences changed.
+        """Work out what follows for vehicles of which only the set of fences changed, or that waver.
 
         Args:
             c: the columns; of the groups in question, every fix due has another set than the one before, or
                 the segment to it touches a thin circle, or the vehicle stops or moves off.
             before: the state of each group's vehicle before.
-            groups: bool, the groups in question; none has a deadline that passes, or is judged apart.
+            groups: the groups in question, ascending; none has a deadline that passes, or is judged apart.
             stays, notes: what is open and remembered, changed for the groups that are done.
             sets: knows every key in ``c`` and ``before``.
         """
-        due = self._due(c, before, groups)
+        begin = c.starts[groups]
+        all_codes = c.codes[begin]
+        owner, places = stays.wavers.expand(all_codes)
+        known = groups[owner], stays.wavers.rows(places)
         failed = np.zeros(len(c.starts), np.bool_)
-        first_ever = due.prev_us == NEVER_US
-        failed[due.group[(np.abs(due.lon - due.prev_lon) > 180.0) & ~first_ever]] = True
-        hits = self._hits(c, due, failed)
-        row, fence, opens, part, by_fix = self._changes(due, sets, hits, failed)
+        due = self._crossed.due(c, before, self._rows_of(c, groups, known[0]))
+        raw, by_key = self._crossed.raw(due, sets, failed)
+        settling = None
+        if self.wavers.on:
+            first_ever = due.prev_us[raw.row] == NEVER_US
+            asked = raw._replace(row=due.at[raw.row])
 
-        prev_us, fix_us = due.prev_us[row], due.fix_us[row]
-        known = np.flatnonzero(~first_ever[row])
-        at_us, lon, lat = fix_us.copy(), due.lon[row], due.lat[row]
-        r = row[known]
-        at_us[known] = prev_us[known] + np.rint(part[known] * (fix_us[known] - prev_us[known])).astype(
-            np.int64
-        )
-        moments = at_us[known], prev_us[known], fix_us[known]
-        lon[known], lat[known] = places(*moments, due.prev_lon[r], due.prev_lat[r], due.lon[r], due.lat[r])
+            def met(rows: _Ints) -> tuple[_Ints, _Ints]:
+                some = self._crossed.due(c, before, rows)
+                return self._met(some.at, some.key_before, some.key, c, sets)
 
-        # In a step what happened first is told first; what happened at one moment in the order of fences.
-        order = np.lexsort((fence, at_us, row))
-        row, fence, opens, by_fix = row[order], fence[order], opens[order], by_fix[order]
-        at_us, lon, lat = at_us[order], lon[order], lat[order]
-        steps = np.zeros(len(row), STEP)
-        steps["at_us"], steps["lon"], steps["lat"], steps["opens"] = at_us, lon, lat, opens
-        steps["prev_us"], steps["fix_us"] = due.prev_us[row], due.fix_us[row]
-        steps["prev_lon"], steps["prev_lat"] = due.prev_lon[row], due.prev_lat[row]
-        steps["prev_kmh"], steps["prev_alarm"] = due.prev_kmh[row], due.prev_alarm[row]
-        steps["prev_key"] = due.key_before[row]
+            settling = self.wavers.settle(c, asked, first_ever, known, met)
+        if settling is not None:
+            failed[settling.lost] = True
+            self._doubt_ways(settling, c, before, failed)
+            if not np.isin(settling.rows, due.at).all():
+                old, due = due.at, self._crossed.due(c, before, np.union1d(due.at, settling.rows))
+                raw = raw._replace(row=np.searchsorted(due.at, old)[raw.row])
+        changes = self._crossed.passed(_counting(raw, settling, due), c, due, by_key, failed)
+        steps = self._steps(changes, due)
+        row, fence = changes.row, changes.fence
+        self._gate(steps, changes, c, sets, due)
+        self._doubt(steps, changes, due, failed)
         # Rules with a memory take notice of every fix that is due.
-        since_us, judged_us = _judged(due, row if self.noting is None else np.arange(len(due.at)), stays)
-        steps["since_us"] = since_us[row]
-        witnessed = due.fix_us - due.prev_us <= self._max_gap_us
-        how = np.where(first_ever, _FIRST_FIX, np.where(witnessed, _CROSSING, _GAP))
-        steps["how"] = how[row]
-        self._gate(steps, row, fence, hits, sets, due)
-        at = np.flatnonzero(steps["bypass"])
-        if len(at):
-            unsure = at[~self._surely_missed(steps, at, row[at], fence[at], due)]
-            failed[due.group[row[unsure]]] = True
-        opening = _opening(steps, due.codes[row], fence, by_fix)
+        noticed = row if self.noting is None else np.arange(len(due.at))
+        since_us, judged_us = judged(due, noticed, stays, settling)
+        note_fix(steps, row, due, since_us)
+        opening = _opening(steps, due.codes[row], fence, changes.by_fix)
 
         done_at = np.flatnonzero(due.first)
         codes, groups_here = due.codes[done_at], due.group[done_at]
-        found = stays.expand(codes)
-        open_rows = stays.rows(found[1])
-        closer = _pair(steps, opening, open_rows, due.codes[row], fence, opens, failed, due.group[row])
-        limit_us = self._limit_us[fence]
+        found = stays.visits.expand(codes)
+        open_rows = stays.visits.rows(found[1])
+        owners = due.codes[row], due.group[row]
+        closer = _pair(steps, opening, open_rows, owners, fence, failed)
         if self._any_limit:
-            late = opens & (limit_us != FOREVER_US)
-            late[late] = at_us[late] + limit_us[late] < c.track.time_us[c.ends[due.group[row[late]]] - 1]
-            failed[due.group[row[late]]] = True
+            for group, start_us, of in (
+                (due.group[row], changes.at_us, np.where(changes.opens, fence, -1)),
+                (groups_here[found[0]], open_rows["start_us"], open_rows["fence"]),
+            ):
+                limit_us = np.where(of >= 0, self._limit_us[of], FOREVER_US)
+                late = limit_us != FOREVER_US
+                late[late] = start_us[late] + limit_us[late] < c.track.time_us[c.ends[group[late]] - 1]
+                failed[group[late]] = True
 
-        entries, noted = np.zeros(0, ENTRY), None
+        noted = None
         if self.noting is not None:
-            crossed = Crossed(row, fence, opens, at_us)
+            moved = Moved(row, fence, changes.opens, changes.at_us)
             inside = found[0], open_rows["fence"].astype(np.int64)
-            noted = self.noting.work(codes, _fixes(c, due), crossed, inside, notes)
+            noted = self.noting.work(codes, _fixes(c, due), moved, inside, notes)
             failed[groups_here[noted.failed]] = True
-            entries = _entries(due, since_us, noted, np.bincount(row, minlength=len(due.at)))
 
         good = ~failed[due.group[row]]
         kept = ~failed[groups_here]
@@ -245,145 +220,136 @@ class Plain:
         position = np.cumsum(kept) - 1
         where = kept[found[0]]
         new_owner = position[np.searchsorted(codes, due.codes[row[still]])]
-        owner, rows = stays.change(
-            codes[kept],
-            judged_us[kept],
+        codes, groups_here = codes[kept], groups_here[kept]
+        owner, rows = stays.visits.change(
+            codes,
             (position[found[0][where]], found[1][where]),
             goes_on[where],
             new_owner,
             steps["stay"][still],
         )
-        motion = None
-        deadline_us = np.full(int(kept.sum()), FOREVER_US, np.int64)
+        stays.note(codes, judged_us[kept])
+        watch, deadline_us = self._waver_on(codes, groups_here, known, settling, stays)
         if noted is not None:
-            deadline_us = noted.deadline_us[kept]
-            motion = noted.rows["motion"][kept]
-            notes.put(codes[kept], noted.rows[kept])
-            for vehicle in noted.pasts:
-                if kept[vehicle]:
-                    for changed_us, past in noted.pasts[vehicle]:
-                        notes.set_past(int(codes[vehicle]), past, changed_us)
+            deadline_us = np.minimum(deadline_us, noted.deadline_us[kept])
+            keep_notes(codes, kept, noted, notes)
         if self._any_limit and len(owner):
             limit_us = self._limit_us[rows["fence"]]
             due_us = np.where(limit_us == FOREVER_US, FOREVER_US, rows["start_us"] + limit_us)
+            if watch.any():
+                # A visit that may have ended waits for nothing until that is settled.
+                at, places = stays.wavers.expand(codes)
+                wavers = stays.wavers.rows(places)
+                leaving = (at << 32 | wavers["fence"])[wavers["inside"]]
+                due_us[np.isin(owner << 32 | rows["fence"], leaving)] = FOREVER_US
             np.minimum.at(deadline_us, owner, due_us)
-        told = ~failed[due.group] if noted is not None else np.zeros(len(due.at), np.bool_)
+        told, told_row = steps[good], row[good]
+        log_row, log = logged(told, told_row, settling, due, since_us, done, bare=noted is None)
         return Taken(
             done,
-            due.group[row[good]],
-            steps[good],
-            codes[kept],
+            due.group[told_row],
+            told,
+            due.codes[log_row],
+            log,
+            codes,
+            watch,
             deadline_us,
-            motion,
-            due.codes[told],
-            entries[told] if noted is not None else entries,
+            None if noted is None else noted.rows["motion"][kept],
+            *entries_of(due, since_us, noted, np.bincount(log_row, minlength=len(due.at)), done),
         )
 
-    def _due(self, c: Columns, before: Before, groups: _Bools) -> _Due:
+    def _rows_of(self, c: Columns, groups: _Ints, wavering: _Ints) -> _Ints:
+        """The rows to look at: those due, and the first of a vehicle that wavers."""
         rows = np.flatnonzero(c.due)
-        group = np.searchsorted(c.starts, rows, side="right") - 1
-        mine = groups[group]
-        rows, group = rows[mine], group[mine]
-        t, begins = c.track, rows == c.starts[group]
-        above = np.maximum(rows - 1, 0)
+        mine = np.zeros(len(c.starts), np.bool_)
+        mine[groups] = True
+        rows = rows[mine[c.group_of(rows)]]
+        return np.union1d(rows, c.starts[wavering]) if len(wavering) else rows
 
-        def prev(column: npt.NDArray[_T], first: npt.NDArray[_T]) -> npt.NDArray[_T]:
-            return np.where(begins, first[group], column[above])
+    def _waver_on(
+        self,
+        codes: npt.NDArray[np.int32],
+        groups: _Ints,
+        known: tuple[_Ints, _Rows],
+        settling: Settling | None,
+        stays: Stays,
+    ) -> tuple[_Bools, _Ints]:
+        """Keep what wavers of vehicles done: which of them do, and until when each may be silent."""
+        watch, deadline_us = np.zeros(len(codes), np.bool_), np.full(len(codes), FOREVER_US, np.int64)
+        if settling is None:
+            return watch, deadline_us
+        after = np.flatnonzero(np.isin(settling.after_group, groups))
+        owner, rows = np.searchsorted(groups, settling.after_group[after]), settling.after[after]
+        at = np.union1d(owner, np.searchsorted(groups, known[0][np.isin(known[0], groups)]))
+        found = stays.wavers.expand(codes[at])
+        none = np.zeros(len(found[1]), np.bool_)
+        stays.wavers.change(codes[at], found, none, np.searchsorted(at, owner), rows)
+        watch[owner] = True
+        np.minimum.at(deadline_us, owner, rows["at_us"] + (self.wavers.settle_us - 1))
+        return watch, deadline_us
 
-        return _Due(
-            rows,
-            group,
-            c.codes[rows],
-            np.append(True, group[1:] != group[:-1]) if len(group) else np.zeros(0, np.bool_),
-            prev(t.time_us, before.time_us),
-            prev(t.lon, before.lon),
-            prev(t.lat, before.lat),
-            prev(t.speed_kmh, before.speed_kmh),
-            prev(t.alarm, before.alarm),
-            t.time_us[rows],
-            t.lon[rows],
-            t.lat[rows],
-            prev(t.key, before.key),
-            t.key[rows],
-            t.speed_kmh[rows],
+    def _steps(self, changes: Changes, due: Due) -> _Rows:
+        """What opens and closes, as rows."""
+        steps = np.zeros(len(changes.row), STEP)
+        for name in ("at_us", "lon", "lat", "from_us", "to_us", "how", "opens"):
+            steps[name] = getattr(changes, name)
+        return steps
+
+    def _doubt(self, steps: _Rows, changes: Changes, due: Due, failed: _Bools) -> None:
+        """Leave breaches to the judge that are not certain; see ``rules.prism``."""
+        row, fence = changes.row, changes.fence
+        # Of what counts late, every step on the way was looked at already.
+        at = np.flatnonzero(steps["bypass"] & (changes.to_us == due.fix_us[row]))
+        if len(at):
+            near_m = np.where(steps["near"][at] >= 0, steps["near_m"][at], np.inf)
+            unsure = at[~self._surely_missed(due, row[at], fence[at], near_m)]
+            failed[due.group[row[unsure]]] = True
+        at = np.flatnonzero(changes.opens & self.entry[fence])
+        if len(at) and self._settle_m:
+            r = row[at]
+            near = self.wavers.near(fence[at], due.lon[r], due.lat[r])
+            failed[due.group[r[near]]] = True
+
+    def _doubt_ways(self, settling: Settling, c: Columns, before: Before, failed: _Bools) -> None:
+        """The same for the steps on which a vehicle wavers at a district's border."""
+        row, fence = settling.way_row, settling.way["fence"].astype(np.int64)
+        at = np.flatnonzero(self.bypass_on[fence])
+        if len(at):
+            due = self._crossed.due(c, before, row[at])
+            sure = self._surely_missed(due, np.arange(len(at)), fence[at], np.zeros(len(at)))
+            failed[due.group[~sure]] = True
+        at = np.flatnonzero(self.district[settling.late["fence"]])
+        if len(at):  # counted by its seconds alone
+            late, r = settling.late[at], settling.late_row[at]
+            near = self.wavers.near(late["fence"], c.track.lon[r], c.track.lat[r])
+            failed[c.group_of(r[near])] = True
+
+    def _surely_missed(self, due: Due, row: _Ints, fence: _Ints, near_m: _Floats) -> _Bools:
+        """On which steps no checkpoint was passed for certain; see ``rules.prism``."""
+        kmh = np.fmax(due.prev_kmh[row], due.kmh[row]).astype(np.float64)
+        return surely_missed(
+            (due.prev_lon[row], due.prev_lat[row], due.lon[row], due.lat[row]),
+            (due.fix_us[row] - due.prev_us[row]) / 1e6,
+            np.fmax(kmh, self.top_kmh[fence]),
+            near_m,
+            (self._gate_metric, self._gate_radius_m),
+            self._settle_m,
         )
 
-    def _hits(self, c: Columns, due: _Due, failed: _Bools) -> tuple[_Ints, _Ints]:
-        """The thin circles that the segments to due fixes touch: (row of the due fixes, fence)."""
-        if not len(c.hit_rows):
-            return np.zeros(0, np.int64), np.zeros(0, np.int64)
-        row = np.searchsorted(due.at, c.hit_rows)
-        here = np.flatnonzero(due.at.take(row, mode="clip") == c.hit_rows) if len(due.at) else row[:0]
-        row, fence = row[here], c.hit_fences[here].astype(np.int64)
-        failed[due.group[row[~self.fine[fence]]]] = True
-        return row, fence
-
-    def _changes(self, due: _Due, sets: Sets, hits: tuple[_Ints, _Ints], failed: _Bools) -> _Changes:
-        """Visits left and entered with each due fix, and circles passed through on the way to it."""
-        pairs = []
-        for opens, key in enumerate((due.key_before, due.key)):
-            row, member = sets.members(key)
-            if not self._all_fine:
-                failed[due.group[row[~self.fine[member]]]] = True
-            pairs.append((row << 33) | (member.astype(np.int64) << 1) | opens)
-        both = np.concatenate(pairs)
-        both.sort()
-        twice = (both[1:] >> 1) == (both[:-1] >> 1)
-        alone = both[~(np.append(twice, False) | np.append(False, twice))] if len(both) else both
-        row, fence = alone >> 33, (alone >> 1) & 0xFFFF_FFFF
-        opening = (alone & 1).astype(np.bool_)
-        part = np.ones(len(row))
-        known = np.flatnonzero(due.prev_us[row] != NEVER_US)
-        r = row[known]
-        ends = due.prev_lon[r], due.prev_lat[r], due.lon[r], due.lat[r]
-        if self._settle_m:
-            # Where a fix lies too near to a border, nothing is certain yet: see ``settle.py``.
-            at = known[self._settles[fence[known]]]
-            places = due.lon[row[at]], due.lat[row[at]]
-            near = self.fences.near_border(fence[at].astype(np.int32), *places, self._settle_m)
-            failed[due.group[row[at[near]]]] = True
-            at = np.flatnonzero((due.prev_us[row] == NEVER_US) & self.entry[fence])
-            if len(at):
-                # Seen first inside a restricted zone: certain only if the fix lies well inside.
-                places = due.lon[row[at]], due.lat[row[at]]
-                near = self.fences.near_border(fence[at].astype(np.int32), *places, self._settle_m)
-                failed[due.group[row[at[near]]]] = True
-        found = self.fences.crossings(fence[known].astype(np.int32), ~opening[known], *ends)
-        failed[due.group[r[found != found]]] = True
-        part[known] = np.nan_to_num(found)
-        by_fix = np.ones(len(row), np.bool_)
-        if not len(hits[0]):
-            return _Changes(row, fence, opening, part, by_fix)
-        # A circle touched that holds neither fix was passed through, unless it was but touched.
-        passed = np.flatnonzero(~np.isin((hits[0] << 32) | hits[1], both >> 1))
-        r, f = hits[0][passed], hits[1][passed]
-        ends = due.prev_lon[r], due.prev_lat[r], due.lon[r], due.lat[r]
-        begin, end = self.fences.passages(f.astype(np.int32), *ends)
-        length_us = due.fix_us[r] - due.prev_us[r]
-        lasting = np.flatnonzero(np.rint(begin * length_us) < np.rint(end * length_us))
-        r, f, begin, end = r[lasting], f[lasting], begin[lasting], end[lasting]
-        return _Changes(
-            np.concatenate((row, r, r)),
-            np.concatenate((fence, f, f)),
-            np.concatenate((opening, np.ones(len(r), np.bool_), np.zeros(len(r), np.bool_))),
-            np.concatenate((part, begin, end)),
-            np.append(by_fix, np.zeros(2 * len(r), np.bool_)),
-        )
-
-    def _gate(
-        self, steps: _Rows, row: _Ints, fence: _Ints, hits: tuple[_Ints, _Ints], sets: Sets, due: _Due
-    ) -> None:
+    def _gate(self, steps: _Rows, changes: Changes, c: Columns, sets: Sets, due: Due) -> None:
         """For crossings of a district's border: the checkpoint, or the bypass; see ``rules.gates``."""
         steps["gate"], steps["near"] = NO_DISTRICT, NO_GATE
         if not self._any_district:
             return
-        border = self.district[fence]
+        border = self.district[changes.fence]
         steps["gate"][border] = NO_GATE
-        at = np.flatnonzero(border & (steps["how"] == _CROSSING))
+        at = np.flatnonzero(border & (changes.how == CROSSING))
         if not len(at):
             return
-        on_way = self._on_way(row[at], hits, sets, due)
-        lon, lat = steps["lon"][at], steps["lat"][at]
+        on_way = self._on_way(changes.row[at], c, sets, due)
+        for i, touched in enumerate(changes.touched[at].tolist()):
+            on_way[i, list(self.wavers.sets[touched])] = True
+        lon, lat = changes.lon[at], changes.lat[at]
         near_m, touched_m = np.full(len(at), np.inf), np.full(len(at), np.inf)
         near, used = np.full(len(at), NO_GATE, np.int16), np.full(len(at), NO_GATE, np.int16)
         for i, gate in enumerate(self.gates):
@@ -394,59 +360,57 @@ class Plain:
             near[nearer], near_m[nearer] = i, away_m[nearer]
             nearer = on_way[:, i] & (away_m < touched_m)
             used[nearer], touched_m[nearer] = i, away_m[nearer]
-        by = (used == NO_GATE) & (near >= 0) & (near_m <= self.tolerance_m[fence[at]])
+        by = (used == NO_GATE) & (near >= 0) & (near_m <= self.tolerance_m[changes.fence[at]])
         used[by] = near[by]
         steps["near"][at], steps["near_m"][at] = near, near_m
         steps["gate"][at] = used
-        steps["bypass"][at] = (used == NO_GATE) & self.bypass_on[fence[at]]
+        steps["bypass"][at] = (used == NO_GATE) & self.bypass_on[changes.fence[at]]
 
-    def _surely_missed(self, steps: _Rows, at: _Ints, row: _Ints, fence: _Ints, due: _Due) -> _Bools:
-        """Of which crossings made at no checkpoint that is certain; see ``rules.prism``."""
-        kmh = np.fmax(due.prev_kmh[row], due.kmh[row]).astype(np.float64)
-        return surely_missed(
-            (due.prev_lon[row], due.prev_lat[row], due.lon[row], due.lat[row]),
-            (due.fix_us[row] - due.prev_us[row]) / 1e6,
-            np.fmax(kmh, self.top_kmh[fence]),
-            np.where(steps["near"][at] >= 0, steps["near_m"][at], np.inf),
-            (self._gate_metric, self._gate_radius_m),
-            self._settle_m,
-        )
-
-    def _on_way(self, row: _Ints, hits: tuple[_Ints, _Ints], sets: Sets, due: _Due) -> _Bools:
+    def _on_way(self, row: _Ints, c: Columns, sets: Sets, due: Due) -> _Bools:
         """Which checkpoints each of some due fixes has to do with: bool, shape (n, gates)."""
         rows, which = np.unique(row, return_inverse=True)
         found = np.zeros((len(rows), len(self.gates)), np.bool_)
-        pairs = [hits]
-        for key in (due.key_before, due.key):
-            own, member = sets.members(key[rows])
-            pairs.append((rows[own], member.astype(np.int64)))
-        for r, f in pairs:
-            gate = self._gate_of[f]
-            at = np.searchsorted(rows, r)
-            mine = np.flatnonzero((gate >= 0) & (rows.take(at, mode="clip") == r))
-            found[at[mine], gate[mine]] = True
+        found[self._met(due.at[rows], due.key_before[rows], due.key[rows], c, sets)] = True
         return found[which]
 
+    def _met(
+        self,
+        at: _Ints,
+        key_before: npt.NDArray[np.uint64],
+        key: npt.NDArray[np.uint64],
+        c: Columns,
+        sets: Sets,
+    ) -> tuple[_Ints, _Ints]:
+        """The checkpoints that some rows have to do with: (place among the rows, number of it)."""
+        pairs = [self._crossed.hits(c, at)] if self.gates else []
+        for keys in (key_before, key) if self.gates else ():
+            own, member = sets.members(keys)
+            pairs.append((own, member.astype(np.int64)))
+        place = np.concatenate([pair[0] for pair in pairs] or [np.zeros(0, np.int64)])
+        gate = self._gate_of[np.concatenate([pair[1] for pair in pairs] or [np.zeros(0, np.int64)])]
+        mine = np.flatnonzero(gate >= 0)
+        return place[mine], gate[mine]
 
-def _fixes(c: Columns, due: _Due) -> Fixes:
-    """The due fixes as ``noting.py`` asks for them."""
-    following = np.append(due.first[1:], True)
-    next_us = np.append(due.fix_us[1:], 0)
-    next_us[following] = c.track.time_us[c.ends[due.group[following]] - 1]
-    vehicle = np.cumsum(due.first) - 1
-    before = due.prev_us, due.prev_lon, due.prev_lat
-    return Fixes(vehicle, *before, due.fix_us, due.lon, due.lat, due.kmh, next_us)
 
-
-def _entries(due: _Due, since_us: _Ints, noted: Noted, steps: _Ints) -> _Rows:
-    """What was remembered before each due fix, for the log."""
-    entries = np.zeros(len(due.at), ENTRY)
-    entries["note"], entries["since_us"], entries["steps"] = noted.before, since_us, steps
-    entries["prev_us"], entries["fix_us"] = due.prev_us, due.fix_us
-    entries["prev_lon"], entries["prev_lat"] = due.prev_lon, due.prev_lat
-    entries["prev_kmh"], entries["prev_alarm"] = due.prev_kmh, due.prev_alarm
-    entries["prev_key"] = due.key_before
-    return entries
+def _counting(raw: Raw, settling: Settling | None, due: Due) -> Changes:
+    """The crossings that count."""
+    places = raw.at_us, raw.lon, raw.lat, raw.prev_us, raw.fix_us, raw.edge
+    n = len(raw.row)
+    found = Changes(raw.row, raw.fence, raw.opens, *places, np.ones(n, np.bool_), np.zeros(n, np.int64))
+    if settling is None:
+        return found
+    late, some = settling.late, len(settling.late)
+    where = late["at_us"], late["lon"], late["lat"], late["prev_us"], late["fix_us"], late["edge"]
+    return found.take(settling.counts).add(
+        Changes(
+            np.searchsorted(due.at, settling.late_row),
+            late["fence"].astype(np.int64),
+            ~late["inside"],
+            *where,
+            np.ones(some, np.bool_),
+            late["touched"].astype(np.int64),
+        )
+    )
 
 
 def _opening(steps: _Rows, codes: npt.NDArray[np.int32], fence: _Ints, by_fix: _Bools) -> _Bools:
@@ -455,7 +419,7 @@ def _opening(steps: _Rows, codes: npt.NDArray[np.int32], fence: _Ints, by_fix: _
     stay = np.zeros(len(steps), STAY)
     stay["code"], stay["fence"] = codes, fence
     stay["start_us"], stay["lon"], stay["lat"] = steps["at_us"], steps["lon"], steps["lat"]
-    stay["prev_us"], stay["fix_us"] = steps["prev_us"], steps["fix_us"]
+    stay["prev_us"], stay["fix_us"] = steps["from_us"], steps["to_us"]
     stay["gate"], stay["begins"], stay["next"] = steps["gate"], steps["how"], -1
     stay["by_fix"] = by_fix
     steps["stay"] = stay
@@ -466,26 +430,27 @@ def _pair(
     steps: _Rows,
     opening: _Bools,
     open_rows: _Rows,
-    codes: npt.NDArray[np.int32],
+    owners: tuple[npt.NDArray[np.int32], _Ints],
     fence: _Ints,
-    opens: _Bools,
     failed: _Bools,
-    group: _Ints,
 ) -> _Ints:
     """Give every step that closes a visit the visit it closes.
 
     Args:
         opening: cleared for steps whose visit is closed again among the steps.
         open_rows: what was open before.
+        owners: code and group of each step's vehicle.
+        fence: of each step.
         failed: set for groups of which some visit is not open.
 
     Returns:
         for each step the place in ``open_rows`` of the visit it closes, -1 for none.
     """
+    codes, group = owners
     name = (codes.astype(np.int64) << 32) | fence
     order = np.argsort(name, kind="stable")  # the steps of one vehicle and fence in the order of time
     same = np.append(False, name[order[1:]] == name[order[:-1]]) if len(order) else np.zeros(0, np.bool_)
-    closes = np.flatnonzero(~opens[order])
+    closes = np.flatnonzero(~steps["opens"][order])
     within = closes[same[closes]]
     opener, closer = order[within - 1], order[within]
     steps["stay"][closer] = steps["stay"][opener]
@@ -506,24 +471,11 @@ def _pair(
     return place
 
 
-def _judged(due: _Due, row: _Ints, stays: Stays) -> tuple[_Ints, _Ints]:
-    """Since when each vehicle's state before a due fix has held, and when each was last judged.
-
-    A fix that only touched a circle changed nothing, and counts as not judged.
-
-    Args:
-        due: the fixes.
-        row: of the fixes at which something opens or closes.
-
-    Returns:
-        int64, a due fix each (of meaning only for those at which something happens); int64, a vehicle each.
-    """
+def _fixes(c: Columns, due: Due) -> Fixes:
+    """The due fixes as ``noting.py`` asks for them."""
+    following = np.append(due.first[1:], True)
+    next_us = np.append(due.fix_us[1:], 0)
+    next_us[following] = c.track.time_us[c.ends[due.group[following]] - 1]
     vehicle = np.cumsum(due.first) - 1
-    last_us = stays.judged_at(due.codes[due.first])
-    since_us = last_us[vehicle]
-    some = np.unique(row)
-    again = some[1:][vehicle[some[1:]] == vehicle[some[:-1]]]
-    before = some[:-1][vehicle[some[1:]] == vehicle[some[:-1]]]
-    since_us[again] = due.fix_us[before]
-    np.maximum.at(last_us, vehicle[some], due.fix_us[some])
-    return since_us, last_us
+    before = due.prev_us, due.prev_lon, due.prev_lat
+    return Fixes(vehicle, *before, due.fix_us, due.lon, due.lat, due.kmh, next_us)

@@ -28,10 +28,11 @@ _NEVER_US = np.iinfo(np.int64).min
 
 
 class _Waiting(NamedTuple):
-    """Fixes as they came: columns, and the latest time among them."""
+    """Fixes as they came: columns, and the earliest and the latest time among them."""
 
     codes: npt.NDArray[np.int32]
     fixes: Track
+    earliest_us: int
     latest_us: int
 
 
@@ -85,8 +86,8 @@ class Recent:
         gap = gap[before_us[gap] != _NEVER_US]
         if len(gap):
             self._gaps.append((codes[gap], before_us[gap]))
-        latest_us = int(fixes.time_us.max())
-        self._waiting.append(_Waiting(codes.copy(), fixes.copy(), latest_us))
+        earliest_us, latest_us = int(fixes.time_us.min()), int(fixes.time_us.max())
+        self._waiting.append(_Waiting(codes.copy(), fixes.copy(), earliest_us, latest_us))
         self._latest_us = max(self._latest_us, latest_us)
         old_us = self._latest_us - self._recent_us - 2 * _GAP_US
         while self._waiting and self._waiting[0].latest_us < old_us:
@@ -126,7 +127,7 @@ class Recent:
         A fix is needed when it is after its vehicle's limit, or the last one before it. A fix farther
         than a gap before the limit is neither, unless a gap followed: the next fix is before the limit too.
         """
-        codes, fixes, _ = waiting
+        codes, fixes = waiting[:2]
         needed = fixes.time_us > self._limit_us(codes) - _GAP_US
         if self._gaps:
             # Of one vehicle and moment there are but few: compare one by one where the vehicle is the same.
@@ -146,8 +147,8 @@ class Recent:
                 needed |= hit
                 at[same] += 1
                 at[~same] = len(gap_codes)
-            # Gaps that followed a fix dropped before are of no use any more.
-            oldest_us = self._waiting[0].fixes.time_us.min() if self._waiting else self._latest_us
+            # Gaps that followed a fix dropped before are of no use any more. What came later may be older.
+            oldest_us = min((w.earliest_us for w in self._waiting), default=self._latest_us)
             keep = gap_us >= oldest_us
             self._gaps = [(gap_codes[keep], gap_us[keep])] if keep.any() else []
         if needed.any():

@@ -148,7 +148,7 @@ class Columns(NamedTuple):
         light: bool, shape (n,), True where it is due only because the vehicle stops or moves off.
         active: int64, indexes of the groups in which something must be judged.
         plain: bool, shape (g,), groups that are active only because sets of fences changed, thin circles
-            were touched, or the vehicle stops or moves off.
+            were touched, the vehicle stops or moves off, or every fix of it has to be judged.
         hit_rows, hit_fences: pairs of row and fence index where a segment touches a thin fence,
             sorted by row.
     """
@@ -164,6 +164,12 @@ class Columns(NamedTuple):
     plain: npt.NDArray[np.bool_]
     hit_rows: _Ints
     hit_fences: npt.NDArray[np.int32]
+
+    def group_of(self, rows: _Ints) -> _Ints:
+        """The groups that rows are in."""
+        if len(self.starts) == len(self.codes):
+            return rows
+        return np.searchsorted(self.starts, rows, side="right") - 1
 
 
 def group_starts(codes: npt.NDArray[np.int32]) -> _Ints:
@@ -282,7 +288,7 @@ class Screen:
             due |= light
         active = _any(due, starts)
         active |= before.watch | (before.deadline_us < track.time_us[ends - 1])
-        plain = active & ~before.watch & (before.deadline_us >= track.time_us[ends - 1])
+        plain = active & (before.deadline_us >= track.time_us[ends - 1])
         if rough.any():
             plain &= ~_any(rough, starts)
         where = np.flatnonzero(active)

@@ -6,7 +6,7 @@ A crossing counts once a fix lies farther than ``EngineSettings.settle_m`` from 
 vehicle has been on the other side for longer than ``settle_s``; until then it *wavers*, and counts as where
 it was. When it counts, its time and place are those of the true crossing, the last one before, however
 long it wavered. A crossing that is taken back never was. Thin fences (a passage is a passage) and fences
-with hours are left as they are. ``plain.py`` leaves every vehicle that wavers to the judge.
+with hours are left as they are. ``wavers.py`` says the same of many vehicles at once.
 """
 
 from __future__ import annotations

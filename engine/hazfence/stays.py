@@ -1,10 +1,11 @@
 """Plain visits that go on, as columns: what most vehicles have open, without a Python object each.
 
 You are in the core, below ``books.py``. A visit is plain when nothing goes on but the visit itself
-(and, in a restricted zone, the entry): no rule remembers anything, nothing was corrected. Such visits
-are rows here, chained by vehicle, and each step that opened or closed some is kept in a log for as long
-as a late fix may ask what was known before it. ``plain.py`` makes the steps and tells them as events; a
-vehicle that needs more than that is set apart, and judged by ``judge.py`` fix by fix.
+(and, in a restricted zone, the entry) and borders that it may or may not have crossed: no rule remembers
+anything else, nothing was corrected. Such visits and wavers are rows here, chained by vehicle, and each step
+that changed some is kept in a log for as long as a late fix may ask what was known before it. ``plain.py``
+makes the steps and tells them as events; a vehicle that needs more than that is set apart, and judged by
+``judge.py`` fix by fix.
 """
 
 from __future__ import annotations
@@ -14,11 +15,24 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from hazfence.chains import Chains
 from hazfence.presence import Edge
 from hazfence.vehicles import NEVER_US
 from hazfence_fences.index.raster import spread
 
-__all__ = ["EDGES", "NO_DISTRICT", "NO_GATE", "STAY", "STEP", "Log", "Stays"]
+__all__ = [
+    "CROSSED",
+    "EDGES",
+    "JUDGED",
+    "NO_DISTRICT",
+    "NO_GATE",
+    "STAY",
+    "STEP",
+    "WAVER",
+    "WAVERED",
+    "Log",
+    "Stays",
+]
 
 _Ints = npt.NDArray[np.int64]
 _Rows = npt.NDArray[np.void]
@@ -46,15 +60,39 @@ STAY = np.dtype(
         ("by_fix", "?"),
     ]
 )
-#: One visit opened or closed by a fix: the visit, the moment and place, the moments of the fix before, of
-#: this one and of the judgement before, the fix before itself, the gate, how, whether it is a gate bypass,
-#: and how near which checkpoint (an index among the checkpoints) was.
+#: A border crossed that does not count yet (``settle.py``): the crossing, its place, the two fixes around it,
+#: the vehicle's code, the fence's index, the next one of the same vehicle, the checkpoints that it had to do
+#: with since (a number that ``wavers.py`` gives), how, and whether the vehicle still counts as inside. As
+#: long as a visit, so that a step can hold either.
+WAVER = np.dtype(
+    [
+        ("at_us", "i8"),
+        ("lon", "f8"),
+        ("lat", "f8"),
+        ("prev_us", "i8"),
+        ("fix_us", "i8"),
+        ("code", "i4"),
+        ("fence", "i4"),
+        ("next", "i4"),
+        ("touched", "i2"),
+        ("edge", "u1"),
+        ("inside", "?"),
+    ]
+)
+#: What a step is: a visit opened or closed; a border near which the vehicle wavered before the fix; nothing
+#: but that the fix was judged.
+CROSSED, WAVERED, JUDGED = range(3)
+#: One visit opened or closed by a fix: the visit (or the waver), the moment and place, the two fixes around
+#: that, the moments of the fix before, of this one and of the judgement before, the fix before itself, the
+#: gate, how, whether it is a gate bypass, and how near which checkpoint (an index among the checkpoints) was.
 STEP = np.dtype(
     [
         ("stay", STAY),
         ("at_us", "i8"),
         ("lon", "f8"),
         ("lat", "f8"),
+        ("from_us", "i8"),
+        ("to_us", "i8"),
         ("prev_us", "i8"),
         ("fix_us", "i8"),
         ("since_us", "i8"),
@@ -66,51 +104,56 @@ STEP = np.dtype(
         ("near_m", "f8"),
         ("gate", "i2"),
         ("near", "i2"),
+        ("what", "u1"),
         ("how", "u1"),
         ("opens", "?"),
         ("bypass", "?"),
     ]
 )
 
-_NONE, _APART = -1, -2
+_APART = -2
 #: Rows of the log that are not merged again until all of it is.
 _LARGE = 1 << 16
 _Chunk = tuple[npt.NDArray[np.int32], _Rows]
 
 
 class Stays:
-    """The plain visits of all vehicles.
+    """The plain visits of all vehicles, and the borders near which they waver.
 
     Args:
         limit_us: gives, for vehicle codes, the moments before which no late fix is judged.
+
+    Attributes:
+        visits: rows of :data:`STAY`.
+        wavers: rows of :data:`WAVER`.
+        log: the latest steps.
     """
 
     def __init__(self, limit_us: Callable[[npt.NDArray[np.int32]], _Ints]) -> None:
-        self._head = np.full(64, _NONE, np.int32)
+        self.visits, self.wavers = Chains(STAY), Chains(WAVER)
         self._judged_us = np.full(64, NEVER_US, np.int64)
-        self._rows = np.zeros(64, STAY)
-        self._used = 0
-        self._free = np.zeros(0, np.int32)
         self.log = Log(limit_us)
 
     def grow(self, vehicles: int) -> None:
         """Have room for that many vehicles."""
-        more = max(2 * len(self._head), vehicles) - len(self._head)
-        if vehicles > len(self._head):
-            self._head = np.append(self._head, np.full(more, _NONE, np.int32))
+        self.visits.grow(vehicles)
+        self.wavers.grow(vehicles)
+        more = len(self.visits.head) - len(self._judged_us)
+        if more:
             self._judged_us = np.append(self._judged_us, np.full(more, NEVER_US, np.int64))
 
     def apart(self, code: int) -> bool:
         """Whether the vehicle is judged fix by fix, its visits being elsewhere."""
-        return bool(self._head[code] == _APART)
+        return bool(self.visits.head[code] == _APART)
 
     def ours(self, codes: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
         """Which vehicles are not set apart."""
-        return np.asarray(self._head[codes] != _APART)
+        return np.asarray(self.visits.head[codes] != _APART)
 
     def together(self) -> list[int]:
         """Codes of the vehicles that have something here, or were judged here."""
-        here = (self._head >= 0) | ((self._judged_us != NEVER_US) & (self._head != _APART))
+        head = self.visits.head
+        here = (head >= 0) | ((self._judged_us != NEVER_US) & (head != _APART))
         return np.flatnonzero(here).tolist()
 
     def judged_us(self, code: int) -> int:
@@ -121,91 +164,20 @@ class Stays:
         """When each of the vehicles was last judged here."""
         return self._judged_us[codes]
 
-    def rows(self, at: npt.NDArray[np.int32]) -> _Rows:
-        """Visits by their places."""
-        return self._rows.take(at)
-
-    def expand(self, codes: npt.NDArray[np.int32]) -> tuple[_Ints, npt.NDArray[np.int32]]:
-        """The visits of vehicles: (int64[k] places in ``codes``, int32[k] of the visits), by vehicle."""
-        owner, here = np.arange(len(codes)), self._head[codes]
-        owners, places = [], []
-        while True:
-            some = np.flatnonzero(here >= 0)
-            if not len(some):
-                break
-            owner, here = owner[some], here[some]
-            owners.append(owner)
-            places.append(here)
-            here = self._rows["next"][here]
-        if not owners:
-            return np.zeros(0, np.int64), np.zeros(0, np.int32)
-        owner, here = np.concatenate(owners), np.concatenate(places)
-        order = np.argsort(owner, kind="stable")
-        return owner[order], here[order]
-
-    def change(
-        self,
-        codes: npt.NDArray[np.int32],
-        judged_us: _Ints,
-        found: tuple[_Ints, npt.NDArray[np.int32]],
-        stays: npt.NDArray[np.bool_],
-        new_owner: _Ints,
-        new: _Rows,
-    ) -> tuple[_Ints, _Rows]:
-        """Put other visits in the place of those of some vehicles.
-
-        Args:
-            codes: the vehicles, distinct.
-            judged_us: the moment up to which each is judged now.
-            found: their visits, as :meth:`expand` gives them.
-            stays: bool, shape (k,), which of those go on.
-            new_owner, new: the visits to add.
-
-        Returns:
-            all visits that go on: places in ``codes``, sorted, and the rows.
-        """
-        owner, places = found[0][stays], found[1][stays]
-        self._free = np.append(self._free, found[1][~stays])
-        fresh = self._allot(len(new))
-        self._rows[fresh] = new
-        owner, places = np.append(owner, new_owner), np.append(places, fresh)
-        order = np.argsort(owner, kind="stable")
-        owner, places = owner[order], places[order]
-        first = np.flatnonzero(np.append(True, owner[1:] != owner[:-1])) if len(owner) else owner
-        following = np.append(places[1:], np.int32(_NONE))
-        if len(owner):
-            following[np.append(first[1:] - 1, len(owner) - 1)] = _NONE
-        self._rows["next"][places] = following
-        self._head[codes] = _NONE
-        self._head[codes[owner[first]]] = places[first]
+    def note(self, codes: npt.NDArray[np.int32], judged_us: _Ints) -> None:
+        """Up to which moment each of the vehicles is judged now."""
         self._judged_us[codes] = judged_us
-        return owner, self._rows.take(places)
 
     def set_apart(self, code: int) -> None:
-        """Give a vehicle's visits up: from now on it is judged fix by fix."""
-        _, places = self.expand(np.array([code], np.int32))
-        self._free = np.append(self._free, places)
-        self._head[code] = _APART
+        """Give a vehicle's rows up: from now on it is judged fix by fix."""
+        self.visits.put(code, np.zeros(0, STAY), _APART)
+        self.wavers.put(code, np.zeros(0, WAVER))
 
-    def take_in(self, code: int, judged_us: int, stays: _Rows) -> None:
+    def take_in(self, code: int, judged_us: int, stays: _Rows, wavers: _Rows) -> None:
         """Take a vehicle in that was set apart."""
-        self._head[code] = _NONE
-        codes, none = np.array([code], np.int32), (np.zeros(0, np.int64), np.zeros(0, np.int32))
-        owner = np.zeros(len(stays), np.int64)
-        self.change(codes, np.array([judged_us]), none, np.zeros(0, np.bool_), owner, stays)
-
-    def _allot(self, count: int) -> npt.NDArray[np.int32]:
-        """Places for new visits."""
-        reused = self._free[max(len(self._free) - count, 0) :]
-        self._free = self._free[: len(self._free) - len(reused)]
-        more = count - len(reused)
-        if self._used + more > len(self._rows):
-            grown = np.zeros(max(2 * len(self._rows), self._used + more), STAY)
-            grown[: self._used] = self._rows[: self._used]
-            self._rows = grown
-        fresh = np.arange(self._used, self._used + more, dtype=np.int32)
-        self._used += more
-        return np.append(reused, fresh)
+        self.visits.put(code, stays)
+        self.wavers.put(code, wavers)
+        self._judged_us[code] = judged_us
 
 
 class Log:

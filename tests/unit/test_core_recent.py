@@ -94,6 +94,14 @@ def test_memory_is_bounded() -> None:
     assert len(memory.recent) == 0
 
 
+def test_a_gap_is_remembered_though_another_clock_is_ahead() -> None:
+    # The first to come is not the oldest: dropping it must not forget what followed an older fix.
+    memory, minute_us = Memory(2), 60_000_000
+    for code, minutes in ((0, 60), (0, 62), (1, 10), (1, 300)):
+        memory.hear(np.array([code]), np.array([START_US + minutes * minute_us]))
+    memory.check()
+
+
 def test_columns_are_copied() -> None:
     memory = Memory(1)
     time_us = np.array([START_US])

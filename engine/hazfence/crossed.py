@@ -1,0 +1,220 @@
+"""Borders crossed in columns: where two fixes lie on different sides of one, and circles passed through.
+
+You are in the core, below ``plain.py``. For many fixes at once, each with the one before it: which fences
+were entered and left on the way, when and where, to the last bit as ``presence.py`` finds it fix by fix.
+What of that counts is for ``wavers.py`` to say.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from hazfence.presence import Edge
+from hazfence.screen import Before, Columns
+from hazfence.sets import Sets
+from hazfence.stays import EDGES
+from hazfence.vehicles import NEVER_US
+from hazfence_fences import FenceSet
+from hazfence_fences.index.raster import spread
+
+__all__ = ["CROSSING", "Changes", "Crossed", "Due", "Raw", "places"]
+
+_Ints = npt.NDArray[np.int64]
+_Bools = npt.NDArray[np.bool_]
+_Floats = npt.NDArray[np.float64]
+_T = TypeVar("_T", bound=np.generic)
+
+#: Edges by their number.
+FIRST_FIX, CROSSING, GAP = (EDGES.index(e) for e in (Edge.FIRST_FIX, Edge.CROSSING, Edge.GAP))
+
+
+class Due(NamedTuple):
+    """Due fixes of some vehicles, with the fix before each; columns of shape (n,)."""
+
+    at: _Ints  #: the row of the columns
+    group: _Ints
+    codes: npt.NDArray[np.int32]
+    first: _Bools  #: the vehicle's first due fix of the batch
+    prev_us: _Ints
+    prev_lon: _Floats
+    prev_lat: _Floats
+    prev_kmh: npt.NDArray[np.float32]
+    prev_alarm: npt.NDArray[np.uint32]
+    fix_us: _Ints
+    lon: _Floats
+    lat: _Floats
+    kmh: npt.NDArray[np.float32]
+    key_before: npt.NDArray[np.uint64]
+    key: npt.NDArray[np.uint64]
+
+
+class Raw(NamedTuple):
+    """Borders crossed as the positions have it; columns of shape (k,), by row."""
+
+    row: _Ints  #: of the batch's columns
+    group: _Ints
+    fence: _Ints
+    opens: _Bools
+    at_us: _Ints
+    lon: _Floats
+    lat: _Floats
+    prev_us: _Ints
+    fix_us: _Ints
+    edge: npt.NDArray[np.uint8]
+
+
+class Changes(NamedTuple):
+    """Visits that open or close; columns of shape (k,)."""
+
+    row: _Ints  #: of the due fixes
+    fence: _Ints
+    opens: _Bools
+    at_us: _Ints
+    lon: _Floats
+    lat: _Floats
+    from_us: _Ints  #: the fixes around the crossing
+    to_us: _Ints
+    how: npt.NDArray[np.uint8]
+    by_fix: _Bools
+    touched: _Ints  #: the checkpoints met since, see ``wavers.py``
+
+    def add(self, more: Changes) -> Changes:
+        """Both, one behind the other."""
+        both: Any = zip(self, more, strict=True)
+        return Changes(*(np.concatenate(pair) for pair in both))
+
+    def take(self, which: npt.NDArray[Any]) -> Changes:
+        """Some of them, or in another order."""
+        return Changes(*(column[which] for column in self))
+
+
+class Crossed:
+    """Finds crossings under one set of fences.
+
+    Args:
+        fences: the fences in force.
+        fine: bool, a fence each: the others are not looked at here.
+        max_gap_us: two fixes farther apart than this witness nothing.
+    """
+
+    def __init__(self, fences: FenceSet, fine: _Bools, max_gap_us: int) -> None:
+        self._fences = fences
+        self._fine = fine
+        self._all_fine = bool(fine.all())
+        self._max_gap_us = max_gap_us
+
+    def due(self, c: Columns, before: Before, rows: _Ints) -> Due:
+        """Some rows, ascending (or in any order, where only the keys are asked for)."""
+        group = c.group_of(rows)
+        t, begins = c.track, rows == c.starts[group]
+        above = np.maximum(rows - 1, 0)
+
+        def prev(column: npt.NDArray[_T], first: npt.NDArray[_T]) -> npt.NDArray[_T]:
+            return np.where(begins, first[group], column[above])
+
+        return Due(
+            rows,
+            group,
+            c.codes[rows],
+            np.append(True, group[1:] != group[:-1]) if len(group) else np.zeros(0, np.bool_),
+            prev(t.time_us, before.time_us),
+            prev(t.lon, before.lon),
+            prev(t.lat, before.lat),
+            prev(t.speed_kmh, before.speed_kmh),
+            prev(t.alarm, before.alarm),
+            t.time_us[rows],
+            t.lon[rows],
+            t.lat[rows],
+            t.speed_kmh[rows],
+            prev(t.key, before.key),
+            t.key[rows],
+        )
+
+    def raw(self, due: Due, sets: Sets, failed: _Bools) -> tuple[Raw, _Ints]:
+        """Borders crossed with each due fix, by the positions, and what covers it or the one before.
+
+        ``Raw.row`` is a place among the due fixes here; what covers is (row of the columns << 32 | fence).
+        """
+        pairs = []
+        for after, key in enumerate((due.key_before, due.key)):
+            row, member = sets.members(key)
+            if not self._all_fine:
+                failed[due.group[row[~self._fine[member]]]] = True
+            pairs.append((row << 33) | (member.astype(np.int64) << 1) | after)
+        both = np.concatenate(pairs)
+        both.sort()
+        twice = (both[1:] >> 1) == (both[:-1] >> 1)
+        alone = both[~(np.append(twice, False) | np.append(False, twice))] if len(both) else both
+        row, fence = alone >> 33, (alone >> 1) & 0xFFFF_FFFF
+        opens = (alone & 1).astype(np.bool_)
+        prev_us, fix_us = due.prev_us[row], due.fix_us[row]
+        at_us, lon, lat = fix_us.copy(), due.lon[row], due.lat[row]
+        witnessed = fix_us - prev_us <= self._max_gap_us
+        first_ever = prev_us == NEVER_US
+        edge = np.where(first_ever, FIRST_FIX, np.where(witnessed, CROSSING, GAP)).astype(np.uint8)
+        known = np.flatnonzero(~first_ever)
+        r = row[known]
+        ends = due.prev_lon[r], due.prev_lat[r], due.lon[r], due.lat[r]
+        failed[due.group[r[np.abs(ends[2] - ends[0]) > 180.0]]] = True
+        part = self._fences.crossings(fence[known].astype(np.int32), ~opens[known], *ends)
+        failed[due.group[r[part != part]]] = True
+        moments = prev_us[known], fix_us[known]
+        at_us[known] = _moments(np.nan_to_num(part), *moments)
+        lon[known], lat[known] = places(at_us[known], *moments, *ends)
+        covers = (due.at[both >> 33] << 32) | ((both >> 1) & 0xFFFF_FFFF)
+        return Raw(row, due.group[row], fence, opens, at_us, lon, lat, prev_us, fix_us, edge), covers
+
+    def hits(self, c: Columns, at: _Ints) -> tuple[_Ints, _Ints]:
+        """The thin circles that the segments to some rows touch: (place among the rows, fence)."""
+        if not len(c.hit_rows):
+            return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        first = np.searchsorted(c.hit_rows, at)
+        row, hit = spread(first, np.searchsorted(c.hit_rows, at, side="right") - first)
+        return row, c.hit_fences[hit].astype(np.int64)
+
+    def passed(self, changes: Changes, c: Columns, due: Due, by_key: _Ints, failed: _Bools) -> Changes:
+        """Add the circles passed through on the way to a due fix, and put all of it in order."""
+        row, fence = self.hits(c, due.at)
+        if len(row):
+            failed[due.group[row[~self._fine[fence]]]] = True
+            # A circle touched that holds neither fix was passed through, unless it was but touched.
+            passed = np.flatnonzero(~np.isin((due.at[row] << 32) | fence, by_key))
+            changes = changes.add(self._passages(row[passed], fence[passed], due))
+        # In a step what happened first is told first; what happened at one moment in the order of fences.
+        return changes.take(np.lexsort((changes.fence, changes.at_us, changes.row)))
+
+    def _passages(self, row: _Ints, fence: _Ints, due: Due) -> Changes:
+        """Circles entered and left between two fixes."""
+        ends = due.prev_lon[row], due.prev_lat[row], due.lon[row], due.lat[row]
+        begin, end = self._fences.passages(fence.astype(np.int32), *ends)
+        length_us = due.fix_us[row] - due.prev_us[row]
+        lasting = np.flatnonzero(np.rint(begin * length_us) < np.rint(end * length_us))
+        opens = np.repeat([True, False], len(lasting))
+        row, fence = np.tile(row[lasting], 2), np.tile(fence[lasting], 2)
+        moments = due.prev_us[row], due.fix_us[row]
+        at_us = _moments(np.append(begin[lasting], end[lasting]), *moments)
+        ends = due.prev_lon[row], due.prev_lat[row], due.lon[row], due.lat[row]
+        place = places(at_us, *moments, *ends)
+        edge = np.full(len(row), CROSSING, np.uint8)
+        none = np.zeros(len(row), np.int64)
+        return Changes(row, fence, opens, at_us, *place, *moments, edge, none == 1, none)
+
+
+def _moments(part: _Floats, prev_us: _Ints, fix_us: _Ints) -> _Ints:
+    """When a vehicle was at a part of the way between two fixes."""
+    return prev_us + np.rint(part * (fix_us - prev_us)).astype(np.int64)
+
+
+def places(
+    at_us: _Ints, prev_us: _Ints, fix_us: _Ints, lon0: _Floats, lat0: _Floats, lon1: _Floats, lat1: _Floats
+) -> tuple[_Floats, _Floats]:
+    """Where a vehicle was at a moment between two fixes; the operations of the judge, in its order."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        part = (at_us - prev_us) / (fix_us - prev_us)
+    late, early = at_us >= fix_us, at_us <= prev_us
+    lon = np.where(late, lon1, np.where(early, lon0, lon0 + part * (lon1 - lon0)))
+    lat = np.where(late, lat1, np.where(early, lat0, lat0 + part * (lat1 - lat0)))
+    return lon, lat

@@ -1,0 +1,109 @@
+"""What columns keep of the fixes judged in them, for a late fix that asks what was known before.
+
+You are in the core, below ``plain.py``. The judge leaves a mark before every fix it judges; here the same is
+written down as rows: the visits opened and closed, what wavered and what rules remembered before. ``news.py``
+makes marks of them when one is asked for.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from hazfence.crossed import Due
+from hazfence.notes import ENTRY, Notes
+from hazfence.noting import Noted
+from hazfence.stays import JUDGED, STAY, STEP, WAVERED, Stays, joined
+from hazfence.wavers import Settling
+
+__all__ = ["entries_of", "judged", "keep_notes", "logged", "note_fix"]
+
+_Ints = npt.NDArray[np.int64]
+_Bools = npt.NDArray[np.bool_]
+_Rows = npt.NDArray[np.void]
+
+
+def judged(due: Due, row: _Ints, stays: Stays, settling: Settling | None) -> tuple[_Ints, _Ints]:
+    """Since when each vehicle's state before a due fix has held, and when each was last judged.
+
+    A fix that only touched a circle changed nothing, and counts as not judged.
+
+    Args:
+        due: the fixes.
+        row: of the fixes at which something opens or closes.
+        settling: of the borders.
+
+    Returns:
+        int64, a due fix each (of meaning only for those that are judged); int64, a vehicle each.
+    """
+    seen = np.zeros(len(due.at), np.bool_)
+    seen[row] = True
+    if settling is not None:
+        seen[np.searchsorted(due.at, settling.rows)] = True
+    vehicle = np.cumsum(due.first) - 1
+    last_us = stays.judged_at(due.codes[due.first])
+    since_us = last_us[vehicle]
+    some = np.flatnonzero(seen)
+    same = np.flatnonzero(vehicle[some[1:]] == vehicle[some[:-1]])
+    since_us[some[same + 1]] = due.fix_us[some[same]]
+    np.maximum.at(last_us, vehicle[some], due.fix_us[some])
+    return since_us, last_us
+
+
+def note_fix(steps: _Rows, row: _Ints, due: Due, since_us: _Ints) -> _Rows:
+    """Write down at which fixes steps were made."""
+    steps["prev_us"], steps["fix_us"], steps["since_us"] = due.prev_us[row], due.fix_us[row], since_us[row]
+    steps["prev_lon"], steps["prev_lat"] = due.prev_lon[row], due.prev_lat[row]
+    steps["prev_kmh"], steps["prev_alarm"] = due.prev_kmh[row], due.prev_alarm[row]
+    steps["prev_key"] = due.key_before[row]
+    return steps
+
+
+def logged(
+    told: _Rows, row: _Ints, settling: Settling | None, due: Due, since_us: _Ints, done: _Bools, *, bare: bool
+) -> tuple[_Ints, _Rows]:
+    """What a late fix may ask for: the steps, and what wavered before them; (due fixes, rows).
+
+    ``bare`` tells that fixes judged without anything to say must be noted too.
+    """
+    if settling is None:
+        return row, told
+    at = np.searchsorted(due.at, settling.before_row)
+    more = np.zeros(len(at), STEP)
+    more["stay"], more["what"] = settling.before.view(STAY), WAVERED
+    if bare:
+        bare_row = np.setdiff1d(np.searchsorted(due.at, settling.rows), np.append(at, row))
+        only = np.zeros(len(bare_row), STEP)
+        only["what"] = JUDGED
+        more, at = joined([more, only]), np.append(at, bare_row)
+    good = np.flatnonzero(done[due.group[at]])
+    more, at = note_fix(more[good], at[good], due, since_us), at[good]
+    told, row = joined([told, more]), np.append(row, at)
+    order = np.argsort(row, kind="stable")
+    return row[order], told.take(order)
+
+
+def keep_notes(codes: npt.NDArray[np.int32], kept: _Bools, noted: Noted, notes: Notes) -> None:
+    """Keep what rules remember of the vehicles done."""
+    notes.put(codes, noted.rows[kept])
+    place = np.cumsum(kept) - 1
+    for vehicle in noted.pasts:
+        if kept[vehicle]:
+            for at, past in noted.pasts[vehicle]:
+                notes.set_past(int(codes[place[vehicle]]), past, at)
+
+
+def entries_of(
+    due: Due, since_us: _Ints, noted: Noted | None, steps: _Ints, done: _Bools
+) -> tuple[npt.NDArray[np.int32], _Rows]:
+    """What was remembered before each due fix, for the log: (vehicles' codes, entries)."""
+    if noted is None:
+        return np.zeros(0, np.int32), np.zeros(0, ENTRY)
+    entries = np.zeros(len(due.at), ENTRY)
+    entries["note"], entries["since_us"], entries["steps"] = noted.before, since_us, steps
+    entries["prev_us"], entries["fix_us"] = due.prev_us, due.fix_us
+    entries["prev_lon"], entries["prev_lat"] = due.prev_lon, due.prev_lat
+    entries["prev_kmh"], entries["prev_alarm"] = due.prev_kmh, due.prev_alarm
+    entries["prev_key"] = due.key_before
+    good = done[due.group]
+    return due.codes[good], entries[good]
