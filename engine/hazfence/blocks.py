@@ -57,16 +57,6 @@ class Track(NamedTuple):
             self.alarm.copy(),
         )
 
-    def put(self, where: npt.NDArray[np.bool_], fixes: Track) -> None:
-        """Write ``fixes`` over those at ``where``."""
-        self.time_us[where] = fixes.time_us
-        self.lon[where] = fixes.lon
-        self.lat[where] = fixes.lat
-        self.speed_kmh[where] = fixes.speed_kmh
-        self.heading_deg[where] = fixes.heading_deg
-        self.key[where] = fixes.key
-        self.alarm[where] = fixes.alarm
-
     @classmethod
     def join(cls, tracks: Sequence[Track]) -> Track:
         """Tracks one behind the other."""
@@ -129,6 +119,8 @@ class Neighbours(NamedTuple):
 _SHIFT = 3
 _SLOTS = 1 << _SHIFT
 _NONE = -1
+#: Chains of so many vehicles are walked one by one: a step in Python is a fortieth of one in numpy.
+_FEW = 40
 #: One remembered fix.
 _FIX = np.dtype(
     [
@@ -318,28 +310,28 @@ class Blocks:
             fix is remembered, and no other of that moment.
         """
         n = len(codes)
-        rivals, twins = np.zeros(n, np.int64), np.zeros(n, np.int64)
-        before, after = _blank(n, _EARLIEST_US), _blank(n, _LATEST_US)
         chunk = self._gathered(np.unique(codes))
-        if len(chunk.codes):
-            at = _search(chunk, codes, fixes.time_us)
-            for step, found in ((-1, before), (0, after)):
-                place = at + step
-                here = (place >= 0) & (place < len(chunk.codes))
-                place = np.where(here, place, 0)
-                here &= chunk.codes[place] == codes
-                at_us = chunk.fixes.time_us[place]
-                here &= (at_us > found.time_us) if step else (at_us < found.time_us)
-                found.put(here, chunk.fixes.cut(place[here]))
-            row, place = spread(at, _search(chunk, codes, fixes.time_us + 1) - at)
-            rivals += np.bincount(row, minlength=n)
-            twins += np.bincount(row[_same(chunk.fixes.cut(place), fixes.cut(row))], minlength=n)
-        between = (rivals == 0) & (before.time_us != _EARLIEST_US) & (after.time_us != _LATEST_US)
-        return Neighbours(before, after, between, (rivals == 1) & (twins == 1))
+        if not len(chunk.codes):
+            return Neighbours(_blank(n), _blank(n), np.zeros(n, np.bool_), np.zeros(n, np.bool_))
+        at, end = _search(chunk, codes, fixes.time_us), _search(chunk, codes, fixes.time_us + 1)
+        before, after = np.maximum(at - 1, 0), np.minimum(at, len(chunk.codes) - 1)
+        between = (at == end) & (at > 0) & (at < len(chunk.codes))
+        between &= (chunk.codes[before] == codes) & (chunk.codes[after] == codes)
+        # Several fixes of one moment are remembered as they came, until somebody asks for all of a vehicle.
+        row, place = spread(at, end - at)
+        twins = np.bincount(row[_same(chunk.fixes.cut(place), fixes.cut(row))], minlength=n)
+        known = (end - at == 1) & (twins == 1)
+        return Neighbours(chunk.fixes.cut(before), chunk.fixes.cut(after), between, known)
 
-    def of(self, code: int) -> Track:
-        """What is remembered of a vehicle, in time order, one fix a moment."""
-        return merge_tracks(self._gathered(np.array([code], np.int32)).fixes)
+    def each(self, codes: npt.NDArray[np.int32]) -> list[Track]:
+        """What is remembered of some vehicles (distinct, ascending), each in time order, one fix a moment."""
+        chunk = self._gathered(codes)
+        ends = np.searchsorted(chunk.codes, codes, side="right").tolist()
+        tracks = [chunk.fixes.cut(slice(lo, hi)) for lo, hi in zip([0, *ends[:-1]], ends, strict=True)]
+        again = (chunk.codes[1:] == chunk.codes[:-1]) & (chunk.fixes.time_us[1:] == chunk.fixes.time_us[:-1])
+        for place in np.unique(np.searchsorted(codes, chunk.codes[1:][again])).tolist():
+            tracks[place] = merge_tracks(tracks[place])
+        return tracks
 
     def all(self) -> tuple[npt.NDArray[np.int32], Track]:
         """Everything that has to be remembered, sorted by vehicle and time."""
@@ -352,27 +344,38 @@ class Blocks:
 
     def _gathered(self, codes: npt.NDArray[np.int32]) -> _Chunk:
         """What is remembered of some vehicles (distinct), sorted by vehicle and time."""
-        codes = codes[codes < len(self._oldest)]
+        blocks = self._chains(codes[codes < len(self._oldest)])
+        if not len(blocks):
+            return _Chunk(np.zeros(0, np.int32), _blank(0))
+        owner = self._fixes["code"][blocks.astype(np.int64) << _SHIFT]
+        fill = np.where(blocks == self._newest[owner], self._fill[owner], _SLOTS)
+        slots = (blocks.astype(np.int64)[:, None] << _SHIFT) + np.arange(_SLOTS)
+        rows = self._fixes.view(_WHOLE).take(slots[np.arange(_SLOTS) < fill[:, None]]).view(_FIX)
+        track = Track(*(np.ascontiguousarray(rows[name]) for name in Track._fields))
+        return _sorted(np.ascontiguousarray(rows["code"]), track)
+
+    def _chains(self, codes: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+        """The blocks of some vehicles, the oldest first, one vehicle's behind the other's."""
+        if len(codes) <= _FEW:
+            found, newer = [], self._newer.item
+            for block in self._oldest[codes].tolist():
+                while block != _NONE:
+                    found.append(block)
+                    block = newer(block)
+            return np.array(found, np.int32)
         here = self._oldest[codes]
         chains = []
         # Walk the chains together, the ends of the shorter ones included: few and plain steps.
         while (here != _NONE).any():
             chains.append(here)
             here = np.where(here == _NONE, _NONE, self._newer[here])
-        if not chains:
-            return _Chunk(np.zeros(0, np.int32), _blank(0, 0))
-        blocks = np.stack(chains, axis=1)
-        fill = np.where(blocks == self._newest[codes][:, None], self._fill[codes][:, None], _SLOTS)
-        fill[blocks == _NONE] = 0
-        slots = blocks.astype(np.int64)[:, :, None] * _SLOTS + np.arange(_SLOTS)
-        rows = self._fixes.view(_WHOLE).take(slots[np.arange(_SLOTS) < fill[:, :, None]]).view(_FIX)
-        track = Track(*(np.ascontiguousarray(rows[name]) for name in Track._fields))
-        return _sorted(np.ascontiguousarray(rows["code"]), track)
+        blocks = np.stack(chains, axis=1).ravel() if chains else here
+        return np.compress(blocks != _NONE, blocks)
 
 
-def _blank(n: int, time_us: int) -> Track:
+def _blank(n: int) -> Track:
     return Track(
-        np.full(n, time_us, np.int64),
+        np.zeros(n, np.int64),
         np.zeros(n),
         np.zeros(n),
         np.zeros(n, np.float32),
@@ -382,7 +385,7 @@ def _blank(n: int, time_us: int) -> Track:
     )
 
 
-_EARLIEST_US, _LATEST_US = np.iinfo(np.int64).min, np.iinfo(np.int64).max
+_EARLIEST_US = np.iinfo(np.int64).min
 
 
 def _sorted(codes: npt.NDArray[np.int32], fixes: Track) -> _Chunk:

@@ -186,11 +186,13 @@ class Engine:
             self._recall.ask(codes, track.time_us, newest_us, rows, len(batch))
         found, in_turn = self._late.look(codes, track, newest_us)
         reason[rows] = found
-        on_time = (track.time_us > newest_us) & ~in_turn
-        if on_time.any():
-            news.add(self._on_time(codes[on_time], track.cut(on_time)))
-        if in_turn.any():
-            self._in_turn(codes, track, newest_us, in_turn, rows, reason, news)
+        late = track.time_us <= newest_us
+        for on_time, lone in _in_turns(codes, late, in_turn):
+            if len(on_time):
+                news.add(self._on_time(codes[on_time], track.cut(on_time)))
+            if len(lone):
+                reason[rows[lone]], told = self._late.take_in(codes[lone], track.cut(lone), newest_us[lone])
+                news.add(told)
         return Outcome(news, reason)
 
     def advance(self, now_us: int) -> tuple[Event, ...]:
@@ -430,35 +432,6 @@ class Engine:
             books.notes.log.add(taken.noted, taken.entries)
         return Batch(judged, taken.group, taken.steps, self._telling)
 
-    def _in_turn(
-        self,
-        codes: npt.NDArray[np.int32],
-        track: Track,
-        newest_us: npt.NDArray[np.int64],
-        which: npt.NDArray[np.bool_],
-        rows: npt.NDArray[np.int64],
-        reason: npt.NDArray[np.uint8],
-        news: News,
-    ) -> None:
-        """Take in fixes of vehicles with disorder one after the other, as if each had come alone.
-
-        So the revisions are the same however the input is cut, which a second run after a crash
-        relies on.
-        """
-        at = np.flatnonzero(which)
-        late = track.time_us[at] <= newest_us[at]
-        # Runs of fixes on time of one vehicle go together; each late one goes alone.
-        breaks = late | np.append(True, late[:-1] | (codes[at[1:]] != codes[at[:-1]]))
-        starts = np.flatnonzero(breaks)
-        for lo, hi in zip(starts.tolist(), [*starts[1:].tolist(), len(at)], strict=True):
-            run = at[lo:hi]
-            if not late[lo]:
-                news.add(self._on_time(codes[run], track.cut(run)))
-                continue
-            code, limit_us = int(codes[run[0]]), int(newest_us[run[0]])
-            reason[rows[run[0]]], told = self._late.take_in(code, track.cut(run), limit_us)
-            news.add(told)
-
     def _judge_vehicle(self, c: Columns, lo: int, hi: int) -> list[Event]:
         """Judge one vehicle's fixes ``lo..hi`` of the sorted columns."""
         code = int(c.codes[lo])
@@ -512,3 +485,35 @@ class Engine:
     def __repr__(self) -> str:
         books = self._books
         return f"Engine({len(books.fleet)} vehicles, {len(books.records)} of them with something open)"
+
+
+def _in_turns(
+    codes: npt.NDArray[np.int32], late: npt.NDArray[np.bool_], in_turn: npt.NDArray[np.bool_]
+) -> Iterator[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]]:
+    """The order in which fixes are taken in, some of which are late: as if each late one had come alone.
+
+    So the revisions are the same however the input is cut, which a second run after a crash relies on.
+    Vehicles have nothing to do with each other: what all have before their first late fix goes together,
+    then the first late fix of each, then what each has up to its second one, and so on.
+
+    Args:
+        codes: vehicles, sorted; within a vehicle in order of arrival.
+        late: which fixes are late.
+        in_turn: which belong to vehicles with late fixes that are not done with yet.
+
+    Yields:
+        places of fixes on time, sorted by vehicle and in order; then of late ones, one a vehicle.
+    """
+    lone = late & in_turn
+    if not lone.any():
+        yield np.flatnonzero(~late), np.zeros(0, np.intp)
+        return
+    starts = group_starts(codes)
+    # How many of its vehicle came late before each.
+    before = np.cumsum(lone, dtype=np.int64) - lone
+    turn = 2 * (before - np.repeat(before[starts], np.diff(np.append(starts, len(codes))))) + lone
+    at = np.flatnonzero(~late | lone)
+    at = at[np.argsort(turn[at], kind="stable")]
+    ends = np.searchsorted(turn[at], np.arange(1, int(turn[at[-1]]) + 3)).tolist()
+    for i in range(0, len(ends) - 1, 2):
+        yield at[ends[i - 1] if i else 0 : ends[i]], at[ends[i] : ends[i + 1]]

@@ -43,7 +43,7 @@ class Late:
 
         Args:
             codes: engine's vehicle codes, sorted; within a vehicle in order of arrival.
-            track: the fixes.
+            track: the fixes; the ``key`` of the late ones is written here.
             newest_us: for each, the latest moment its vehicle was seen before it arrived.
 
         Returns:
@@ -56,8 +56,8 @@ class Late:
         at = np.flatnonzero(late & (reason == 0))
         if not len(at):
             return reason, np.zeros(len(codes), np.bool_)
+        track.key[at] = self._screen.locate(track.lon[at], track.lat[at])
         fixes = track.cut(at)
-        fixes = fixes._replace(key=self._screen.locate(fixes.lon, fixes.lat))
         known, harmless = self._harmless(codes[at], fixes)
         disordered = np.zeros(int(codes[-1]) + 1, np.bool_)
         disordered[codes[at[~known & ~harmless]]] = True
@@ -95,38 +95,58 @@ class Late:
         fine &= ~self._screen.touches(near.before, fixes) & ~self._screen.touches(fixes, near.after)
         fine &= ~self._screen.stirs_between(near.before, fixes, near.after)
         # Two late fixes between the same neighbours are each other's neighbours: leave them to the judge.
-        pairs = np.stack((codes, near.before.time_us))
-        _, inverse, counts = np.unique(pairs, axis=1, return_inverse=True, return_counts=True)
-        fine &= counts[inverse.ravel()] == 1
+        at = np.flatnonzero(fine)
+        order = np.lexsort((near.before.time_us[at], codes[at]))
+        there = at[order]
+        same = (codes[there[1:]] == codes[there[:-1]]) & (
+            near.before.time_us[there[1:]] == near.before.time_us[there[:-1]]
+        )
+        fine[there[1:][same]] = fine[there[:-1][same]] = False
         at = np.flatnonzero(fine)
         fine[at] = ~self._books.judged_after(codes[at], near.before.time_us[at])
         return near.known, fine
 
-    def take_in(self, code: int, fix: Track, newest_us: int) -> tuple[Reason, list[Event]]:
-        """Take in one late fix that may change something.
+    def take_in(
+        self, codes: npt.NDArray[np.int32], fixes: Track, newest_us: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.uint8], list[Event]]:
+        """Take in late fixes that may change something, one a vehicle.
 
         Args:
-            code: engine's code of its vehicle.
-            fix: a track of one fix; ``key`` is computed here.
-            newest_us: the latest moment the vehicle was seen before it arrived.
+            codes: engine's codes of their vehicles, ascending.
+            fixes: the fixes, with ``key``, as :meth:`look` leaves them.
+            newest_us: for each, the latest moment its vehicle was seen before it arrived.
+
+        Returns:
+            a reason for each fix, and what has to be said, vehicle by vehicle.
         """
-        limit_us = np.array([newest_us], np.int64)
-        if self._too_late(np.array([code], np.int32), fix.time_us, limit_us).any():
-            return Reason.LATE, []
-        known, time_us = self._books.recent.of(code), int(fix.time_us[0])
-        at = int(np.searchsorted(known.time_us, time_us))
-        if at < len(known.time_us) and known.time_us[at] == time_us:
-            ours, theirs = rank(fix, 0), rank(known, at)
-            if ours <= theirs:
-                return (Reason.DUPLICATE if ours == theirs else Reason.SAME_TIME), []
-        start = self._start(code, known, at - 1)
-        if start is None:
-            return Reason.LATE, []
-        fix = fix._replace(key=self._screen.locate(fix.lon, fix.lat))
-        self._books.fleet.first_us[code] = min(time_us, int(self._books.fleet.first_us[code]))
-        self._books.recent.add(np.array([code], np.int32), fix)
-        known = known.cut(known.time_us > start.time_us)
-        return Reason.OK, self._tell_again(code, start, known, merge_tracks(known, fix), time_us)
+        books = self._books
+        reason = np.where(self._too_late(codes, fixes.time_us, newest_us), Reason.LATE, Reason.OK)
+        reason = reason.astype(np.uint8)
+        taken: list[tuple[int, Mark, Track]] = []
+        at = np.flatnonzero(reason == 0)
+        for i, code, time_us, known in zip(
+            at.tolist(), codes[at].tolist(), fixes.time_us[at].tolist(), books.recent.each(codes[at]),
+            strict=True,
+        ):  # fmt: skip
+            place = int(np.searchsorted(known.time_us, time_us))
+            if place < len(known.time_us) and known.time_us[place] == time_us:
+                ours, theirs = rank(fixes, i), rank(known, place)
+                if ours <= theirs:
+                    reason[i] = Reason.DUPLICATE if ours == theirs else Reason.SAME_TIME
+                    continue
+            start = self._start(code, known, place - 1)
+            if start is None:
+                reason[i] = Reason.LATE
+                continue
+            books.fleet.first_us[code] = min(time_us, int(books.fleet.first_us[code]))
+            taken.append((i, start, known.cut(known.time_us > start.time_us)))
+        accepted = np.array([i for i, _, _ in taken], np.intp)
+        books.recent.add(codes[accepted], fixes.cut(accepted))
+        events: list[Event] = []
+        for i, start, known in taken:
+            merged = merge_tracks(known, fixes.cut(slice(i, i + 1)))
+            events += self._tell_again(int(codes[i]), start, known, merged, int(fixes.time_us[i]))
+        return reason, events
 
     def _start(self, code: int, known: Track, at: int) -> Mark | None:
         """The state after the known fix at ``at`` (-1: before the first); None when it is lost."""

@@ -106,8 +106,12 @@ class Recent:
 
     def of(self, code: int) -> Track:
         """What is remembered of a vehicle, in time order, one fix a moment."""
+        return self.each(np.array([code], np.int32))[0]
+
+    def each(self, codes: npt.NDArray[np.int32]) -> list[Track]:
+        """The same of each of some vehicles (distinct, ascending)."""
         self._sort_in()
-        return self._blocks.of(code)
+        return self._blocks.each(codes)
 
     def all(self) -> tuple[npt.NDArray[np.int32], Track]:
         """Everything that has to be remembered, sorted by vehicle and time."""

@@ -26,7 +26,9 @@ def main(
     as_json: Annotated[bool, typer.Option("--json", help="The report as JSON.")] = False,
     pace: Annotated[float, typer.Option(min=0.05, help="Below 1: shorter harms and pauses.")] = 1.0,
     quiet: Annotated[bool, typer.Option("--quiet", help="Do not tell what happens.")] = False,
-    folder: Annotated[Path | None, typer.Option(help="Where the workers' logs are kept.")] = None,
+    folder: Annotated[
+        Path | None, typer.Option(help="Where the logs of workers and services are kept.")
+    ] = None,
 ) -> None:
     """Kill, freeze, cut off and fill up everything the worker stands on, and compare its rows with peace."""
     if os.environ.pop(_INSIDE, None) is None:
@@ -41,10 +43,14 @@ def main(
     where.mkdir(parents=True, exist_ok=True)
     say = (lambda _: None) if quiet else (lambda what: print(what, file=sys.stderr, flush=True))
     seed = random.SystemRandom().randrange(10**6) if seed is None else seed
-    report = run(seed, kills, where, say, pace=pace)
+    try:
+        report = run(seed, kills, where, say, pace=pace)
+    except BaseException:
+        print(f"broken off; the logs of workers and services are in {where}", file=sys.stderr)
+        raise
     print(json.dumps(report.to_json(), indent=1) if as_json else table(report))
     if report.faults:
-        print(f"the workers' logs are in {where}", file=sys.stderr)
+        print(f"the logs of workers and services are in {where}", file=sys.stderr)
     raise SystemExit(1 if report.faults else 0)
 
 

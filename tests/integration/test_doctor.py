@@ -154,10 +154,14 @@ def test_rights_too_few_and_too_many(settings: WorkerSettings, services: Service
         }
         one = found(other(settings, database_url=as_user["reads"]), "database")
         assert one.check == "rights"
-        assert "may not EXECUTE on ensure_fix_day" in one.said
+        assert "may not DELETE on milestone and 15 more" in one.said
         assert "GRANT hazfence_write" in one.mend
         one = found(other(settings, database_url=as_user["writes"]), "database", "rights")
         assert (one.status, one.said) == (Status.OK, "those of a worker, and no more")
+        query(url, "REVOKE DELETE ON hazfence.milestone FROM hazfence_write")
+        one = found(other(settings, database_url=as_user["writes"]), "database", "rights")
+        assert (one.status, "may not DELETE on milestone" in one.said) == (Status.FAIL, True)
+        query(url, "GRANT DELETE ON hazfence.milestone TO hazfence_write")
         query(url, "GRANT DELETE ON hazfence.event TO doctor_writes")
         one = found(other(settings, database_url=as_user["writes"]), "database", "rights")
         assert one.status is Status.WARN

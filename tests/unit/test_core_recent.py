@@ -121,3 +121,40 @@ def test_fixes_of_a_busy_hour_give_their_place_back() -> None:
         memory.recent.of(0)
     assert len(memory.recent) <= 160
     memory.check()
+
+
+@pytest.mark.parametrize("vehicles", [3, 200])  # few chains are walked one by one, many together
+def test_neighbours_and_stories_are_those_of_a_plain_search(vehicles: int) -> None:
+    rng = np.random.default_rng(vehicles)
+    memory = Memory(vehicles)
+    memory.last_us[:] = START_US
+    known: dict[int, dict[int, float]] = {code: {} for code in range(vehicles)}
+    for step in range(60):
+        codes = np.sort(rng.integers(0, vehicles - 1, 40)).astype(np.int32)  # the last one is never heard
+        time_us = START_US + rng.integers(0, 400, 40)
+        fixes = track(time_us, step)
+        memory.recent.add(codes, fixes)
+        for code, at_us, lon in zip(codes.tolist(), time_us.tolist(), fixes.lon.tolist(), strict=True):
+            known[code][at_us] = max(lon, known[code].get(at_us, -1.0))
+    some = np.unique(rng.integers(0, vehicles, vehicles)).astype(np.int32)
+    for code, one in zip(some.tolist(), memory.recent.each(some), strict=True):
+        assert dict(zip(one.time_us.tolist(), one.lon.tolist(), strict=True)) == known[code]
+        assert (np.diff(one.time_us) > 0).all()
+    codes = np.repeat(np.arange(vehicles, dtype=np.int32), 50)
+    asked = track(START_US + rng.integers(-5, 405, len(codes)))
+    near = memory.recent.neighbours(codes, asked)
+    assert near.between.any() or vehicles < 200
+    assert not near.known.any()  # the same moment, but another place
+    for i, (code, at_us) in enumerate(zip(codes.tolist(), asked.time_us.tolist(), strict=True)):
+        earlier = [t for t in known[code] if t < at_us]
+        later = [t for t in known[code] if t > at_us]
+        assert near.between[i] == (bool(earlier) and bool(later) and at_us not in known[code])
+        if near.between[i]:
+            assert (near.before.time_us[i], near.after.time_us[i]) == (max(earlier), min(later))
+    code = int(np.argmax([len(times) for times in known.values()]))
+    one = memory.recent.of(code)
+    again = memory.recent.neighbours(np.full(len(one.time_us), code, np.int32), one)
+    once = np.isin(one.time_us, list(known[code]))
+    assert once.all()
+    assert again.known.any() or vehicles < 200
+    assert not again.between.any()

@@ -6,6 +6,8 @@ FROM (VALUES
     ('visit', 'SELECT'), ('visit', 'INSERT'), ('visit', 'UPDATE'), ('event', 'SELECT'), ('event', 'INSERT'),
     ('event', 'UPDATE'), ('event_revision', 'SELECT'), ('event_revision', 'INSERT'), ('dead_letter', 'INSERT'),
     ('checkpoint', 'SELECT'), ('checkpoint', 'INSERT'), ('checkpoint', 'UPDATE'), ('waybill', 'SELECT'),
+    ('milestone', 'SELECT'), ('milestone', 'INSERT'), ('milestone', 'DELETE'), ('reference_change', 'SELECT'),
+    ('dead_letter', 'SELECT'), ('schema_version', 'SELECT'),
     ('vehicle', 'SELECT'), ('company', 'SELECT'), ('person', 'SELECT'), ('tank', 'SELECT')
 ) AS needed (relation, privilege)
 WHERE NOT has_schema_privilege('hazfence', 'USAGE')
