@@ -20,41 +20,28 @@ stand from all that is known, and corrects what it said before (``hazfence.rules
 
 from __future__ import annotations
 
-import asyncio
 import json
-import time
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from typing import Any, Protocol
-
-import structlog
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, Unpack
 
 from hazfence.clean import screen_values
 from hazfence.engine import Engine
 from hazfence.events import Event, Kind
 from hazfence.fixes import FixBatch
-from hazfence.ports import Checkpoint, Claim, Reject, Store
-from hazfence.reference import ReferenceData
+from hazfence.ports import Checkpoint
 from hazfence.rules.capacity import CapacityWatch
 from hazfence.rules.papers import paper_warnings
 from hazfence.rules.plates import PlateWatch
 from hazfence.rules.separation import SeparationWatch
-from hazfence.settings import EngineSettings
 from hazfence.snapshot import SnapshotError
 from hazfence.wire import Message, decode
 from hazfence.wire.plates import decode_reads
-from hazfence.worker.dead import DeadLetters
-from hazfence.worker.file import CurrentFile
-from hazfence.worker.metrics import WorkerMetrics
-from hazfence.worker.order import LogOrder
-from hazfence.worker.processor import Clock, ProcessorSettings
-from hazfence.worker.waiting import Dropped, Patience, within
+from hazfence.worker.owner import Clock, Given, Owner
 from hazfence_fences import FenceKind, FenceSet
 
 __all__ = ["JointProcessor", "Tail"]
 
-_log = structlog.get_logger(__name__)
 _VERSION = 1
 _CHUNK = 2000
 #: So much of a log or an outbox at once, before events are stored and time is looked at again.
@@ -79,20 +66,14 @@ class Tail(Protocol):
         """Let go of the connection."""
 
 
-class JointProcessor:
-    """Works on what all partitions have in common; made anew for each assignment.
+class JointProcessor(Owner):
+    """Works on what all partitions have in common, as owner of the partition of plate reads.
 
     Args:
         topic, partition: of the plate reads.
         fixes_topic: whose partitions found the visits.
-        fences, engine_settings: as for the partitions; the rules that are on are theirs.
-        store, settings, metrics, dead: as for ``PartitionProcessor``.
-        file: vehicles and waybills on file; None for none.
         tail: the topic of fixes; None for none, then ``separation`` says nothing.
-        monotonic_s, sleep: the clock of back-offs and intervals, replaced in tests.
-
-    Attributes:
-        checkpoint_offset, watermark_us, touched, turned, committed: as for ``PartitionProcessor``.
+        **given: as :class:`Owner` says; fences and rules are those of the partitions.
     """
 
     def __init__(
@@ -101,47 +82,16 @@ class JointProcessor:
         partition: int,
         *,
         fixes_topic: str,
-        fences: FenceSet,
-        store: Store,
-        settings: ProcessorSettings | None = None,
-        engine_settings: EngineSettings | None = None,
-        metrics: WorkerMetrics | None = None,
-        dead: DeadLetters | None = None,
-        file: CurrentFile | None = None,
         tail: Tail | None = None,
-        monotonic_s: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        **given: Unpack[Given],
     ) -> None:
-        self.topic = topic
-        self.partition = partition
-        self.checkpoint_offset: int | None = None
-        self.watermark_us: int | None = None
-        self.touched: set[str] = set()
-        self.turned: set[str] = set()
-        self.committed = asyncio.Event()
+        super().__init__(topic, partition, **given)
         self._fixes_topic = fixes_topic
-        self._fences = fences
-        self._settings = settings or ProcessorSettings()
-        self._engine_settings = engine_settings or EngineSettings()
-        self._rules = self._engine_settings.rules
-        self._joint = self._rules.for_fences(fences.fences, {}).joint
-        self._gates = {f.id for f in fences.fences if f.kind is FenceKind.CHECKPOINT}
-        self._store = store
-        self._metrics = metrics or WorkerMetrics()
-        self._dead = dead or DeadLetters(None, self._metrics)
-        self._file = file
         self._tail = tail
-        self._monotonic_s = monotonic_s
-        self._patience = Patience(
-            self._metrics, monotonic_s=monotonic_s, sleep=sleep, topic=topic, partition=partition
-        )
-        self._order = LogOrder(0, monotonic_s)
-        self._log = _log.bind(topic=topic, partition=partition)
-        self._lock = asyncio.Lock()
+        self._joint = self._in_force.joint
+        self._gates = {f.id for f in self._fences.fences if f.kind is FenceKind.CHECKPOINT}
         # The board asks for positions: there are none, the partitions show their own.
         self._no_vehicles = Engine(FenceSet(()))
-        self._claim: Claim | None = None
-        self._reference: ReferenceData | None = None
         self._events: list[Event] = []
         self._cursors: dict[int, int] = {}
         self._offsets: dict[int, int] = {}
@@ -152,15 +102,9 @@ class JointProcessor:
         self._received_us = 0
         self._reads_us = 0
         self._changed = False
-        self._checkpointed_s = 0.0
-        self._plates = PlateWatch(fences, self._rules, keep_s=_KEEP_S)
-        self._capacity = CapacityWatch(fences, self._rules, keep_s=_KEEP_S)
+        self._plates = PlateWatch(self._fences, self._rules, keep_s=_KEEP_S)
+        self._capacity = CapacityWatch(self._fences, self._rules, keep_s=_KEEP_S)
         self._separation = self._new_separation()
-
-    @property
-    def next_offset(self) -> int:
-        """Offset of the plate message wanted next."""
-        return self._order.next_offset
 
     @property
     def engine(self) -> Engine:
@@ -170,78 +114,28 @@ class JointProcessor:
             Dropped: not loaded, or not ours any more.
         """
         if not self.loaded:
-            raise Dropped(f"{self.topic}/{self.partition} is not loaded")
+            raise self._not_loaded()
         return self._no_vehicles
 
-    @property
-    def loaded(self) -> bool:
-        """True from the end of :meth:`load` until it is dropped."""
-        return self._claim is not None and not self._patience.given_up
-
-    @property
-    def waiting(self) -> bool:
-        """True while a store that is away is waited for."""
-        return self._patience.waiting
-
     async def load(self) -> None:
-        """Take the work over and restore the state of its checkpoint.
-
-        Raises:
-            Dropped: given up while the store was away.
-            SnapshotError: the stored state cannot be read by this release.
-        """
-        async with self._lock:
-            claim, checkpoint = await self._patience.until_done(
-                "claim", lambda: self._store.claim(self.topic, self.partition)
-            )
-            if self._file is not None:
-                self._reference = await self._patience.until_done("read the file", self._file.load)
+        """See :class:`Owner`."""
+        async with self._taking_over() as checkpoint:
             self._separation = self._new_separation()
             if checkpoint is not None:
                 self._restore(checkpoint.snapshot)
-                self._order.next_offset = self.checkpoint_offset = checkpoint.next_offset
-            self._claim = claim
-            self._checkpointed_s = self._monotonic_s()
-            self._log.info("joint rules loaded", epoch=claim.epoch, rules=sorted(self._joint))
-
-    async def feed(self, messages: Sequence[Message]) -> int | None:
-        """Take plate reads in, in the order of their offsets.
-
-        Returns:
-            as ``PartitionProcessor.feed``.
-
-        Raises:
-            Dropped: not ours any more; nothing of these messages counts.
-        """
-        async with self._mine():
-            admitted = self._order.admit(messages)
-            self._metrics.messages_skipped.inc(admitted.skipped)
-            if admitted.missing:
-                self._metrics.messages_missing.inc(admitted.missing)
-                self._log.warning("the log no longer has some messages", missing=admitted.missing)
-            if admitted.messages:
-                await self._take(admitted.messages)
-            if admitted.seek_to is not None:
-                self._metrics.seeks.inc()
-            return admitted.seek_to
+        self._log.info("joint rules loaded", epoch=self._claimed().epoch, rules=sorted(self._joint))
 
     async def tick(self, now_us: int, *, caught_up: bool) -> int | None:
         """Let time pass: read what the partitions found, judge, and store.
 
-        Args and returns as for ``PartitionProcessor.tick``.
-
-        Raises:
-            Dropped: not ours any more.
+        Args, returns and raises as :class:`Owner` says.
         """
         async with self._mine():
             self._wall_us, self._caught_up = now_us, caught_up
             await self._round()
             if self._events or (self._changed and self._due()):
                 await self._save()
-            seek_to = self._order.ask_again()
-            if seek_to is not None:
-                self._metrics.seeks.inc()
-            return seek_to
+            return self._read_again(self._order.ask_again())
 
     async def checkpoint(self) -> None:
         """Look once more at everything that is stored by now, and store what follows."""
@@ -250,36 +144,8 @@ class JointProcessor:
             if self._events or self._changed:
                 await self._save()
 
-    async def close(self, *, timeout_s: float = 10.0) -> None:
-        """Store a last checkpoint if the store answers in time, and drop the work."""
-        try:
-            if self.loaded:
-                await within(timeout_s, self.checkpoint())
-        except Dropped:
-            pass
-        except TimeoutError:
-            self._log.warning("store away: left without a last checkpoint")
-        finally:
-            self.drop()
-
-    def drop(self) -> None:
-        """Drop the work at once: what waits for a store that is away raises :class:`Dropped`."""
-        self._patience.give_up()
-        self._metrics.forget(self.topic, self.partition)
-
     async def ended(self) -> None:
         """Nothing is written beside the work."""
-
-    @asynccontextmanager
-    async def _mine(self) -> AsyncIterator[None]:
-        async with self._lock:
-            if not self.loaded:
-                raise Dropped(f"{self.topic}/{self.partition} is not loaded")
-            try:
-                yield
-            except BaseException:
-                self._patience.give_up()
-                raise
 
     async def _take(self, messages: Sequence[Message]) -> None:
         settings = self._settings
@@ -300,13 +166,8 @@ class JointProcessor:
         if self._matches_plates:
             self._events += self._plates.take(reads=reads)
         if rejects:
-            for reject in rejects:
-                self._metrics.dead.labels(reject.reason).inc()
-            await self._write(rejects)
-
-    async def _write(self, rejects: Sequence[Reject]) -> None:
-        await self._patience.until_done("write", lambda: self._store.write(self._claimed(), (), rejects))
-        await self._dead.put(self.topic, self.partition, rejects)
+            self._count((), rejects)
+            await self._write((), rejects)
 
     @property
     def _matches_plates(self) -> bool:
@@ -435,21 +296,10 @@ class JointProcessor:
     async def _save(self) -> None:
         """Store what was found and what is known, together."""
         events = self._events
-        for event in events:
-            self._metrics.events.labels(str(event.kind), str(event.phase)).inc()
-        await self._dead.flush()
-        checkpoint = Checkpoint(self.next_offset, self._snapshot())
-        with self._metrics.checkpoint_seconds.time():
-            await self._patience.until_done(
-                "checkpoint",
-                lambda: self._store.checkpoint(self._claimed(), checkpoint, FixBatch.empty(), events),
-            )
-        self._metrics.checkpoints.inc()
+        self._count(events)
+        await self._checkpoint(Checkpoint(self.next_offset, self._snapshot()), FixBatch.empty(), events)
         self._events, self._changed = [], False
-        self.checkpoint_offset = checkpoint.next_offset
         self._checkpointed_s = self._monotonic_s()
-        if events:
-            self.committed.set()
 
     def _snapshot(self) -> bytes:
         data: dict[str, Any] = {
@@ -494,13 +344,6 @@ class JointProcessor:
         return SeparationWatch(
             self._fences, self._rules, self._reference, max_gap_s=self._engine_settings.max_gap_s
         )
-
-    def _claimed(self) -> Claim:
-        assert self._claim is not None
-        return self._claim
-
-    def _due(self) -> bool:
-        return self._monotonic_s() - self._checkpointed_s >= self._settings.checkpoint_every_s
 
 
 _DAY_US = 86_400_000_000

@@ -22,159 +22,50 @@ no Faust here and no service. The rules of the house:
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
+from typing import Unpack
 
 import numpy as np
 import numpy.typing as npt
-import structlog
 
 from hazfence.clean import Reason, screen_values
 from hazfence.engine import Engine
 from hazfence.events import Event, Kind
 from hazfence.fixes import FixBatch
 from hazfence.history import History, MilestoneNews, NeedsHistory
-from hazfence.ports import Checkpoint, Claim, Reject, Store
-from hazfence.reference import ReferenceData
+from hazfence.ports import Checkpoint, Reject
 from hazfence.rules.papers import WAYBILL
-from hazfence.settings import EngineSettings
 from hazfence.wire import Message, decode
-from hazfence.worker.dead import DeadLetters, set_aside
-from hazfence.worker.file import CurrentFile
-from hazfence.worker.metrics import WorkerMetrics
-from hazfence.worker.order import LogOrder
-from hazfence.worker.waiting import Dropped, Patience, end, within
-from hazfence_fences import FenceSet
+from hazfence.worker.dead import set_aside
+from hazfence.worker.owner import Clock, Given, Owner, ProcessorSettings
+from hazfence.worker.waiting import end
 
 __all__ = ["Clock", "PartitionProcessor", "ProcessorSettings"]
 
-_log = structlog.get_logger(__name__)
 #: Multiples of it spread evenly over the time between two checkpoints, however many partitions there are.
 _GOLDEN = 0.6180339887498949
 _Reasons = npt.NDArray[np.uint8]
 _BY_FILE = (Kind.UNREGISTERED, Kind.NO_WAYBILL, Kind.CARGO_FORBIDDEN)
 
 
-class Clock(StrEnum):
-    """What moves time on when no fix comes."""
+class PartitionProcessor(Owner):
+    """Works on one partition of fixes; arguments and attributes are those of :class:`Owner`."""
 
-    WALL = "wall"  #: the real time, once the partition has been read to its end
-    EVENT = "event"  #: the newest fix of the partition: for replays, which then depend on the log alone
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessorSettings:
-    """How a partition is worked on.
-
-    Attributes:
-        clock: see :class:`Clock`.
-        lateness_s: silence is believed only this long after the moment it is about.
-        event_step_s: with the event clock, silence is looked for each time it passes a multiple of this.
-        checkpoint_every_s: time between checkpoints.
-        max_buffered_fixes: more fixes than this make a checkpoint at once.
-        keep_fixes: whether accepted fixes are stored at all.
-        fixes_indexed: whether the store finds stored fixes by vehicle and time at once.
-        max_message_bytes, max_kept_bytes: see ``hazfence.wire.decode``.
-        tell_heard: whether the store is told how far time has come, for rules about all partitions.
-    """
-
-    clock: Clock = Clock.WALL
-    lateness_s: float = 60.0
-    event_step_s: float = 600.0
-    checkpoint_every_s: float = 5.0
-    max_buffered_fixes: int = 200_000
-    keep_fixes: bool = True
-    fixes_indexed: bool = True
-    max_message_bytes: int = 4 * 1024 * 1024
-    max_kept_bytes: int = 1024 * 1024
-    tell_heard: bool = False
-
-    @property
-    def recent_in_store(self) -> bool:
-        """Whether recent fixes are read back from the store; they are part of every snapshot otherwise."""
-        return self.keep_fixes and self.fixes_indexed
-
-
-class PartitionProcessor:
-    """Works on one partition; made anew for each assignment.
-
-    Args:
-        topic, partition: which.
-        fences, engine_settings: for the engine.
-        store: the durable side.
-        settings: see :class:`ProcessorSettings`.
-        metrics: what is counted.
-        dead: the dead-letter topic; None for none.
-        file: vehicles and waybills on file; None for none.
-        monotonic_s, sleep: the clock of back-offs and intervals, replaced in tests.
-
-    Attributes:
-        checkpoint_offset: the ``next_offset`` that the store's checkpoint stands for; None before
-            there is one.
-        watermark_us: time of the newest fix accepted, None before the first.
-        touched: vehicles with a fix or event since the board last took them away.
-        turned: vehicles whose visits changed since the board last took them away.
-        committed: set when the store's outbox has something new.
-    """
-
-    def __init__(
-        self,
-        topic: str,
-        partition: int,
-        *,
-        fences: FenceSet,
-        store: Store,
-        settings: ProcessorSettings | None = None,
-        engine_settings: EngineSettings | None = None,
-        metrics: WorkerMetrics | None = None,
-        dead: DeadLetters | None = None,
-        file: CurrentFile | None = None,
-        monotonic_s: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    ) -> None:
-        self.topic = topic
-        self.partition = partition
-        self.checkpoint_offset: int | None = None
-        self.watermark_us: int | None = None
-        self.touched: set[str] = set()
-        self.turned: set[str] = set()
-        self.committed = asyncio.Event()
-        self._fences = fences
-        self._engine_settings = engine_settings or EngineSettings()
-        self._by_class = self._engine_settings.rules.for_fences(fences.fences, {}).by_class
-        self._store = store
-        self._settings = settings or ProcessorSettings()
+    def __init__(self, topic: str, partition: int, **given: Unpack[Given]) -> None:
+        super().__init__(topic, partition, **given)
         if not self._settings.recent_in_store:  # without the index, history would be a search of the day
             self._engine_settings = replace(self._engine_settings, recall_h=0.0)
-        self._metrics = metrics or WorkerMetrics()
-        self._dead = dead or DeadLetters(None, self._metrics)
-        self._file = file
-        self._reference: ReferenceData | None = None
+        self._by_class = self._in_force.by_class
         self._heard_us: int | None = None
         self._told_us: int | None = None
-        self._monotonic_s = monotonic_s
-        self._patience = Patience(
-            self._metrics, monotonic_s=monotonic_s, sleep=sleep, topic=topic, partition=partition
-        )
-        self._order = LogOrder(0, monotonic_s)
-        self._log = _log.bind(topic=topic, partition=partition)
-        self._lock = asyncio.Lock()
         self._engine: Engine | None = None
-        self._claim: Claim | None = None
         self._buffer: list[FixBatch] = []
         self._buffered = 0
         self._saving: asyncio.Task[None] | None = None
         self._being_saved = 0
         self._received_us: int | None = None
-        self._checkpointed_s = 0.0
-
-    @property
-    def next_offset(self) -> int:
-        """Offset of the message wanted next."""
-        return self._order.next_offset
 
     @property
     def engine(self) -> Engine:
@@ -184,35 +75,18 @@ class PartitionProcessor:
             Dropped: not loaded, or not ours any more.
         """
         if self._engine is None or self._patience.given_up:
-            raise Dropped(f"{self.topic}/{self.partition} is not loaded")
+            raise self._not_loaded()
         return self._engine
 
-    @property
-    def loaded(self) -> bool:
-        """True from the end of :meth:`load` until the partition is dropped."""
-        return self._engine is not None and not self._patience.given_up
-
     async def load(self) -> None:
-        """Take the partition over and restore the state of its checkpoint.
-
-        Raises:
-            Dropped: given up while the store was away.
-            SnapshotError: the stored state cannot be read by this release.
-        """
-        async with self._lock:
-            claim, checkpoint = await self._patience.until_done(
-                "claim", lambda: self._store.claim(self.topic, self.partition)
-            )
-            file = self._file
-            if file is not None:
-                self._reference = await self._patience.until_done("read the file", file.load)
+        """See :class:`Owner`."""
+        async with self._taking_over() as checkpoint:
             if checkpoint is None:
                 engine = Engine(self._fences, self._engine_settings, self._reference)
             else:
                 engine = Engine.restore(
                     checkpoint.snapshot, self._fences, self._engine_settings, self._reference
                 )
-                self._order.next_offset = self.checkpoint_offset = checkpoint.next_offset
             positions = engine.positions()
             if len(positions) and self._settings.recent_in_store:
                 # Recent fixes are not in the snapshot: they lie in the store already, row by row.
@@ -225,53 +99,20 @@ class PartitionProcessor:
                 engine.remember(recent)
             if len(positions):
                 self.watermark_us = int(positions.time_us.max())
-            self._claim, self._engine = claim, engine
-            # Partitions that were loaded together would all make their checkpoints in the same moment.
-            early = self.partition * _GOLDEN % 1.0 * self._settings.checkpoint_every_s
-            self._checkpointed_s = self._monotonic_s() - early
-            self._log.info(
-                "partition loaded", epoch=claim.epoch, next_offset=self.next_offset, vehicles=len(positions)
-            )
-
-    async def feed(self, messages: Sequence[Message]) -> int | None:
-        """Take messages in, in the order of their offsets.
-
-        Returns:
-            the offset from which the log has to be read again, because messages before these are
-            missing; None when all is well.
-
-        Raises:
-            Dropped: the partition is not ours any more; nothing of these messages counts.
-        """
-        async with self._mine():
-            admitted = self._order.admit(messages)
-            self._metrics.messages_skipped.inc(admitted.skipped)
-            if admitted.missing:
-                self._metrics.messages_missing.inc(admitted.missing)
-                self._log.warning("the log no longer has some messages", missing=admitted.missing)
-            self._refresh()
-            if admitted.messages:
-                await self._take(admitted.messages)
-                if self._buffered >= self._settings.max_buffered_fixes or self._due():
-                    await self._save_beside()
-            if admitted.seek_to is not None:
-                self._metrics.seeks.inc()
-                self._log.info("reading the log again", from_offset=admitted.seek_to)
-            return admitted.seek_to
+            self._engine = engine
+        # Partitions that were loaded together would all make their checkpoints in the same moment.
+        self._checkpointed_s -= self.partition * _GOLDEN % 1.0 * self._settings.checkpoint_every_s
+        self._log.info(
+            "partition loaded",
+            epoch=self._claimed().epoch,
+            next_offset=self.next_offset,
+            vehicles=len(positions),
+        )
 
     async def tick(self, now_us: int, *, caught_up: bool) -> int | None:
         """Let time pass: fire what is due in silence, and make a checkpoint when it is time.
 
-        Args:
-            now_us: the wall clock, microseconds UTC.
-            caught_up: whether every message of the partition has been fed. Silence proves nothing
-                about fixes that wait in the log, so until then time stands at the newest message.
-
-        Returns:
-            as :meth:`feed`: an offset to read from again, when that was asked for and not done.
-
-        Raises:
-            Dropped: the partition is not ours any more.
+        Args, returns and raises as :class:`Owner` says.
         """
         async with self._mine():
             self._refresh()
@@ -291,70 +132,43 @@ class PartitionProcessor:
             elif self._untold() and self._due() and self._saving is None:
                 await self._tell_heard()
             self._gauge(now_us)
-            seek_to = self._order.ask_again()
-            if seek_to is not None:
-                self._metrics.seeks.inc()
-            return seek_to
+            return self._read_again(self._order.ask_again())
 
     async def checkpoint(self) -> None:
-        """Store a checkpoint now, if anything happened since the last one."""
+        """See :class:`Owner`."""
         async with self._mine():
             await self._saved()
             if self.next_offset != (self.checkpoint_offset or 0):
                 await self._save(())
 
-    async def close(self, *, timeout_s: float = 10.0) -> None:
-        """Store a last checkpoint if the store answers in time, and drop the partition.
-
-        Nothing is lost when it does not: the log is read again from the checkpoint before.
-        """
-        try:
-            if self.loaded:
-                await within(timeout_s, self.checkpoint())
-        except Dropped:
-            pass
-        except TimeoutError:
-            self._log.warning("store away: left without a last checkpoint", next_offset=self.next_offset)
-        finally:
-            self.drop()
-
     def drop(self) -> None:
-        """Drop the partition at once: what waits for a store that is away raises :class:`Dropped`."""
-        self._patience.give_up()
+        """See :class:`Owner`."""
+        super().drop()
         if self._saving is not None:
             self._saving.cancel()
-        self._metrics.forget(self.topic, self.partition)
 
     async def ended(self) -> None:
-        """After :meth:`drop`: come back when nothing more is being written."""
+        """See :class:`Owner`."""
         await end(self._saving)
-
-    @property
-    def waiting(self) -> bool:
-        """True while a store that is away is waited for."""
-        return self._patience.waiting
 
     @asynccontextmanager
     async def _mine(self) -> AsyncIterator[None]:
-        """One thing at a time, while the partition is ours, and none after one that broke off."""
-        async with self._lock:
-            if not self.loaded:
-                raise Dropped(f"{self.topic}/{self.partition} is not loaded")
-            try:
-                if self._saving is not None and self._saving.done():
-                    await self._saved()
-                yield
-            except BaseException:
-                self._patience.give_up()
-                raise
+        async with super()._mine():
+            if self._saving is not None and self._saving.done():
+                await self._saved()
+            yield
 
     def _refresh(self) -> None:
-        """Judge by the newest file from here on."""
         if self._file is not None and self._file.data is not self._reference:
             self._reference = self._file.data
             self.engine.use_reference(self._reference)
 
     async def _take(self, messages: Sequence[Message]) -> None:
+        await self._work_on(messages)
+        if self._buffered >= self._settings.max_buffered_fixes or self._due():
+            await self._save_beside()
+
+    async def _work_on(self, messages: Sequence[Message]) -> None:
         settings, metrics = self._settings, self._metrics
         with metrics.step_seconds.labels("decode").time():
             batch, rejects = decode(
@@ -379,13 +193,7 @@ class PartitionProcessor:
         self._count(events, rejects)
         if events or rejects:
             with metrics.step_seconds.labels("write").time():
-                await self._patience.until_done(
-                    "write",
-                    lambda: self._store.write(self._claimed(), events, rejects),
-                    buffered_fixes=self._buffered,
-                )
-            self._committed(events)
-            await self._dead.put(self.topic, self.partition, rejects)
+                await self._write(events, rejects, buffered_fixes=self._buffered)
 
     async def _match(self, batch: FixBatch) -> tuple[list[Event], _Reasons]:
         """Run a batch through the engine; with the event clock, silence is part of the log's story.
@@ -478,17 +286,11 @@ class PartitionProcessor:
             elif number:
                 self._metrics.set_aside.labels(Reason(code).label).inc(number)
 
-    def _count(self, events: Iterable[Event], rejects: Iterable[Reject]) -> None:
-        for event in events:
-            self._metrics.events.labels(str(event.kind), str(event.phase)).inc()
-        for reject in rejects:
-            self._metrics.dead.labels(reject.reason).inc()
-
     async def _save(self, events: Sequence[Event], rejects: Sequence[Reject] = ()) -> None:
         """Make a checkpoint, with events that may not be stored without it."""
         await self._saved()
         self._count(events, rejects)
-        await self._checkpoint(*self._known(), events, rejects)
+        await self._store_known(*self._known(), events, rejects)
 
     async def _save_beside(self) -> None:
         """Begin a checkpoint and go on, unless one is under way.
@@ -502,7 +304,7 @@ class PartitionProcessor:
                 return
             await self._saved()
         self._saving = asyncio.create_task(
-            self._checkpoint(*self._known(), (), ()), name=f"checkpoint {self.topic}/{self.partition}"
+            self._store_known(*self._known(), (), ()), name=f"checkpoint {self.topic}/{self.partition}"
         )
         self._saving.add_done_callback(_seen)
         await asyncio.sleep(0)  # let it begin
@@ -527,7 +329,7 @@ class PartitionProcessor:
         self._checkpointed_s = self._monotonic_s()
         return checkpoint, fixes, milestones
 
-    async def _checkpoint(
+    async def _store_known(
         self,
         checkpoint: Checkpoint,
         fixes: FixBatch,
@@ -535,20 +337,9 @@ class PartitionProcessor:
         events: Sequence[Event],
         rejects: Sequence[Reject],
     ) -> None:
-        await self._dead.flush()
-        with self._metrics.checkpoint_seconds.time():
-            await self._patience.until_done(
-                "checkpoint",
-                lambda: self._store.checkpoint(
-                    self._claimed(), checkpoint, fixes, events, rejects, milestones
-                ),
-                buffered_fixes=len(fixes),
-            )
-        self._metrics.checkpoints.inc()
+        await self._checkpoint(checkpoint, fixes, events, rejects, milestones)
         self._being_saved = 0
-        self.checkpoint_offset = checkpoint.next_offset
         self._told_us = checkpoint.heard_us
-        self._committed(events)
 
     def _untold(self) -> bool:
         return self._settings.tell_heard and self._heard_us != self._told_us
@@ -562,18 +353,6 @@ class PartitionProcessor:
             )
         self._told_us = heard_us
         self._checkpointed_s = self._monotonic_s()
-
-    def _committed(self, events: Sequence[Event]) -> None:
-        if events:
-            self.touched.update(event.vehicle for event in events)
-            self.committed.set()
-
-    def _claimed(self) -> Claim:
-        assert self._claim is not None
-        return self._claim
-
-    def _due(self) -> bool:
-        return self._monotonic_s() - self._checkpointed_s >= self._settings.checkpoint_every_s
 
     def _gauge(self, now_us: int) -> None:
         place = self.topic, str(self.partition)
