@@ -32,7 +32,7 @@ from hazfence_fences import load_fences
 from hazfence_sql import migrate
 
 from .authority import Authority
-from .test_postgis_store import fact, fixes
+from .stored import fact, fixes
 from .worker_process import DAY_US, FENCES, Worker, settings, until
 
 #: Of characters that mean something in a URL, a shell and SQL.

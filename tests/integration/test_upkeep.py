@@ -18,7 +18,7 @@ from hazfence.postgis.upkeep import Action, Step, Upkeep, UpkeepError, carry_out
 from hazfence.services import Services
 from hazfence_sql import queries
 from tests.acceptance.test_cli import hazfence
-from tests.integration.test_postgis_store import everything, fact, fixes, opened
+from tests.integration.stored import everything, fact, fixes, opened
 
 NOW = datetime(2026, 3, 4, 12, tzinfo=UTC)  # fixes() are of 2026-03-02
 UPKEEP = Upkeep(days_ahead=2)
