@@ -140,19 +140,25 @@ async def send(kafka: str, topic: str, values: list[bytes], partition: int) -> N
         await producer.stop()
 
 
-async def read_log(kafka: str, topic: str, count: int, within_s: float = 20.0) -> dict[int, list[Message]]:
-    """The first ``count`` messages of a topic, by partition, as the worker gets them."""
+async def read_log(
+    kafka: str, topic: str, count: int, within_s: float = 20.0, *, quiet_s: float = 0.0
+) -> dict[int, list[Message]]:
+    """The first ``count`` messages of a topic, by partition, as the worker gets them.
+
+    With ``quiet_s`` also what comes after them, until nothing has come for so long.
+    """
     consumer = AIOKafkaConsumer(
         topic, bootstrap_servers=kafka, auto_offset_reset="earliest", enable_auto_commit=False
     )
     await consumer.start()  # without a group: all partitions
     try:
         log: dict[int, list[Message]] = {place.partition: [] for place in sorted(consumer.assignment())}
-        give_up_s = time.monotonic() + within_s
-        while sum(map(len, log.values())) < count:
-            assert time.monotonic() < give_up_s, f"only {sum(map(len, log.values()))} of {count} messages"
+        give_up_s, heard_s = time.monotonic() + within_s, time.monotonic()
+        while (got := sum(map(len, log.values()))) < count or time.monotonic() < heard_s + quiet_s:
+            assert time.monotonic() < give_up_s, f"only {got} of {count} messages"
             for place, records in (await consumer.getmany(timeout_ms=200)).items():
                 log[place.partition] += [Message(r.offset, r.timestamp * 1000, r.value) for r in records]
+                heard_s = time.monotonic()
         return log
     finally:
         await consumer.stop()
@@ -161,9 +167,11 @@ async def read_log(kafka: str, topic: str, count: int, within_s: float = 20.0) -
 async def read_whole_log(kafka: str, topic: str) -> dict[int, list[Message]]:
     """Every message of a topic to which nobody sends any more."""
     log = await read_log(kafka, topic, 1)
-    for _ in range(3):
-        log = await read_log(kafka, topic, sum(map(len, log.values())))
-    return log
+    while True:
+        before = sum(map(len, log.values()))
+        log = await read_log(kafka, topic, before, 60.0, quiet_s=0.5)
+        if sum(map(len, log.values())) == before:
+            return log
 
 
 async def quiet_run(how: WorkerSettings, log: dict[int, list[Message]]) -> MemoryStore:
