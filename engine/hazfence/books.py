@@ -18,7 +18,7 @@ from hazfence.notes import Notes
 from hazfence.recent import Recent, Track
 from hazfence.stays import Stays
 from hazfence.story import Mark, Story
-from hazfence.vehicles import FOREVER_US, NEVER_US, Fleet, Record
+from hazfence.vehicles import FOREVER_US, NEVER_US, Fleet, Record, open_key
 
 __all__ = ["LONG_AGO_US", "Books", "Held"]
 
@@ -96,7 +96,12 @@ class Books:
         assert self.telling is not None
         note = self.notes.rows(np.array([code], np.int32))[0]
         rows = self.stays.visits.of(code), self.stays.wavers.of(code)
-        return self.telling.record(*rows, note, self.notes.past(code))
+        return self._with_held(code, self.telling.record(*rows, note, self.notes.past(code)))
+
+    def _with_held(self, code: int, record: Record) -> Record:
+        """A record made of columns, with the events that go on beside them."""
+        record.open.update((open_key(event), event) for event in self.notes.held.get(code, ()))
+        return record
 
     def story_seen(self, code: int) -> Story | None:
         """A vehicle's story, to look at only; None when it was never judged."""
@@ -106,6 +111,8 @@ class Books:
         assert self.telling is not None
         after_us = NEVER_US if story is None else story.plain_us
         marks = self.telling.marks(code, self.stays, self.notes, after_us)
+        for mark in marks:
+            self._with_held(code, mark.record)
         judged_us = self.stays.judged_us(code)
         seen = Story() if story is None else story
         seen = replace(seen, marks=[*seen.marks, *marks], judged_us=judged_us)
@@ -186,7 +193,13 @@ class Books:
         assert self.telling is not None
         if story is not None and story.base is not None:
             return
-        rows, note = self.telling.rows(code, record, key_members), self.telling.note(record)
+        held = self.telling.held(record)
+        keys = {open_key(event) for event in held}
+        visits = {key: event for key, event in record.open.items() if key not in keys}
+        rows, note = (
+            self.telling.rows(code, replace(record, open=visits), key_members),
+            self.telling.note(record),
+        )
         if rows is None or note is None:
             return
         if story is not None and story.corrections:
@@ -200,6 +213,8 @@ class Books:
         self.stays.take_in(code, NEVER_US if story is None else story.judged_us, *rows)
         self.notes.put(np.array([code], np.int32), note[0])
         self.notes.set_past(code, note[1])
+        if held:
+            self.notes.held[code] = held
 
     def keep(self, code: int, record: Record, deadline_us: int) -> None:
         """Put a vehicle's state back, with the moment at which it has to be looked at again."""

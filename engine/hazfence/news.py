@@ -224,13 +224,18 @@ class Telling:
         fence_id = plain.fences[int(row["fence"])].id
         return Waver(fence_id, bool(row["inside"]), *moments, *place, str(EDGES[row["edge"]]), touched)
 
+    def held(self, record: Record) -> tuple[Event, ...]:
+        """The events beside visits that a vehicle kept in columns may have."""
+        noting = self._plain.noting
+        return () if noting is None else noting.held(record)
+
     def note(self, record: Record) -> tuple[_Rows, Past] | None:
         """What a record remembers as a note of one; None when that is more than a note can hold."""
         noting = self._plain.noting
         states = {name: state for name, state in record.states.items() if name != Wavering.name}
         if noting is None:
             return None if states else (blank(1), ())
-        return noting.note(states)
+        return noting.note(states, record.open)
 
     def _open(self, stay: Any) -> list[Event]:
         """A visit that goes on, and the restricted entry that it is."""

@@ -14,10 +14,11 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from hazfence.events import Event
 from hazfence.stays import Log
 from hazfence.vehicles import FOREVER_US, NEVER_US
 
-__all__ = ["ENTRY", "NOTE", "Notes", "Past", "blank"]
+__all__ = ["DRIVE_SAID", "ENTRY", "NOTE", "OFF_SAID", "PARK_SAID", "Notes", "Past", "blank"]
 
 _Ints = npt.NDArray[np.int64]
 _Rows = npt.NDArray[np.void]
@@ -27,7 +28,7 @@ Past = tuple[tuple[int, int], ...]
 #: ``NEVER_US`` says that there is no such state. ``motion`` is as in ``vehicles.Fleet``; ``turned`` is the
 #: fix at which it last stopped or moved off. ``reached_us`` are the limits of overdrive in the order of its
 #: parts, ``FOREVER_US`` for none. Parked and off the route are said of the one district there is; ``gate`` is
-#: the index, among all fences, of the checkpoint left.
+#: the index, among all fences, of the checkpoint left. ``said`` tells, by the bits below, what is an event.
 NOTE = np.dtype(
     [
         ("turned_us", "i8"),
@@ -47,6 +48,7 @@ NOTE = np.dtype(
         ("left_lat", "f8"),
         ("gate", "i4"),
         ("motion", "i1"),
+        ("said", "u1"),
     ]
 )
 #: One fix judged: the note before it, the moments of the fix before, of this one and of the judgement before,
@@ -66,6 +68,9 @@ ENTRY = np.dtype(
     ]
 )
 
+#: Off the routes, parked for too long, and the parts of overdrive from ``DRIVE_SAID`` on.
+OFF_SAID, PARK_SAID, DRIVE_SAID = 1, 2, 4
+
 
 def blank(count: int) -> _Rows:
     """Notes of vehicles of which nothing is known."""
@@ -84,11 +89,13 @@ class Notes:
 
     Attributes:
         log: an ``ENTRY`` of every fix judged here, as long as it is needed.
+        held: by code the events of rules with a memory that go on; nothing here opens or ends one.
     """
 
     def __init__(self, limit_us: Callable[[npt.NDArray[np.int32]], _Ints]) -> None:
         self._limit_us = limit_us
         self._rows = blank(64)
+        self.held: dict[int, tuple[Event, ...]] = {}
         self._past: dict[int, Past] = {}
         # Of each vehicle (moment of a fix, the past before it), where it changed; few have any.
         self._past_log: dict[int, list[tuple[int, Past]]] = {}
@@ -135,5 +142,6 @@ class Notes:
     def forget(self, code: int) -> None:
         """A vehicle is set apart: what is remembered of it is elsewhere now."""
         self._rows[code] = blank(1)[0]
+        self.held.pop(code, None)
         self._past.pop(code, None)
         self._past_log.pop(code, None)

@@ -3,23 +3,24 @@
 You are in the core, between ``plain.py``, which knows what visits open and close with every due fix, and
 ``notes.py``, which keeps what is remembered. :class:`Noting` carries the notes of all vehicles of a batch
 from fix to fix as ``rules/driving.py``, ``routes.py`` and ``segments.py`` would, to the last bit, the first
-due fix of every vehicle in one go, then the second, and so on. It never says an event: where one may begin or
-end, and where it is not sure, it leaves the vehicle to ``judge.py``. It holds under one set of fences and
-settings, and gives a vehicle's notes as the states that the judge knows, and takes them back.
+due fix of every vehicle in one go, then the second, and so on. It never says an event: one that goes on is
+held, and where one may begin or end, and where it is not sure, it leaves the vehicle to ``judge.py``. It
+holds under one set of fences and settings, and gives a vehicle's notes as the states that the judge knows,
+and takes them back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from hazfence.crossed import places
-from hazfence.events import Kind
+from hazfence.events import Event, Kind
 from hazfence.judge import Judge
-from hazfence.notes import NOTE, Notes, Past, blank
+from hazfence.notes import DRIVE_SAID, NOTE, OFF_SAID, PARK_SAID, Notes, Past, blank
 from hazfence.rules.book import Params
 from hazfence.rules.driving import (
     PARTS,
@@ -33,7 +34,7 @@ from hazfence.rules.driving import (
 )
 from hazfence.settings import EngineSettings
 from hazfence.states import Drive, Motion, OffRoute, Parked, Segment, State
-from hazfence.vehicles import FOREVER_US, NEVER_US
+from hazfence.vehicles import FOREVER_US, NEVER_US, Record
 from hazfence_fences import Fence, FenceKind, FenceSet, Schedule
 
 __all__ = ["Fixes", "Moved", "Noted", "Noting"]
@@ -259,15 +260,17 @@ class Noting:
         met = zones.met_stand[r]
         # Where no border was met, what stood where it may not is parked, and nothing else.
         bad = ~met & ((parked & ~before) | (~parked & before & stood))
-        bad |= parked & (_later(since_us, self._most_us) < np.where(displaced, t0, t1))
+        said = (w.rows["said"][v] & PARK_SAID) != 0
+        bad |= parked & ~said & (_later(since_us, self._most_us) < np.where(displaced, t0, t1))
         begin_us = np.where(parked & stands & ~displaced & ~met, since_us, NEVER_US)
         begin_us = np.where(stands & after & (begin_us == NEVER_US), t1, begin_us)
         at = np.flatnonzero(met & stood)
         if len(at):  # it stood all the time while it met a border: it creeps, or its place wavers
             run, late = self._way(zones, r[at], (t0[at], t1[at]), since_us[at], zones.stand, zones.of_stand,
                                   self._most_us)  # fmt: skip
-            bad[at] |= late
+            bad[at] |= late & ~said[at]
             begin_us[at] = np.where(stands[at], run, NEVER_US)
+        bad |= said & (begin_us != since_us)  # its event ends
         new = (begin_us != NEVER_US) & (begin_us != since_us)
         here = begin_us >= t1
         w.rows["parked_us"][v] = begin_us
@@ -292,14 +295,16 @@ class Noting:
         on = since != NEVER_US
         driven = on & (rest == NEVER_US) & (old == _MOVES)
         until = np.minimum(t1, t0 + self._gap_us)
-        bad = driven & (reached.min(axis=1) < until)
+        said = rows["said"][v]
+        bad = driven & (_unsaid(reached, said).min(axis=1) < until)
         rest = np.where(driven & (until < t1), until, rest)
         stops = on & (rest != NEVER_US)
         long = stops & (t1 - np.where(stops, rest, t1) >= self._rest_us)
         moved = stops & displaced & (new == _STANDS) & ~long
         rest = np.where(moved, t1, rest)
         rested = stops & (t1 - np.where(stops, rest, t1) >= self._rest_us)
-        for i in np.flatnonzero(rested).tolist():
+        bad |= rested & (said >= DRIVE_SAID)  # its events end
+        for i in np.flatnonzero(rested & ~bad).tolist():
             past = w.past(int(v[i]), codes, notes)
             w.set_past(int(v[i]), int(t1[i]), (*past, (int(since[i]), int(rest[i]))))
         since = np.where(rested, NEVER_US, since)
@@ -327,7 +332,8 @@ class Noting:
         # Where no border was met, it is off the routes as before.
         bad = ~zones.met_route[r] & (off != (since_us != NEVER_US)) & known
         run, late = self._way(zones, r, (t0, t1), since_us, zones.route, zones.of_route, self._for_us)
-        bad |= late
+        said = (w.rows["said"][v] & OFF_SAID) != 0
+        bad |= np.where(said, run != since_us, late)
         runs = run != NEVER_US
         new = runs & (run != since_us)
         lon, lat = places(run[new], t0[new], t1[new], f.prev_lon[r[new]], f.prev_lat[r[new]],
@@ -387,12 +393,17 @@ class Noting:
         """As :meth:`hazfence.judge.Judge.deadline_us`, for the notes alone."""
         moments = []
         if self._routes:
-            moments.append(_later(rows["off_us"], self._for_us))
+            waits = (rows["said"] & OFF_SAID) == 0
+            moments.append(np.where(waits, _later(rows["off_us"], self._for_us), FOREVER_US))
         if self._parks:
-            moments.append(_later(rows["parked_us"], self._most_us))
+            waits = (rows["said"] & PARK_SAID) == 0
+            moments.append(np.where(waits, _later(rows["parked_us"], self._most_us), FOREVER_US))
         if self._drives:
-            drives = (rows["drives_us"] != NEVER_US) & (rows["rests_us"] == NEVER_US)
-            moments.append(np.where(drives, np.maximum(rows["reached_us"].min(axis=1), t1), FOREVER_US))
+            on, rest_us = rows["drives_us"] != NEVER_US, rows["rests_us"]
+            reached_us = _unsaid(rows["reached_us"], rows["said"]).min(axis=1)
+            moments.append(np.where(on & (rest_us == NEVER_US), np.maximum(reached_us, t1), FOREVER_US))
+            rest_us = np.where(rest_us == NEVER_US, t1 + self._gap_us, rest_us) + (self._rest_us - 1)
+            moments.append(np.where(on & (rows["said"] >= DRIVE_SAID), rest_us, FOREVER_US))
         due = np.full(len(rows), FOREVER_US, np.int64)
         for moment in moments:
             due = np.where(moment >= t1, np.minimum(due, moment), due)
@@ -414,14 +425,21 @@ class Noting:
             told = tuple((part, at_us) for part, at_us in reached if at_us != FOREVER_US)
             found[Drive.name] = Drive(since, rest, past, told)
         if row["off_us"] != NEVER_US:
-            found[OffRoute.name] = OffRoute(int(row["off_us"]), *place["off"], home)
+            said = bool(row["said"] & OFF_SAID)
+            found[OffRoute.name] = OffRoute(int(row["off_us"]), *place["off"], home, said)
         if row["left_us"] != NEVER_US:
             gate = self._fences[int(row["gate"])].id
             found[Segment.name] = Segment(gate, int(row["left_us"]), *place["left"])
         return found
 
-    def note(self, states: Mapping[str, State]) -> tuple[_Rows, Past] | None:
-        """States as a note of one; None when there is more to them than a note can hold."""
+    def held(self, record: Record) -> tuple[Event, ...]:
+        """The events of rules with a memory that go on in a record."""
+        return tuple(event for (kind, _), event in record.open.items() if kind in _MEMORY)
+
+    def note(
+        self, states: Mapping[str, State], going_on: Iterable[tuple[Kind, str]]
+    ) -> tuple[_Rows, Past] | None:
+        """States, and the keys of events that go on, as a note of one; None when a note cannot hold them."""
         rows, past = blank(1), Past()
         row = rows[0]
         home = None if self._home is None else self._home.id
@@ -437,13 +455,25 @@ class Noting:
                     row["rests_us"] = NEVER_US if rest is None else rest
                     for part, at_us in told:
                         row["reached_us"][PARTS.index(part)] = at_us
-                case OffRoute(since_us, lon, lat, fence_id, said) if fence_id == home and not said:
+                case OffRoute(since_us, lon, lat, fence_id, said) if fence_id == home:
                     row["off_us"], row["off_lon"], row["off_lat"] = since_us, lon, lat
+                    row["said"] |= OFF_SAID if said else 0
                 case Segment(fence_id, left_us, lon, lat) if self._segments and fence_id in self._fences:
                     row["left_us"], row["left_lon"], row["left_lat"] = left_us, lon, lat
                     row["gate"] = self._fences.index_of(fence_id)
                 case _:
                     return None
+        for kind, part in going_on:
+            if kind not in _MEMORY:
+                continue
+            if kind is Kind.CORRIDOR_DEPARTURE and part == home and row["said"] & OFF_SAID:
+                continue
+            if kind is Kind.OVERPARK and part == home and row["parked_us"] != NEVER_US:
+                row["said"] |= PARK_SAID
+            elif kind is Kind.OVERDRIVE and part in PARTS and row["drives_us"] != NEVER_US:
+                row["said"] |= DRIVE_SAID << PARTS.index(part)
+            else:
+                return None
         return rows, past
 
 
@@ -506,6 +536,12 @@ class _Hours:
         if outside and change is not None and found is not None and found < since + 2 * _DAY_US:
             self._known = since, change, found
         return found
+
+
+def _unsaid(reached_us: _Ints, said: npt.NDArray[np.uint8]) -> _Ints:
+    """The limits of overdrive that are no event yet."""
+    bits = DRIVE_SAID << np.arange(len(PARTS))
+    return np.where((said[:, None] & bits) != 0, FOREVER_US, reached_us)
 
 
 def _later(moment_us: _Ints, by_us: int) -> _Ints:

@@ -84,6 +84,21 @@ def test_any_walk_in_any_order(track: Rows, data: st.DataObject) -> None:
         assert engine.open_events() == other.open_events()
 
 
+def test_events_that_go_on_do_not_set_a_vehicle_apart() -> None:
+    fences = load_fences("fences/zhenhai")
+    book = {"corridor_departure": {"for_s": 60, "farther_m": None}, "overdrive": {"continuous_h": 0.1}}
+    engine = Engine(fences, EngineSettings(settle_m=0.0, rules=Rulebook(book)))
+    batches = traffic(fences, vehicles=200, minutes=12, seed=2)
+    for batch in batches:
+        shifted = replace(batch, lat=batch.lat + 0.004)  # 440 m beside the lanes
+        engine.process(shifted)
+    going_on = Counter(str(event.kind) for event in engine.open_events())
+    assert going_on["corridor_departure"] > 10
+    assert going_on["overdrive"] > 10
+    apart = [code for code in range(200) if engine._books.stays.apart(code)]
+    assert len(apart) < 20
+
+
 def restless(batches: list[FixBatch], seed: int) -> list[FixBatch]:
     """The same with trucks that stop and go: each for minutes at a time, and some for long."""
     rng = np.random.default_rng(seed)
