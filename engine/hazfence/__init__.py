@@ -12,6 +12,7 @@ from hazfence.engine import Engine, Outcome
 from hazfence.events import Event, Kind, Phase, Severity
 from hazfence.fixes import FixBatch
 from hazfence.history import History, NeedsHistory
+from hazfence.presence import Presence
 from hazfence.reference import Filed, ReferenceData, ReferenceFault, Waybill
 from hazfence.settings import EngineSettings
 from hazfence.snapshot import SnapshotError
@@ -29,6 +30,7 @@ __all__ = [
     "NeedsHistory",
     "Outcome",
     "Phase",
+    "Presence",
     "Reason",
     "ReferenceData",
     "ReferenceFault",

@@ -33,7 +33,7 @@ from hazfence.judge import Judge
 from hazfence.late import Late
 from hazfence.news import Batch, News, Telling
 from hazfence.plain import Plain, Taken
-from hazfence.presence import Fix
+from hazfence.presence import Fix, Presence
 from hazfence.recall import Recall
 from hazfence.recent import Track
 from hazfence.reference import ReferenceData
@@ -265,6 +265,24 @@ class Engine:
             return ()
         standing = self._books.record_seen(code).standing()
         return tuple(str(event.fence_id) for event in standing if event.kind is Kind.VISIT)
+
+    def presence(self, vehicle: str, fence_id: str, at_us: int) -> Presence:
+        """Whether the vehicle is in a fence at a moment after its last fix (microseconds UTC).
+
+        Returns:
+            unknown when it was never heard, or not for longer than ``max_gap_s``: then it may be anywhere,
+            though its visits go on until a fix says where it went. At a border that it has not crossed for
+            certain yet it counts as where it was.
+
+        Raises:
+            KeyError: there is no such fence.
+        """
+        self._fences.index_of(fence_id)
+        code = self._books.fleet.code(vehicle)
+        heard_us = NEVER_US if code is None else int(self._books.fleet.time_us[code])
+        if at_us - heard_us > self._settings.max_gap_s * 1e6:
+            return Presence.UNKNOWN
+        return Presence.INSIDE if fence_id in self.inside(vehicle) else Presence.OUTSIDE
 
     def last_fix(self, vehicle: str) -> FixBatch:
         """The vehicle's last accepted fix, a batch of one; of none when it is unknown."""

@@ -19,7 +19,7 @@ import numpy as np
 
 from hazfence_fences import Fence
 
-__all__ = ["Edge", "Fix", "Piece", "pieces"]
+__all__ = ["Edge", "Fix", "Piece", "Presence", "pieces"]
 
 
 class Fix(NamedTuple):
@@ -36,6 +36,14 @@ class Fix(NamedTuple):
     fences: tuple[Fence, ...]
     alarm: int = 0
     silent: bool = False
+
+
+class Presence(StrEnum):
+    """Whether a vehicle is in a fence, as far as anybody can know."""
+
+    INSIDE = "inside"
+    OUTSIDE = "outside"
+    UNKNOWN = "unknown"  #: never heard, or not for longer than ``max_gap_s``
 
 
 class Edge(StrEnum):

@@ -233,6 +233,8 @@ class Screen:
         self._doubts = self._doubt_limits()
         self._alarm_bits = sum(bit for kind, bit in BITS.items() if self._book.ever(kind))
         self._max_gap_us = round(settings.max_gap_s * 1e6)
+        #: Where every segment is witnessed there is no gap either.
+        self._gap_is_long = self._gap_us is not None and self._gap_us >= self._max_gap_us
         self._limit_kmh = np.array([lowest_limit(f, self._book) for f in fences.fences] or [np.inf])
         self._slow_kmh = float(self._limit_kmh.min())
         self._round = np.array([f.thin and f.shape == "circle" for f in fences.fences], np.bool_)
@@ -269,14 +271,17 @@ class Screen:
         self.sets.meet(track.key[at], track.lon[at], track.lat[at])
 
         before_us = _shifted(track.time_us, starts, before.time_us)
-        hit_rows, hit_fences = self._touched(track, starts, before, before_us)
+        # NEVER_US is before anything.
+        witnessed = before_us >= track.time_us - self._max_gap_us
+        every = bool(witnessed.all())
+        hit_rows, hit_fences = self._touched(track, starts, before, None if every else witnessed)
         rough = self.too_fast(track)
         telling = self._telling(hit_rows, hit_fences, track.key, key_before)
         changed[hit_rows[telling]] = True
         rough[hit_rows[telling & ~self._round[hit_fences]]] = True
         if self._alarm_bits:
             rough |= (track.alarm & np.uint32(self._alarm_bits)) != 0
-        if self._doubts is not None or self._gap_us is not None:
+        if self._doubts is not None or (self._gap_us is not None and not (every and self._gap_is_long)):
             rough |= self._stirring(track, starts, before, before_us)
         if self._astray is not None:
             unsaid = np.repeat(~before.departed, ends - starts)
@@ -451,17 +456,15 @@ class Screen:
         return limit
 
     def _touched(
-        self, track: Track, starts: _Ints, before: Before, time_before: _Ints
+        self, track: Track, starts: _Ints, before: Before, witnessed: npt.NDArray[np.bool_] | None
     ) -> tuple[_Ints, npt.NDArray[np.int32]]:
-        """Pairs of (row, thin fence) for segments that two fixes near enough in time witness."""
+        """Pairs of (row, thin fence) for segments that two fixes near enough in time witness (None: all)."""
         if not self._any_thin:
             return np.zeros(0, np.int64), np.zeros(0, np.int32)
         lon, lat = track.lon, track.lat
         lon_before = _shifted(lon, starts, before.lon)
         lat_before = _shifted(lat, starts, before.lat)
-        # NEVER_US is before anything.
-        witnessed = time_before >= track.time_us - self._max_gap_us
-        if witnessed.all():
+        if witnessed is None:
             rows, fences = self._fences.segment_hits(lon_before, lat_before, lon, lat)
         else:
             at = np.flatnonzero(witnessed)

@@ -168,7 +168,18 @@ def facts(track: Track, fences: FenceSet, settings: EngineSettings, until_us: in
                             kind = "gate_bypass" if sure else "possible_bypass"
                             found.append(Fact(kind, vehicle, fence.id, moment, moment))
         found += _overspeeds(vehicle, path, fences, settings)
+        found += _gaps(vehicle, path, fences)
     return found
+
+
+def _gaps(vehicle: str, path: list[At], fences: FenceSet) -> list[Fact]:
+    """Fixes more than five minutes apart, one of them in the district."""
+    [district] = [f for f in fences.fences if f.kind is FenceKind.DISTRICT]
+    return [
+        Fact("coverage_gap", vehicle, district.id, a.t, b.t)
+        for a, b in pairwise(path)
+        if b.t - a.t > 300e6 and (inside(district, a.lon, a.lat) or inside(district, b.lon, b.lat))
+    ]
 
 
 def _bypass(moment: float, segment: tuple[At, At], gates: list[Fence], settings: EngineSettings) -> bool:

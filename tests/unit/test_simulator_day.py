@@ -79,7 +79,10 @@ def test_what_was_asked_for_was_planted(day: SimulatedDay) -> None:
     assert not planted & {n.vehicle for n in day.near_misses}
     assert all(day.start_us <= p.at_us < day.end_us for p in day.truth)
     assert any(p.until_us is None for p in day.truth)
-    assert any("silent" in p.note for p in day.truth)
+    gaps = [p for p in day.truth if p.kind == "coverage_gap"]
+    assert gaps
+    assert all(p.until_us is not None and p.until_us - p.at_us > 300_000_000 for p in gaps)
+    assert any(p.kind == "overstay" and "silent" in p.note for p in day.truth)
 
 
 def test_peaceful_trucks_obey_every_rule_measured_independently(fences: FenceSet, day: SimulatedDay) -> None:
@@ -206,6 +209,7 @@ def test_another_district_without_corridors_and_parks() -> None:
         "restricted_entry": 1,
         "overspeed": 2,
         "overstay": 2,
+        "coverage_gap": 1,
     }
     assert day.start_us == 1_782_856_800_000_000  # 2026-06-30T22:00Z
     located = fences.locate(day.fixes.lon, day.fixes.lat)

@@ -417,7 +417,7 @@ RULES: tuple[Rule, ...] = (
         "design of this engine: presence is inside, outside or unknown",
         "health",
         "fixes at 08:00:00 and 08:07:30: coverage_gap for just that time",
-        False,
+        True,
         (Parameter("longer_s", "s", 300.0, "farther apart than this", low=1.0),),
     ),
     Rule(

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hazfence.fixes import FixBatch
-from hazfence_fences import FenceSet
+from hazfence_fences import Fence, FenceSet
 from hazfence_replay.simulator.country import Country, SimulationError
 from hazfence_replay.simulator.graph import Network
 from hazfence_replay.simulator.intents import Intent
@@ -30,12 +30,17 @@ from hazfence_replay.simulator.ways import Ways
 __all__ = ["NearMiss", "Planted", "SimulatedDay", "simulate"]
 
 
+#: Reports farther apart than this are a gap; seconds.
+_GAP_S = 300
+
+
 @dataclass(frozen=True, slots=True)
 class Planted:
     """A breach that was planted, and that an engine must find.
 
     Attributes:
-        kind: ``gate_bypass``, ``restricted_entry``, ``overspeed`` or ``overstay``.
+        kind: ``gate_bypass``, ``restricted_entry``, ``overspeed`` or ``overstay``; ``coverage_gap``, which
+            follows from the silent trucks and is no breach.
         vehicle: name.
         fence_id: the fence it is about.
         at_us: when it begins, microseconds UTC: the crossing of the border, the first moment over
@@ -165,6 +170,7 @@ def simulate(
             truth.append(
                 Planted(breach.kind, name, breach.fence_id, at_us, until, breach.lon, breach.lat, note)
             )
+        truth += _gaps(columns[-1], country.district_fence, name, start_us)
         near += [NearMiss(str(intent), name, note) for intent, note in plan.near]
     return SimulatedDay(
         fixes=_in_order(columns, names, start_us),
@@ -175,6 +181,26 @@ def simulate(
         roads=tuple(country.plane.degrees(line) for line in network.trunk_lines()),
         seed=seed,
     )
+
+
+def _gaps(fixes: Fixes, district: Fence, name: str, start_us: int) -> list[Planted]:
+    """The coverage gaps: reports more than five minutes apart, one of them in the district."""
+    inside = district.covers_many(fixes.lon, fixes.lat)
+    apart = np.flatnonzero((np.diff(fixes.t_s) > _GAP_S) & (inside[:-1] | inside[1:]))
+    note = "the terminal is silent"
+    return [
+        Planted(
+            "coverage_gap",
+            name,
+            district.id,
+            start_us + int(fixes.t_s[i]) * 1_000_000,
+            start_us + int(fixes.t_s[i + 1]) * 1_000_000,
+            float(fixes.lon[i]),
+            float(fixes.lat[i]),
+            note,
+        )
+        for i in apart.tolist()
+    ]
 
 
 def _in_order(columns: list[Fixes], names: tuple[str, ...], start_us: int) -> FixBatch:
