@@ -35,7 +35,8 @@ class Reason(IntEnum):
     FIX_INVALID = 6  #: status was sent and its bit 1 says that there was no fix
     DUPLICATE = 7  #: the same fix once more
     LATE = 8  #: before fixes that are not remembered any more, so that it could not be judged
-    SAME_TIME = 9  #: another fix of the same vehicle and moment stands
+    SAME_TIME = 9  #: another fix of the same vehicle and moment stands; a clock that stands still, too
+    TIME_BEHIND = 10  #: more than ``max_behind_h`` before its message: a clock that was reset
 
     @property
     def label(self) -> str:
@@ -51,7 +52,8 @@ def screen_values(batch: FixBatch, settings: EngineSettings) -> npt.NDArray[np.u
         settings: for the bounds of time.
 
     Returns:
-        uint8, shape (n,). Where several reasons apply, the first of the enum is given.
+        uint8, shape (n,). Where several reasons apply, the first of the rows below is given: they look at
+        the fix and its message alone, so they are the same in any order of arrival.
     """
     lon, lat, time_us = batch.lon, batch.lat, batch.time_us
     reason = np.zeros(len(batch), np.uint8)
@@ -69,5 +71,8 @@ def screen_values(batch: FixBatch, settings: EngineSettings) -> npt.NDArray[np.u
     ahead_us = int(settings.max_ahead_s * 1e6)
     # received_us is 0 where nobody noted it; only a noted moment can prove a fix to be ahead of it.
     mark((batch.received_us > 0) & (time_us - batch.received_us > ahead_us), Reason.TIME_FUTURE)
+    if settings.max_behind_h:
+        behind_us = int(settings.max_behind_h * 3.6e9)
+        mark((batch.received_us > 0) & (batch.received_us - time_us > behind_us), Reason.TIME_BEHIND)
     mark((batch.status != 0) & (batch.status & STATUS_FIX_VALID == 0), Reason.FIX_INVALID)
     return reason

@@ -50,7 +50,7 @@ from hazfence_fences import FenceSet
 __all__ = ["Engine", "Outcome"]
 
 #: Settings that say which fixes are used and kept, not what follows from them.
-_NO_TERMS = frozenset({"earliest_us", "latest_us", "max_ahead_s", "recent_s", "recall_h"})
+_NO_TERMS = frozenset({"earliest_us", "latest_us", "max_ahead_s", "max_behind_h", "recent_s", "recall_h"})
 
 
 class Outcome(Sequence[Event]):

@@ -31,6 +31,9 @@ class EngineSettings:
         earliest_us: a fix before this moment has a broken clock (microseconds UTC).
         latest_us: a fix after this moment has a broken clock (microseconds UTC).
         max_ahead_s: how far a fix may be ahead of the moment its message was put on the topic.
+        max_behind_h: how far a fix may be behind that moment, hours; 0 for any. A terminal whose clock was
+            reset sends fixes of years ago. More than any store-and-forward takes (720 is a month), and 0
+            where old tracks are sent to the topic on purpose.
         max_gap_s: two fixes farther apart than this do not witness what happened between them:
             no passage and no gate bypass is concluded from such a segment, an overspeed ends.
         gate_tolerance_m: a district border crossing this near to a checkpoint counts as made
@@ -60,6 +63,7 @@ class EngineSettings:
     earliest_us: int = _YEAR_2010_US
     latest_us: int = _YEAR_2090_US
     max_ahead_s: float = 300.0
+    max_behind_h: float = 0.0
     max_gap_s: float = 300.0
     gate_tolerance_m: float = 200.0
     top_speed_kmh: float = 120.0

@@ -45,7 +45,8 @@ _MEND = {
     Reason.TIME_FUTURE: "set the terminal's clock, or the message's timestamp",
     Reason.FIX_INVALID: "status bit 1 says that there was no fix; send status 0 when it is unknown",
     Reason.LATE: "send a vehicle's fixes in the order of their times, on one partition, or less late",
-    Reason.SAME_TIME: "send one fix a vehicle and moment; the first stands",
+    Reason.SAME_TIME: "send one fix a vehicle and moment; see that the terminal's clock runs",
+    Reason.TIME_BEHIND: "set the terminal's clock",
 }
 
 
