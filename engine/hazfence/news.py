@@ -27,7 +27,18 @@ from hazfence.rules.prism import Certainty
 from hazfence.rules.zones import entry
 from hazfence.sets import Sets
 from hazfence.states import Waver, Wavering
-from hazfence.stays import CROSSED, EDGES, NO_DISTRICT, NO_GATE, STAY, WAVER, WAVERED, Stays
+from hazfence.stays import (
+    CROSSED,
+    EDGE_BITS,
+    EDGES,
+    NO_DISTRICT,
+    NO_GATE,
+    STAY,
+    SURE_AT,
+    WAVER,
+    WAVERED,
+    Stays,
+)
 from hazfence.story import Mark
 from hazfence.vehicles import NEVER_US, Record
 from hazfence.visits import BORDER, closed, exit_detail, opened
@@ -199,12 +210,7 @@ class Telling:
             gates = [plain.gate_number.get(gate) for gate in waver.touched]
             known = tuple(gate for gate in gates if gate is not None)
             number = plain.wavers.number(known)
-            if (
-                waver.sure != Certainty.CERTAIN
-                or waver.fence_id not in fences
-                or len(known) < len(gates)
-                or number is None
-            ):
+            if waver.fence_id not in fences or len(known) < len(gates) or number is None:
                 return None
             i = fences.index_of(waver.fence_id)
             if not plain.fine[i]:
@@ -212,7 +218,8 @@ class Telling:
             row["at_us"], row["prev_us"], row["fix_us"] = waver.at_us, waver.prev_us, waver.fix_us
             row["lon"], row["lat"], row["inside"] = waver.lon, waver.lat, waver.inside
             row["code"], row["fence"], row["next"], row["touched"] = code, i, -1, number
-            row["edge"] = EDGES.index(Edge(waver.edge))
+            sure = tuple(Certainty).index(Certainty(waver.sure))
+            row["edge"] = EDGES.index(Edge(waver.edge)) | sure << SURE_AT
         return rows
 
     def _waver(self, row: Any) -> Waver:
@@ -222,7 +229,8 @@ class Telling:
         moments = int(row["at_us"]), int(row["prev_us"]), int(row["fix_us"])
         place = float(row["lon"]), float(row["lat"])
         fence_id = plain.fences[int(row["fence"])].id
-        return Waver(fence_id, bool(row["inside"]), *moments, *place, str(EDGES[row["edge"]]), touched)
+        edge, sure = EDGES[row["edge"] & EDGE_BITS], tuple(Certainty)[row["edge"] >> SURE_AT]
+        return Waver(fence_id, bool(row["inside"]), *moments, *place, str(edge), touched, str(sure))
 
     def held(self, record: Record) -> tuple[Event, ...]:
         """The events beside visits that a vehicle kept in columns may have."""

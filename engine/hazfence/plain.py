@@ -23,11 +23,12 @@ from hazfence.judge import Judge
 from hazfence.judged import entries_of, judged, keep_notes, logged, note_fix
 from hazfence.notes import Notes
 from hazfence.noting import Fixes, Moved, Noting
-from hazfence.rules.prism import surely_missed
+from hazfence.presence import Fix
+from hazfence.rules.prism import Certainty, Way, bypass_certainty, surely_missed
 from hazfence.screen import Before, Columns
 from hazfence.sets import Sets
 from hazfence.settings import EngineSettings
-from hazfence.stays import NO_DISTRICT, NO_GATE, STAY, STEP, Stays
+from hazfence.stays import EDGE_BITS, NO_DISTRICT, NO_GATE, STAY, STEP, SURE_AT, Stays
 from hazfence.vehicles import FOREVER_US, NEVER_US
 from hazfence.wavers import Settling, Wavers
 from hazfence_fences import Fence, FenceKind, FenceSet, Metric
@@ -179,7 +180,7 @@ class Plain:
         steps = self._steps(changes, due)
         row, fence = changes.row, changes.fence
         self._gate(steps, changes, c, sets, due)
-        self._doubt(steps, changes, due, failed)
+        self._doubt(steps, changes, due, settling, failed)
         # Rules with a memory take notice of every fix that is due.
         noticed = row if self.noting is None else np.arange(len(due.at))
         since_us, judged_us = judged(due, noticed, stays, settling)
@@ -295,10 +296,17 @@ class Plain:
             steps[name] = getattr(changes, name)
         return steps
 
-    def _doubt(self, steps: _Rows, changes: Changes, due: Due, failed: _Bools) -> None:
+    def _doubt(
+        self, steps: _Rows, changes: Changes, due: Due, settling: Settling | None, failed: _Bools
+    ) -> None:
         """Leave breaches to the judge that are not certain; see ``rules.prism``."""
         row, fence = changes.row, changes.fence
-        # Of what counts late, every step on the way was looked at already.
+        if settling is not None:
+            # Of what counts late, every step on the way was looked at already.
+            late = settling.late["edge"] >> SURE_AT != 0
+            weak = np.searchsorted(due.at, settling.late_row[late]) << 32 | settling.late["fence"][late]
+            at = np.flatnonzero(steps["bypass"] & np.isin(row << 32 | fence, weak))
+            failed[due.group[row[at]]] = True
         at = np.flatnonzero(steps["bypass"] & (changes.to_us == due.fix_us[row]))
         if len(at):
             near_m = np.where(steps["near"][at] >= 0, steps["near_m"][at], np.inf)
@@ -311,18 +319,33 @@ class Plain:
             failed[due.group[r[near]]] = True
 
     def _doubt_ways(self, settling: Settling, c: Columns, before: Before, failed: _Bools) -> None:
-        """The same for the steps on which a vehicle wavers at a district's border."""
+        """How certain each step leaves a crossing on which a vehicle wavers at a district's border."""
         row, fence = settling.way_row, settling.way["fence"].astype(np.int64)
         at = np.flatnonzero(self.bypass_on[fence])
+        level = np.zeros(len(row), np.uint8)
         if len(at):
             due = self._crossed.due(c, before, row[at])
             sure = self._surely_missed(due, np.arange(len(at)), fence[at], np.zeros(len(at)))
-            failed[due.group[~sure]] = True
+            for i in np.flatnonzero(~sure).tolist():
+                level[at[i]] = self._level(due, i, float(self.top_kmh[fence[at[i]]]))
+        settling.weaken(level)
         at = np.flatnonzero(self.district[settling.late["fence"]])
         if len(at):  # counted by its seconds alone
             late, r = settling.late[at], settling.late_row[at]
             near = self.wavers.near(late["fence"], c.track.lon[r], c.track.lat[r])
             failed[c.group_of(r[near])] = True
+
+    def _level(self, due: Due, i: int, top_kmh: float) -> int:
+        """How certain it is that no checkpoint was passed on the way to a fix, as the judge has it."""
+        prev, fix = (
+            Fix(int(us[i]), float(lon[i]), float(lat[i]), float(kmh[i]), ())
+            for us, lon, lat, kmh in (
+                (due.prev_us, due.prev_lon, due.prev_lat, due.prev_kmh),
+                (due.fix_us, due.lon, due.lat, due.kmh),
+            )
+        )
+        way = Way.between(prev, fix, top_kmh, self._settle_m)
+        return tuple(Certainty).index(bypass_certainty(way, self.gates))
 
     def _surely_missed(self, due: Due, row: _Ints, fence: _Ints, near_m: _Floats) -> _Bools:
         """On which steps no checkpoint was passed for certain; see ``rules.prism``."""
@@ -400,7 +423,14 @@ def _counting(raw: Raw, settling: Settling | None, due: Due) -> Changes:
     if settling is None:
         return found
     late, some = settling.late, len(settling.late)
-    where = late["at_us"], late["lon"], late["lat"], late["prev_us"], late["fix_us"], late["edge"]
+    where = (
+        late["at_us"],
+        late["lon"],
+        late["lat"],
+        late["prev_us"],
+        late["fix_us"],
+        (late["edge"] & EDGE_BITS).astype(np.uint8),
+    )
     return found.take(settling.counts).add(
         Changes(
             np.searchsorted(due.at, settling.late_row),

@@ -23,11 +23,13 @@ from hazfence_fences.index.raster import spread
 __all__ = [
     "CROSSED",
     "EDGES",
+    "EDGE_BITS",
     "JUDGED",
     "NO_DISTRICT",
     "NO_GATE",
     "STAY",
     "STEP",
+    "SURE_AT",
     "WAVER",
     "WAVERED",
     "Log",
@@ -62,8 +64,9 @@ STAY = np.dtype(
 )
 #: A border crossed that does not count yet (``settle.py``): the crossing, its place, the two fixes around it,
 #: the vehicle's code, the fence's index, the next one of the same vehicle, the checkpoints that it had to do
-#: with since (a number that ``wavers.py`` gives), how, and whether the vehicle still counts as inside. As
-#: long as a visit, so that a step can hold either.
+#: with since (a number that ``wavers.py`` gives), how (the lower bits of ``edge``) and how certain it is that
+#: there were no others (the upper ones), and whether the vehicle still counts as inside. As long as a visit,
+#: so that a step can hold either.
 WAVER = np.dtype(
     [
         ("at_us", "i8"),
@@ -79,6 +82,8 @@ WAVER = np.dtype(
         ("inside", "?"),
     ]
 )
+#: Of ``edge`` of a waver: the bits that tell how, and where those begin that tell how certain.
+EDGE_BITS, SURE_AT = 15, 4
 #: What a step is: a visit opened or closed; a border near which the vehicle wavered before the fix; nothing
 #: but that the fix was judged.
 CROSSED, WAVERED, JUDGED = range(3)

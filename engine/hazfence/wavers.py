@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from hazfence.crossed import Raw
 from hazfence.screen import Columns
-from hazfence.stays import WAVER
+from hazfence.stays import EDGE_BITS, SURE_AT, WAVER
 from hazfence_fences import FenceSet
 from hazfence_fences.index.raster import spread
 
@@ -46,6 +46,7 @@ class Settling(NamedTuple):
         after_group, after: what goes on wavering.
         rows: all rows that are judged because of it, ascending.
         lost: groups of which nothing could be said.
+        runs: of what is late, way, before and after, which run of wavering it belongs to, numbered from 0.
     """
 
     counts: _Bools
@@ -59,6 +60,28 @@ class Settling(NamedTuple):
     after: _Rows
     rows: _Ints
     lost: _Ints
+    runs: tuple[_Ints, _Ints, _Ints, _Ints]
+
+    def weaken(self, level: npt.NDArray[np.uint8]) -> None:
+        """Note how certain each crossing is, given how certain each row of its way leaves it.
+
+        Args:
+            level: of each row of the way: 0 certain, 1 probable, 2 possible, see ``rules.prism``.
+        """
+        of_late, of_way, of_before, of_after = self.runs
+        # What it was before the batch, and the weakest of the way so far; runs follow one another.
+        weakest = np.maximum.accumulate(4 * of_way + np.maximum(level, self.way["edge"] >> SURE_AT))
+        weakest = (weakest - 4 * of_way).astype(np.uint8)
+        key = (of_way << 40) | self.way_row
+        for rows, wanted in (
+            (self.late, (of_late << 40) | self.late_row),
+            (self.before, (of_before << 40) | (self.before_row - 1)),
+            (self.after, key[np.searchsorted(of_way, of_after, side="right") - 1] if len(key) else key),
+        ):
+            place = np.searchsorted(key, wanted)
+            known = np.flatnonzero(key.take(place, mode="clip") == wanted) if len(key) else place[:0]
+            edge = rows["edge"][known] & EDGE_BITS
+            rows["edge"][known] = edge | (weakest[place[known]] << SURE_AT)
 
 
 class Wavers:
@@ -173,6 +196,7 @@ class Wavers:
             waver[goes_on],
             np.unique(np.concatenate((row, begin[fresh]))),
             lost,
+            (late, way, owner, np.flatnonzero(goes_on)),
         )
 
     def _as_wavers(self, c: Columns, raw: Raw, mine: _Ints, known: tuple[_Ints, _Rows]) -> _Rows:
