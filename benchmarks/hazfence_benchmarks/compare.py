@@ -33,7 +33,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from hazfence_benchmarks.form import OURS, Figure, Result
+from hazfence_benchmarks.form import Figure, Result
 from hazfence_benchmarks.machine import same_machine
 from hazfence_benchmarks.table import machine_line, number
 
@@ -88,7 +88,7 @@ def compare(before: Result, after: Result, *, threshold: float | None = None) ->
     return [
         _judge(old[new.name], new, _drift(before, after, new, stick), least, alike)
         for new in after.figures
-        if new.way == OURS and new.values and new.name in old and old[new.name].unit == new.unit
+        if new.is_ours and new.values and new.name in old and old[new.name].unit == new.unit
     ]
 
 
@@ -151,7 +151,7 @@ def _drift(before: Result, after: Result, figure: Figure, stick: float) -> float
         _times_better(peer, peer.median, old[peer.name].median)
         for peer in after.figures
         if peer.subject == figure.subject
-        and peer.way != OURS
+        and not peer.is_ours
         and peer.values
         and peer.clock == "cpu"
         and peer.name in old

@@ -71,6 +71,11 @@ class Figure:
     skipped: str = ""
     note: str = ""
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether this project did it: as always, or in a way told behind a comma (``hazfence, ...``)."""
+        return self.way.partition(",")[0] == OURS
+
     def __post_init__(self) -> None:
         if bool(self.values) == bool(self.skipped):
             raise ValueError(f"{self.name}: a figure has values, or says why it was skipped")
@@ -176,12 +181,6 @@ class Result:
     seed: int = 1
     command: str = ""
     suites_s: dict[str, float] = field(default_factory=dict)
-
-    def peers_of(self, ours: Figure) -> list[Figure]:
-        """What the other ways did on the same subject."""
-        return [
-            f for f in self.figures if f.subject == ours.subject and f.way != OURS and f.unit == ours.unit
-        ]
 
     def ours_for(self, figure: Figure) -> Figure | None:
         """Our figure of the same subject, if it was measured."""

@@ -41,7 +41,9 @@ def bars(result: Result) -> dict[str, dict[str, list[float]]]:
     found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for figure in result.figures:
         ratio = result.ratio(figure)
-        if ratio is not None and np.isfinite(ratio) and ratio > 0 and "limit" not in figure.way:
+        if ratio is None or not np.isfinite(ratio) or ratio <= 0:
+            continue
+        if "limit" not in figure.way and not figure.is_ours:
             found[figure.suite][figure.way].append(ratio)
     return {suite: dict(ways) for suite, ways in found.items()}
 

@@ -54,6 +54,14 @@ def test_less_is_better_where_the_figure_says_so():
     assert verdict(b, a) == ["better"]
 
 
+def test_what_we_do_in_another_way_is_judged_and_no_peer():
+    """It got twice as fast; the peer and what is beside it did not: nothing drifted."""
+    way = f"{OURS}, borders settled"
+    a = result(figure(noisy(100, 1)), figure(noisy(50, 2), way), figure(noisy(10, 3), "peer"))
+    b = result(figure(noisy(100, 4)), figure(noisy(100, 5), way), figure(noisy(10, 6), "peer"))
+    assert verdict(a, b) == ["same", "better"]
+
+
 def test_a_slower_machine_is_no_slower_release():
     """All that no release changes is 30 % slower too: peers in the same rounds, or else the yardstick."""
     slow = {key: value * 0.7 for key, value in STICK.items()}
