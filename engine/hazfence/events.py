@@ -170,14 +170,16 @@ def event_id(kind: str, vehicle: str, fence_id: str | None, started_us: int) -> 
         '3af946112d9869519baff1752fcce210'
     """
     parts = (str(kind), vehicle, fence_id if fence_id is not None else "\0none", str(started_us))
-    digest = hashlib.blake2b(digest_size=16)
+    said = b""
     for part in parts:
         raw = part.encode("utf-8", "surrogatepass")
-        digest.update(len(raw).to_bytes(4, "big") + raw)
-    return digest.hexdigest()
+        said += len(raw).to_bytes(4, "big") + raw
+    return hashlib.blake2b(said, digest_size=16).hexdigest()
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# Without the zone: what is written has none to take off again.
+_BARE_EPOCH = datetime(1970, 1, 1)
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -188,8 +190,7 @@ def iso(time_us: int) -> str:
         >>> iso(0)
         '1970-01-01T00:00:00.000000Z'
     """
-    moment = _EPOCH + timedelta(microseconds=time_us)
-    return moment.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+    return (_BARE_EPOCH + timedelta(microseconds=time_us)).isoformat(timespec="microseconds") + "Z"
 
 
 def from_iso(text: str) -> int:

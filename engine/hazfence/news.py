@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -257,9 +256,8 @@ class Telling:
             begins,
             (int(stay["prev_us"]), int(stay["fix_us"])) if begins in BORDER else None,
             by_fix=bool(stay["by_fix"]),
+            more={} if stay["gate"] == NO_DISTRICT else {"entry_gate": self._gate(stay["gate"])},
         )
-        if stay["gate"] != NO_DISTRICT:
-            visit = replace(visit, detail={**visit.detail, "entry_gate": self._gate(stay["gate"])})
         return [visit, entry(visit, fence)] if self._plain.entry[stay["fence"]] else [visit]
 
     def _prev(self, step: Any) -> Fix | None:

@@ -8,7 +8,7 @@ last byte, because both say it here.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from hazfence.events import Event, Kind, Phase, event_id, iso
@@ -30,6 +30,7 @@ def opened(
     fixes_us: tuple[int, int] | None,
     *,
     by_fix: bool,
+    more: Mapping[str, Any] = MappingProxyType({}),
 ) -> Event:
     """A visit that begins.
 
@@ -40,6 +41,7 @@ def opened(
         begins: how.
         fixes_us: times of the two fixes that it lies between, when it is a border crossed.
         by_fix: whether a fix lies in the stay, so that it does not rest on a segment alone.
+        more: what else belongs to the detail.
     """
     return Event(
         id=event_id(Kind.VISIT, vehicle, fence.id, at_us),
@@ -58,19 +60,29 @@ def opened(
             "entry": str(begins),
             "entry_between": between(fixes_us if begins in BORDER else None),
             "witness": "fix" if by_fix else "segment",
+            **more,
         },
     )
 
 
 def closed(event: Event, at_us: int, place: tuple[float, float], detail: Mapping[str, Any]) -> Event:
     """The last revision of what went on."""
-    return replace(
-        event,
+    # Said in full: it is said of every visit, and `dataclasses.replace` takes four times as long.
+    return Event(
+        id=event.id,
+        kind=event.kind,
+        vehicle=event.vehicle,
+        fence_id=event.fence_id,
+        fence_version=event.fence_version,
         revision=event.revision + 1,
         phase=Phase.CLOSED,
+        started_us=event.started_us,
         ended_us=at_us,
+        lon=event.lon,
+        lat=event.lat,
         end_lon=place[0],
         end_lat=place[1],
+        severity=event.severity,
         detail=detail,
     )
 
