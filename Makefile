@@ -4,6 +4,7 @@
 #   make check  linters, types, import contracts, tests
 #   make chaos  kill, freeze and cut off everything for a quarter of an hour, and compare all rows (KILLS=500 SEED=7)
 #   make fuzz   a million odd inputs at everything that takes input from outside (FUZZ_CASES=1000000 SEED=7)
+#   make nightly  20,000 examples of every property, for hours (NIGHTLY=tests/property/test_late.py for one of them)
 #   make audit  known vulnerabilities of the pinned packages, where a registry of them can be reached
 #   make bench  measure this machine for five minutes, write .bench/report.html, tell what changed since the baseline
 #   make bench-report  the same, then the largest sizes; write docs/benchmarks.md and the baseline anew (quiet machine!)
@@ -15,6 +16,7 @@ BIN := $(VENV)/bin
 UP := .hazfence
 KILLS ?= 500
 FUZZ_CASES ?= 1000000
+NIGHTLY ?= tests/property
 
 .PHONY: week help setup demo test check lint chaos fuzz audit bench bench-report nightly up down clean
 
@@ -82,7 +84,7 @@ bench-report: bench
 	@cp .bench/quick.json benchmarks/baseline.json
 
 nightly: setup
-	@HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest tests/property
+	@HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest $(NIGHTLY)
 
 up: setup
 	@mkdir -p $(UP)
