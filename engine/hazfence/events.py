@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 __all__ = ["Event", "Kind", "Phase", "Severity", "event_id", "from_iso", "iso"]
@@ -190,7 +191,14 @@ def iso(time_us: int) -> str:
         >>> iso(0)
         '1970-01-01T00:00:00.000000Z'
     """
-    return (_BARE_EPOCH + timedelta(microseconds=time_us)).isoformat(timespec="microseconds") + "Z"
+    minute, rest_us = divmod(time_us, 60_000_000)
+    return f"{_minute(minute)}:{rest_us // 1_000_000:02d}.{rest_us % 1_000_000:06d}Z"
+
+
+@lru_cache(4096)
+def _minute(minute: int) -> str:
+    """The date, hour and minute: many moments that are told share them."""
+    return (_BARE_EPOCH + timedelta(minutes=minute)).isoformat(timespec="minutes")
 
 
 def from_iso(text: str) -> int:

@@ -241,6 +241,7 @@ class Screen:
         self._any_thin = any(f.thin for f in fences.fences)
         self._astray = Astray.of(fences, self._book)
         self._off: dict[int, bool] = {}
+        self._off_places = np.zeros(0, np.bool_)  # the same by place in ``sets.keys``
         self.sets = Sets(fences, sets)
 
     def hits(self, c: Columns, row: int) -> list[Fence]:
@@ -442,11 +443,13 @@ class Screen:
     def _off_route(self, key: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
         """Whether every fix's set is in a district and on no route."""
         assert self._astray is not None
-        sets, which = np.unique(key, return_inverse=True)
-        for one in sets.tolist():
-            if one not in self._off:
-                self._off[one] = self._astray.off_route(self.sets.fences_of(one))
-        return np.array([self._off[one] for one in sets.tolist()])[which]
+        keys = self.sets.keys
+        if len(self._off_places) != len(keys):
+            for one in keys.tolist():
+                if one not in self._off:
+                    self._off[one] = self._astray.off_route(self.sets.fences_of(one))
+            self._off_places = np.array([self._off[one] for one in keys.tolist()], np.bool_)
+        return self._off_places[self.sets.places(key)]
 
     def _limit_of(self, key: npt.NDArray[np.uint64]) -> npt.NDArray[np.float64]:
         """The lowest speed limit (km/h) of every fix's set, whatever the hour."""

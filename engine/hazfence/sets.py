@@ -102,6 +102,15 @@ class Sets:
         """The members (fence indexes) of a set met before."""
         return self.members(np.array([key], np.uint64))[1].tolist()  # type: ignore[no-any-return]
 
+    def places(self, key: _Keys) -> _Ints:
+        """The places of sets met before in :attr:`keys`."""
+        return self._find(key)
+
+    @property
+    def keys(self) -> _Keys:
+        """The keys of all sets met so far, ascending."""
+        return self._keys
+
     def _find(self, key: _Keys) -> _Ints:
         return np.searchsorted(self._keys, key)
 
