@@ -32,7 +32,7 @@ __all__ = ["Progress", "Summary", "behind", "cores", "run"]
 _CHECKPOINT_S = 10.0
 #: Rows of events in memory before they are written without a checkpoint; they are found and written again
 #: when the run is stopped before the next one, which changes nothing.
-_MOST_HELD = 5_000
+_MOST_HELD = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,19 +126,26 @@ def run(
     joint = Joint(job.fences, job.settings, job.reference)
     joint.go_on(together or b"")
     with Shards(job, len(engines) if engines else processes, engines) as shards:
-        held: list[tuple[Any, ...]] = []
+        held: dict[str, tuple[Any, ...]] = {}
         sizes: list[int] = []
+
+        def hold(rows: Iterable[tuple[Any, ...]]) -> None:
+            """Keep rows until they are written: of each fact the last word, as the journal does."""
+            for row in rows:
+                before = held.get(row[0])
+                if before is None or before[1] < row[1]:
+                    held[row[0]] = row
 
         def take() -> None:
             said = shards.answer()
             tally.add(sizes.pop(0), said.reasons, said.oldest_us, said.newest_us)
-            held.extend(said.events)
+            hold(said.events)
             if watch is not None:
                 watch(Progress(tally.fixes, reader.share, tally.newest_us))
 
         def save(*, place: bool) -> None:
             where = tally.checkpoint([*shards.snapshots(), joint.snapshot()]) if place else None
-            journal.save(held, where)
+            journal.save(held.values(), where)
             held.clear()
 
         saved_s = time.monotonic()
@@ -148,7 +155,7 @@ def run(
         for pace in stream:
             shards.give(pace)
             sizes.append(len(pace.batch))
-            held += (row for _, row in as_rows(_over_all(joint, pace, job.settings)))
+            hold(row for _, row in as_rows(_over_all(joint, pace, job.settings)))
             while shards.full:
                 take()
             if time.monotonic() - saved_s >= checkpoint_s and journal.path is not None:
