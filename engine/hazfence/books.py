@@ -160,6 +160,13 @@ class Books:
         found |= self.stays.log.steps_from(codes, time_us, after_us)
         return found | self.notes.log.steps_from(codes, time_us, after_us)
 
+    def ever_unsure(self, code: int) -> bool:
+        """Whether it was not certain at some moment remembered that a vehicle was in a restricted zone."""
+        story, record = self.stories.get(code), self.records.get(code)
+        if record is not None and record.unsure:
+            return True
+        return story is not None and any(mark.record.unsure for mark in story.marks)
+
     def set_apart(self, code: int) -> None:
         """See to it that a vehicle is judged fix by fix: it has a record and a story of its own."""
         if self.stays.apart(code):

@@ -104,6 +104,10 @@ class Late:
         fine[there[1:][same]] = fine[there[:-1][same]] = False
         at = np.flatnonzero(fine)
         fine[at] = ~self._books.judged_after(codes[at], near.before.time_us[at])
+        inside = np.flatnonzero(fine)
+        inside = inside[self._screen.well_inside(fixes.cut(inside))]
+        # It may make certain what was not.
+        fine[inside] = [not self._books.ever_unsure(code) for code in codes[inside].tolist()]
         return near.known, fine
 
     def take_in(

@@ -30,6 +30,7 @@ from hazfence.sets import Sets
 from hazfence.settings import EngineSettings
 from hazfence.vehicles import NEVER_US, Fleet, Record
 from hazfence_fences import Fence, FenceKind, FenceSet
+from hazfence_fences.index.raster import spread
 
 __all__ = ["Before", "Columns", "Screen", "group_starts", "newest_before"]
 
@@ -82,6 +83,11 @@ class Before:
         return self._source.watch[self._at]
 
     @cached_property
+    def unsure(self) -> npt.NDArray[np.bool_]:
+        """Whether a fix well inside a restricted zone has to be judged."""
+        return self._source.unsure[self._at]
+
+    @cached_property
     def speed_kmh(self) -> npt.NDArray[np.float32]:
         """Of the last fix."""
         return self._source.speed_kmh[self._at]
@@ -113,6 +119,7 @@ class Before:
             np.array([key], np.uint64),
             np.array([deadline_us], np.int64),
             np.array([record.watch]),
+            np.array([record.unsure]),
             np.array([np.nan if prev is None else prev.speed_kmh], np.float32),
             np.array([0 if prev is None else prev.alarm], np.uint32),
             np.array([record.motion], np.int8),
@@ -130,6 +137,7 @@ class _One(NamedTuple):
     key: npt.NDArray[np.uint64]
     deadline_us: _Ints
     watch: npt.NDArray[np.bool_]
+    unsure: npt.NDArray[np.bool_]
     speed_kmh: npt.NDArray[np.float32]
     alarm: npt.NDArray[np.uint32]
     motion: npt.NDArray[np.int8]
@@ -238,6 +246,8 @@ class Screen:
         self._limit_kmh = np.array([lowest_limit(f, self._book) for f in fences.fences] or [np.inf])
         self._slow_kmh = float(self._limit_kmh.min())
         self._round = np.array([f.thin and f.shape == "circle" for f in fences.fences], np.bool_)
+        self._restricted = np.array([f.kind is FenceKind.RESTRICTED for f in fences.fences], np.bool_)
+        self._settle_m = settings.settle_m
         self._any_thin = any(f.thin for f in fences.fences)
         self._astray = Astray.of(fences, self._book)
         self._off: dict[int, bool] = {}
@@ -287,6 +297,10 @@ class Screen:
         if self._astray is not None:
             unsaid = np.repeat(~before.departed, ends - starts)
             rough |= self._astray.far(self._off_route(track.key) & unsaid, track.lon, track.lat)
+        unsure = np.flatnonzero(before.unsure)
+        if len(unsure):
+            _, rows = spread(starts[unsure], (ends - starts)[unsure])
+            rough[rows[self.well_inside(track.cut(rows))]] = True
         due = changed | rough
         light = np.zeros(len(due), np.bool_)
         if self._motion:
@@ -307,6 +321,16 @@ class Screen:
         at = np.flatnonzero(found)
         if len(at):
             found[at] = track.speed_kmh[at] > self._limit_of(track.key[at]) + self._margin_kmh
+        return found
+
+    def well_inside(self, fixes: Track) -> npt.NDArray[np.bool_]:
+        """bool, shape (n,): fixes farther inside a restricted zone than a position may be wrong."""
+        row, member = self.sets.members(fixes.key)
+        at = np.flatnonzero(self._restricted[member])
+        row, member = row[at], member[at]
+        found = np.zeros(len(fixes.time_us), np.bool_)
+        near = self._fences.near_border(member, fixes.lon[row], fixes.lat[row], self._settle_m)
+        found[row[~near]] = True
         return found
 
     def touches(self, a: Track, b: Track) -> npt.NDArray[np.bool_]:

@@ -66,6 +66,7 @@ class Teller:
         due = [lo + i for i in np.flatnonzero(c.due[lo:hi]).tolist()]
         due.reverse()
         last_us = int(time_us[hi - 1]) if hi > lo else deadline_us
+        inside: list[int] | None = None  # rows well inside a restricted zone, once somebody asks
         events: list[Event] = []
         row, fix = lo, None
         while True:
@@ -73,6 +74,14 @@ class Teller:
                 due.pop()
             if not record.watch:
                 candidate = due[-1] if due else hi
+                if record.unsure:
+                    if inside is None:
+                        found = self._screen.well_inside(c.track.cut(slice(lo, hi)))
+                        inside = [lo + i for i in np.flatnonzero(found).tolist()]
+                        inside.reverse()
+                    while inside and inside[-1] < row:
+                        inside.pop()
+                    candidate = min(candidate, inside[-1]) if inside else candidate
                 if deadline_us < last_us:
                     passed = lo + int(np.searchsorted(time_us[lo:hi], deadline_us, side="right"))
                     candidate = min(candidate, max(passed, row))
@@ -84,7 +93,8 @@ class Teller:
             if marks is not None:
                 marks.append(Mark(prev, record.copy(), since_us))
             fix = self.fix_of(c.track, row)
-            if c.light[row] and prev is not None and not record.watch and deadline_us >= fix.time_us:
+            steady = c.light[row] and not record.watch and not record.unsure
+            if steady and prev is not None and deadline_us >= fix.time_us:
                 events += self._judge.move(name, record, prev, fix)
             else:
                 events += self._judge.fix(name, record, prev, fix, self._screen.hits(c, row))

@@ -90,6 +90,11 @@ class Record:
         return False
 
     @property
+    def unsure(self) -> bool:
+        """Whether the next fix that lies far enough inside a restricted zone must be judged."""
+        return Unsure.name in self.states
+
+    @property
     def motion(self) -> int:
         """What is known of its motion: 0 nothing, 1 it stands, 2 it moves."""
         motion = self.states.get(Motion.name)
@@ -109,7 +114,7 @@ class Record:
         return Record(dict(self.open), run, dict(self.states))
 
 
-_WATCHFUL = frozenset((Trust.name, Wavering.name, Unsure.name))
+_WATCHFUL = frozenset((Trust.name, Wavering.name))
 _ALARMS = (Kind.EMERGENCY, Kind.COLLISION, Kind.ROLLOVER)
 
 
@@ -127,6 +132,7 @@ class Fleet:
         key: uint64, the set of fences covering the last fix (geometry alone, whatever the hour).
         deadline_us: int64, the next moment at which the vehicle must be judged without a fix.
         watch: bool, True while every fix of the vehicle must be judged.
+        unsure: bool, True while it is not certain that it is inside a restricted zone.
         alarm: uint32, alarm bits of the last fix.
         motion: int8, what the record knows of its motion: 0 nothing, 1 stands, 2 moves.
         hushed: bool, True when it was said already that the vehicle is silent.
@@ -144,6 +150,7 @@ class Fleet:
         ("key", np.uint64, 0),
         ("deadline_us", np.int64, FOREVER_US),
         ("watch", np.bool_, False),
+        ("unsure", np.bool_, False),
         ("alarm", np.uint32, 0),
         ("motion", np.int8, 0),
         ("hushed", np.bool_, False),
@@ -160,6 +167,7 @@ class Fleet:
     key: npt.NDArray[np.uint64]
     deadline_us: npt.NDArray[np.int64]
     watch: npt.NDArray[np.bool_]
+    unsure: npt.NDArray[np.bool_]
     alarm: npt.NDArray[np.uint32]
     motion: npt.NDArray[np.int8]
     hushed: npt.NDArray[np.bool_]
@@ -221,6 +229,7 @@ class Fleet:
         """Write down what the screen has to know of a judged record."""
         self.deadline_us[code] = deadline_us
         self.watch[code] = record.watch
+        self.unsure[code] = record.unsure
         self.hushed[code] = False
         for kind, _ in record.open:
             if kind is Kind.SILENT:

@@ -176,7 +176,7 @@ class Borders:
         begin = self._starts.array.take(border["bands"] + low)
         end = self._starts.array.take(border["bands"] + high + 1)
         owner, place = spread(begin, end - begin)
-        e = self._edges.array.take(self._entries.array["edge"].take(place))
+        e = self._edges.array.take(self._entries.array.take(place)["edge"])
         kx, ky = kx.take(owner), ky.take(owner)
         ax, ay = (e["ax"] - x.take(owner)) * kx, (e["ay"] - y.take(owner)) * ky
         dx, dy = (e["bx"] - e["ax"]) * kx, (e["by"] - e["ay"]) * ky

@@ -7,11 +7,13 @@ late, some after long gaps; fences change and engines are restored in between.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pytest
 
 from hazfence import Engine, EngineSettings, FixBatch
+from hazfence.screen import Columns, Screen
 from hazfence_fences import FenceKind, FenceSet, circle
 
 from .test_plain import fix_by_fix
@@ -57,7 +59,8 @@ class Drift:
             for _ in range(int(rng.integers(0, most + 1))):
                 time_us += int(rng.choice(_GAPS_S)) * 1_000_000 + int(rng.integers(0, 3))
                 kind = rng.random()
-                i = 2 + float(rng.normal(0, 0.05)) if kind < 0.6 else 2 + float(rng.choice(_EDGES))
+                i = self.places.get(v, (2.0, 0.0))[0] if kind < 0.1 else 2 + float(rng.normal(0, 0.05))
+                i = i if kind < 0.6 else 2 + float(rng.choice(_EDGES))
                 i = float(rng.uniform(1.5, 3)) if kind > 0.85 else i
                 j = j + float(rng.normal(0, 0.2)) if rng.random() < 0.9 else float(rng.uniform(2, 10))
                 j = min(max(j, 1.5), 10.5)
@@ -65,6 +68,21 @@ class Drift:
                 rows.append((f"V{v}", time_us, *at(i, j), float(rng.choice([0.0, 20.0]))))
             self.clock[v] = time_us
         return rows
+
+
+class Sleepless(Screen):
+    """Lets nothing pass."""
+
+    def look(self, *args: Any, **kwargs: Any) -> Columns:
+        c = super().look(*args, **kwargs)
+        everything = np.arange(len(c.starts), dtype=np.int64)
+        return c._replace(due=np.ones_like(c.due), light=np.zeros_like(c.light), active=everything)
+
+
+def every_fix(engine: Engine) -> Engine:
+    """The same engine, made to judge every fix by itself."""
+    engine._screen.__class__ = Sleepless
+    return fix_by_fix(engine)
 
 
 @pytest.mark.parametrize("seed", range(16))
@@ -78,6 +96,7 @@ def test_drifting_along_borders(seed: int) -> None:
         gate_tolerance_m=float(rng.choice([0.0, 50.0, 200.0])),
     )
     engine, other = Engine(fences, settings), fix_by_fix(Engine(fences, settings))
+    sleepless = every_fix(Engine(fences, settings))
     drift, most = Drift(rng, int(rng.choice([1, 3, 12]))), int(rng.choice([1, 3, 8]))
     for _ in range(10):
         track = drift.track(most)
@@ -86,11 +105,11 @@ def test_drifting_along_borders(seed: int) -> None:
             part = batch_of([row for row, x in zip(track, late.tolist(), strict=True) if x is of])
             one, two = engine.process(part), other.process(part)
             assert len(one) == len(two)  # before an event is made
-            assert list(one) == list(two)
+            assert list(one) == list(two) == list(sleepless.process(part))
             assert one.reason.tolist() == two.reason.tolist()
         if track and rng.random() < 0.3:
             now_us = max(drift.clock.values()) + int(rng.choice([0, 10, 400, 2000])) * 1_000_000
-            assert engine.advance(now_us) == other.advance(now_us)
+            assert engine.advance(now_us) == other.advance(now_us) == sleepless.advance(now_us)
         assert engine.open_events() == other.open_events()
         snapshot = engine.snapshot()
         assert snapshot == other.snapshot()
@@ -102,7 +121,9 @@ def test_drifting_along_borders(seed: int) -> None:
             fences = fences.without("tank-farm") if "tank-farm" in fences else fences.with_fence(farm)
             engine.use_fences(fences)
             other.use_fences(fences)
+            sleepless.use_fences(fences)
             fix_by_fix(other)
+            every_fix(sleepless)
 
 
 def test_a_vehicle_that_wavers_is_not_set_apart() -> None:
