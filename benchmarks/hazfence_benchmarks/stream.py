@@ -220,7 +220,7 @@ def run(
         BadOption: fewer than 1000 fixes.
         ServiceError: a service cannot be started.
     """
-    fixes = plan.pick(10_000, 500_000, 2_000_000) if fixes is None else fixes
+    fixes = plan.pick(10_000, 300_000, 2_000_000) if fixes is None else fixes
     if fixes < 1000:
         raise BadOption("--fixes must be at least 1000")
     runs = [run for run in _RUNS if only in f"{run[0]} {run[1]}"]
