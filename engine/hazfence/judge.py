@@ -357,6 +357,7 @@ class Judge:
         how, touched = Edge(waver.edge), touched.union(waver.touched)
         if waver.inside:
             step.pieces[fence.id] = (fence, [])
+            step.left_before += ((waver.at_us, fence),)
             piece = Piece(waver.at_us, waver.at_us, Edge.GOES_ON, how, True)
         else:
             here = Piece(step.t0, step.t1, Edge.GOES_ON, Edge.GOES_ON, True)

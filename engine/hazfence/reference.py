@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import unicodedata
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import pairwise
@@ -232,12 +232,17 @@ class ReferenceData:
         row = self.row("vehicle", plate, at_us)
         return frozenset([row.category]) if row is not None and row.category else frozenset()
 
-    def waybill(self, plate: str, at_us: int) -> Waybill | None:
-        """The waybill that covers a vehicle at a moment, the one that lasts longest; None for none."""
+    def waybill(self, plate: str, at_us: int, un_classes: Iterable[str] | None = None) -> Waybill | None:
+        """The waybill that covers a vehicle at a moment, the one that lasts longest; None for none.
+
+        Args:
+            un_classes: asks only for those of goods of these classes, see :meth:`carrying`.
+        """
+        asked = None if un_classes is None else set(un_classes)
         found = [
             b
             for b in self._waybills.get(normal_plate(plate), [])
-            if b.valid and b.valid[0] <= at_us < b.valid[1]
+            if b.valid and b.valid[0] <= at_us < b.valid[1] and (asked is None or _is_of(b, asked))
         ]
         return max(found, key=lambda b: (b.to_us, b.number), default=None)
 
@@ -269,11 +274,7 @@ class ReferenceData:
         """
         asked = set(un_classes)
         bills = self._waybills.get(normal_plate(plate), [])
-        return _joined(
-            b.valid
-            for b in bills
-            if b.valid is not None and (b.un_class in asked or b.un_class.split(".")[0] in asked)
-        )
+        return _joined(b.valid for b in bills if b.valid is not None and _is_of(b, asked))
 
     def next_change(self, plate: str, at_us: int) -> int | None:
         """The next moment after ``at_us`` at which anything about the vehicle may differ."""
@@ -289,6 +290,11 @@ class ReferenceData:
     def __repr__(self) -> str:
         bills = sum(map(len, self._waybills.values()))
         return f"ReferenceData({len(self._rows)} on file, {bills} waybills)"
+
+
+def _is_of(bill: Waybill, asked: Collection[str]) -> bool:
+    """Whether its goods are of one of the classes, or of a division of one."""
+    return bill.un_class in asked or bill.un_class.split(".")[0] in asked
 
 
 def _joined(spans: Iterable[Span]) -> list[Span]:

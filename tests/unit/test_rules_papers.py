@@ -117,6 +117,28 @@ def test_a_valid_waybill_is_fine_and_so_is_one_that_follows_another() -> None:
     assert c.wait(899) == []
 
 
+def test_waybills_that_overlap_cover_what_any_of_them_covers() -> None:
+    short, long = bill("W1", start=200, end=400), bill("W2", start=-100, end=900)
+    for bills in ((short, long), (long, short)):
+        c = Papers("overstay", on_file(), *bills)
+        assert c.drive((0, 1, 8, 40), (10, 3, 8, 40)) == []
+        # The end of the one within the other says nothing, the end of the last one does.
+        assert c.wait(899) == []
+        assert c.wait(1000) == [("waybill", "opened", 900.0, None)]
+        assert c.events[0].detail["waybill"] == "W2"
+
+
+def test_of_two_waybills_at_once_each_is_held_against_the_fence() -> None:
+    chlorine = bill("W2", start=100, end=300, un_number=1017, un_class="2.3")
+    c = Papers("cargo_forbidden", on_file(), bill("W1", end=900), chlorine)
+    assert c.drive((0, 5, 5, 0), (50, 5, 5, 0)) == []
+    assert c.drive((200, 5, 5, 0), (500, 5, 5, 0)) == [
+        ("cargo_forbidden", "opened", 100.0, None),
+        ("cargo_forbidden", "closed", 100.0, 300.0),
+    ]
+    assert c.events[0].detail["waybill"] == "W2"
+
+
 def test_past_the_window_is_an_overstay_not_a_missing_waybill() -> None:
     c = Papers("overstay", on_file(), bill(end=600))
     c.drive((0, 1, 8, 40), (10, 3, 8, 40))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from hazfence.rules import RuleError
+
 from ..property.world import box, disc
 from .rule_tracks import DISTRICT, GATE, LANE, MINUTE, PARK, Case
 
@@ -166,3 +168,41 @@ def test_leaving_the_district_elsewhere_ends_the_segment_without_a_word() -> Non
     c = segment()
     c.drive((0, 1, 6, 60), (60, 3, 6, 60), (120, 3, 9, 60), (180, 1, 9, 60))
     assert c.wait(99_999) == []
+
+
+def test_leaving_the_district_over_a_border_not_certain_at_once_ends_the_segment_too() -> None:
+    c = segment()
+    # 2 m outside is not certain, 200 m are: it left, and nothing is said when the 20 minutes are over.
+    c.drive((0, 1, 6, 60), (60, 3, 6, 60), (120, 3, 9.9, 60), (150, 3, 10.01, 10), (180, 3, 11, 60))
+    assert c.wait(99_999) == []
+
+
+def test_a_segment_that_may_have_ended_at_the_border_waits_until_that_is_settled() -> None:
+    left = 30 + 0.7772 * 30
+    beyond = (left + 20 * MINUTE - 5, 3, 10.01, 10)
+    gone, back = segment(), segment()
+    for c in (gone, back):
+        assert c.drive((0, 1, 6, 60), (60, 3, 6, 60), (left + 1100, 3, 9.9, 20), beyond) == []
+        assert c.wait(left + 20 * MINUTE + 60) == []
+    # In silence it counts as crossed after ten minutes, at its own time: that was before the limit.
+    assert gone.wait(99_999) == []
+    [opened] = back.drive((left + 20 * MINUTE + 70, 3, 9, 20))
+    assert opened[:2] == (SEG, "opened")
+    assert opened[2] == pytest.approx(left + 20 * MINUTE, abs=0.1)
+
+
+def test_a_late_fix_at_the_checkpoint_takes_the_overtime_back() -> None:
+    c = segment()
+    c.drive((0, 1, 6, 60), (60, 3, 6, 60))
+    for k in range(1, 9):
+        c.drive((60.0 + 180 * k, 6.0, 6.0, 0.0))
+    assert [e.phase for e in c.events] == ["opened"]
+    c.drive((1200, 9.9, 6, 60))
+    assert [str(e.phase) for e in c.events][-1] in {"retracted", "closed"}
+
+
+def test_whether_a_fence_is_a_route_cannot_differ_by_class_or_hours() -> None:
+    when = [{"classes": ["tank"], "set": {"on_route": True}}]
+    plant = box("plant", 3, 8, 4, 9, kind="zone", rules={OFF: {"when": when}})
+    with pytest.raises(RuleError, match=r"fence 'plant'.*when\[0\].*'on_route' holds for every vehicle"):
+        Case({OFF: True}, DISTRICT, LANE, plant)

@@ -285,7 +285,15 @@ def _exception(rule: Rule, given: Any, where: str, fence: Fence | None) -> _Laye
         raise RuleError(
             f"{where}: 'set' is {_told(given['set'])}; write true, false or an object of parameters"
         )
-    return _Layer(True, _values(rule, given["set"], where, fence), classes, hours)
+    values = _values(rule, given["set"], where, fence)
+    for name in values:
+        parameter = rule.parameter(name)
+        if parameter is not None and parameter.fixed:
+            raise RuleError(
+                f"{where}: {name!r} holds for every vehicle at any hour; write it beside 'when', or "
+                "switch the rule on and off in 'set'"
+            )
+    return _Layer(True, values, classes, hours)
 
 
 def _values(rule: Rule, given: Mapping[str, Any], where: str, fence: Fence | None) -> dict[str, Any]:

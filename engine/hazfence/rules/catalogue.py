@@ -36,6 +36,7 @@ class Parameter:
         low, high: bounds of a number, both allowed.
         only_fence: True when only a fence can say it.
         only_general: True when no fence can.
+        fixed: True when it cannot differ by vehicle class or hours.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Parameter:
     high: float = float("inf")
     only_fence: bool = False
     only_general: bool = False
+    fixed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,9 +244,10 @@ RULES: tuple[Rule, ...] = (
                 "on_route",
                 "yes/no",
                 None,
-                "the fence counts as route (default: by kind)",
+                "the fence counts as route, for every vehicle at any hour (default: by kind)",
                 "flag",
                 only_fence=True,
+                fixed=True,
             ),
         ),
     ),

@@ -75,7 +75,8 @@ def papers(
     params = step.ask(Kind.CARGO_FORBIDDEN, fence, visit.started_us)
     if params is not None and params["un_classes"]:
         bad = during(data.carrying(plate, params["un_classes"]), *stay)
-        _say(step, Kind.CARGO_FORBIDDEN, fence, stay, goes_on, visit, bad, data)
+        of = params["un_classes"]
+        _say(step, Kind.CARGO_FORBIDDEN, fence, stay, goes_on, visit, bad, data, un_classes=of)
 
 
 def past_waybill(at_us: int, visit: Event, data: ReferenceData, plate: str) -> bool:
@@ -93,6 +94,7 @@ def _say(
     bad: Sequence[tuple[Span, bool]],
     data: ReferenceData,
     part: str = "",
+    un_classes: Sequence[str] | None = None,
 ) -> None:
     key = part or fence.id
     if step.is_open(kind, key) and (not bad or bad[0][0][0] > stay[0]):
@@ -104,16 +106,24 @@ def _say(
                 continue
             entered = start_us == visit.started_us
             place = (visit.lon, visit.lat) if entered else step.last_known(start_us)
-            step.open(kind, fence, start_us, place, _detail(kind, step.vehicle, start_us, visit, data), part)
+            detail = _detail(kind, step.vehicle, start_us, visit, data, un_classes)
+            step.open(kind, fence, start_us, place, detail, part)
         if over:
             step.close(kind, key, end_us, step.last_known(end_us), {"exit": "reference"})
 
 
-def _detail(kind: Kind, plate: str, at_us: int, visit: Event, data: ReferenceData) -> dict[str, Any]:
+def _detail(
+    kind: Kind,
+    plate: str,
+    at_us: int,
+    visit: Event,
+    data: ReferenceData,
+    un_classes: Sequence[str] | None,
+) -> dict[str, Any]:
     detail: dict[str, Any] = {"entered_at": iso(visit.started_us)}
     if kind is Kind.UNREGISTERED:
         detail["audit"] = data.audit(plate, at_us) or "not on file"
-    bill = data.waybill(plate, at_us if kind is Kind.CARGO_FORBIDDEN else at_us - 1)
+    bill = data.waybill(plate, at_us if kind is Kind.CARGO_FORBIDDEN else at_us - 1, un_classes)
     if bill is not None and kind is not Kind.UNREGISTERED:
         detail |= {"waybill": bill.number, "un_number": bill.un_number, "un_class": bill.un_class}
         if kind is Kind.OVERSTAY:

@@ -18,7 +18,7 @@ from hazfence.events import Kind, iso
 from hazfence.presence import Edge
 from hazfence.rules.book import Params, Segments
 from hazfence.rules.step import Ask, Step, union
-from hazfence.states import Segment
+from hazfence.states import Segment, Wavering
 from hazfence.vehicles import Record
 from hazfence_fences import Fence, FenceKind
 
@@ -64,7 +64,7 @@ def segment_overtime(step: Step, checkpoints: dict[str, Fence]) -> None:
         step.close(Kind.SEGMENT_OVERTIME, state.fence_id, step.t0, step.last_known(step.t0), {"to": None})
         state = None
     if state is not None:
-        _late(step, state, checkpoints, step.t1)
+        _late(step, state, checkpoints, _certain_until(step))
         step.states[Segment.name] = state
 
 
@@ -87,7 +87,17 @@ def _way(step: Step) -> list[_Happened]:
                 found.append(_Happened(piece.end_us, 2, fence))
             if fence.kind is FenceKind.DISTRICT and piece.ends is not Edge.GOES_ON:
                 found.append(_Happened(piece.end_us, 1, fence))
+    found += [_Happened(at_us, 1, f) for at_us, f in step.left_before if f.kind is FenceKind.DISTRICT]
     return sorted(found, key=lambda h: (h.at_us, h.rank, h.fence.id))
+
+
+def _certain_until(step: Step) -> int:
+    """Up to when it is certain that the way goes on: while it may have left the district, up to there."""
+    wavering = step.states.get(Wavering.name)
+    borders = wavering.borders if isinstance(wavering, Wavering) else ()
+    districts = {fence.id for fence in step.met(FenceKind.DISTRICT)}
+    leaving = [w.at_us for w in borders if w.inside and w.fence_id in districts]
+    return min([step.t1, *leaving])
 
 
 def _inside(step: Step, at_us: int) -> bool:

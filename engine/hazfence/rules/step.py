@@ -48,6 +48,7 @@ class Step:
         out: what was said so far.
         was_in: the districts that it was visiting where the step begins.
         steady: True when it was in the same fences all the time, so that no border was met.
+        left_before: fences that it left before the step, of which only now it is certain, and when.
     """
 
     vehicle: str
@@ -61,6 +62,7 @@ class Step:
     pieces: dict[str, tuple[Fence, list[Piece]]]
     was_in: tuple[Fence, ...] = ()
     steady: bool = False
+    left_before: tuple[tuple[int, Fence], ...] = ()
 
     @property
     def silent(self) -> bool:
