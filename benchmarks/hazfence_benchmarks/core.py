@@ -4,8 +4,9 @@ Run ``hazfence bench core`` (``--json`` for machines). Trucks drive straight for
 through the region of a fence set and report every ten seconds; every fix goes through cleaning,
 order, matching, segments against thin fences, transitions and rules. Written by hand means an rtree,
 prepared shapely geometries and a dict of the fences each vehicle was in, a fix at a time, no segments
-and no rules. Both must agree on where every vehicle is in the end, so hysteresis at borders is off there;
-what it costs, and what making an ``Event`` object of every event costs, are lines of their own. Next
+and no rules. Both must agree on where every vehicle is in the end, so the engine compared with it counts
+every border at once; the first line is the engine as it comes, with hysteresis at borders. What making an
+``Event`` object of every event costs, and what is left without thin fences, are lines of their own. Next
 room: ``match.py``, the index alone.
 """
 
@@ -115,44 +116,47 @@ def run(
 def _measure_set(name: str, vehicles: int, steps: int, seed: int) -> Iterator[Figure]:
     fences = SETS[name]()
     batches = truck_traffic(fences, vehicles=vehicles, steps=steps, seed=seed)
-    # Written by hand, every border counts at once; beside it, what hysteresis at borders costs.
-    engine, hand = Engine(fences, EngineSettings(settle_m=0.0)), TellerByHand(fences, Plan(seed=seed))
-    settling = Engine(fences)
-    engine.process(batches[0])
-    settling.process(batches[0])
+    # Written by hand, every border counts at once; so does the engine beside it that is compared with it.
+    engine, hand = Engine(fences), TellerByHand(fences, Plan(seed=seed))
+    at_once = Engine(fences, EngineSettings(settle_m=0.0))
+    thick = FenceSet([fence for fence in fences if not fence.thin])
+    # Without thin fences, no segment has to be looked at.
+    bare = Engine(thick) if len(thick) < len(fences) else None
     few = [batch.take(slice(0, _BY_HAND)) for batch in batches]
-    hand.tell(few[0])
-    ours: list[Took] = []
-    theirs: list[Took] = []
-    settled: list[Took] = []
-    told: list[Took] = []
+    ways: dict[str, list[Took]] = {way: [] for way in ("", "told", "at once", "bare", "hand")}
     events = 0
-
-    def process(batch: FixBatch) -> None:
-        nonlocal events
-        outcome = engine.process(batch)
-        events += len(outcome)
-        outcomes.append(outcome)
-
-    for batch, part in zip(batches[1:], few[1:], strict=True):
+    for step, (batch, part) in enumerate(zip(batches, few, strict=True)):
         outcomes: list[Outcome] = []
-        once = timed(lambda batch=batch: process(batch))  # type: ignore[misc]
-        ours.append(once)
+        once = timed(lambda batch=batch: _counted(engine, batch, outcomes))  # type: ignore[misc]  # noqa: B023
         made = timed(lambda: [outcome.events for outcome in outcomes])  # noqa: B023
-        told.append(Took(once.wall_s + made.wall_s, once.cpu_s + made.cpu_s))
-        settled.append(timed(lambda batch=batch: len(settling.process(batch))))  # type: ignore[misc]
-        theirs.append(timed(lambda part=part: hand.tell(part)))  # type: ignore[misc]
+        took = {
+            "": once,
+            "told": Took(once.wall_s + made.wall_s, once.cpu_s + made.cpu_s),
+            "at once": timed(lambda batch=batch: len(at_once.process(batch))),  # type: ignore[misc]
+            "hand": timed(lambda part=part: hand.tell(part)),  # type: ignore[misc]
+        }
+        if bare is not None:
+            took["bare"] = timed(lambda batch=batch: len(bare.process(batch)))  # type: ignore[misc]
+        if step:  # in the first, every vehicle is new
+            events += len(outcomes[0])
+            for way, one in took.items():
+                ways[way].append(one)
     names = few[0].vehicles[: len(few[0])]
-    wrong = sum(set(engine.inside(vehicle)) != hand.inside()[vehicle] for vehicle in names)
+    wrong = sum(set(at_once.inside(vehicle)) != hand.inside()[vehicle] for vehicle in names)
     about: dict[str, Any] = {"suite": "core", "workload": name, "what": "process", "unit": "fixes/s"}
+    ours: dict[str, Any] = {**about, "n": vehicles, "clock": "cpu"}
     note = f"{name}: {events / (vehicles * (steps - 1)):.4f} events a fix"
-    yield Figure(**about, way=OURS, values=rates(vehicles, ours), n=vehicles, clock="cpu",
-                 checked=len(names), wrong=wrong, note=note)  # fmt: skip
-    yield Figure(
-        **about, way=f"{OURS}, Event objects made", values=rates(vehicles, told), n=vehicles, clock="cpu"
-    )
-    yield Figure(
-        **about, way=f"{OURS}, borders settled", values=rates(vehicles, settled), n=vehicles, clock="cpu"
-    )
-    yield Figure(**about, way=hand.name, values=rates(len(few[0]), theirs), n=len(few[0]), clock="cpu",
+    yield Figure(**ours, way=OURS, values=rates(vehicles, ways[""]), note=note)
+    yield Figure(**ours, way=f"{OURS}, Event objects made", values=rates(vehicles, ways["told"]))
+    yield Figure(**ours, way=f"{OURS}, borders at once", values=rates(vehicles, ways["at once"]),
+                 checked=len(names), wrong=wrong)  # fmt: skip
+    if bare is not None:
+        yield Figure(**ours, way=f"{OURS}, without segments", values=rates(vehicles, ways["bare"]))
+    yield Figure(**about, way=hand.name, values=rates(len(few[0]), ways["hand"]), n=len(few[0]), clock="cpu",
                  checked=len(names))  # fmt: skip
+
+
+def _counted(engine: Engine, batch: FixBatch, outcomes: list[Outcome]) -> None:
+    outcome = engine.process(batch)
+    len(outcome)
+    outcomes.append(outcome)

@@ -177,7 +177,8 @@ class Engine:
             np.zeros(len(codes), np.uint64),
             batch.alarm[rows],
         )
-        newest_us = newest_before(codes, track.time_us, self._books.fleet.time_us[codes[group_starts(codes)]])
+        last = Before(self._books.fleet, codes[group_starts(codes)])
+        newest_us = newest_before(codes, track.time_us, last.time_us)
         if newest_us is None:
             news.add(self._on_time(codes, track))
             return Outcome(news, reason)

@@ -28,7 +28,7 @@ from hazfence.rules.speed import lowest_limit
 from hazfence.rules.terminal import BITS
 from hazfence.sets import Sets
 from hazfence.settings import EngineSettings
-from hazfence.vehicles import NEVER_US, Fleet, Record
+from hazfence.vehicles import NEVER_US, Fleet, Record, side_by_side
 from hazfence_fences import Fence, FenceKind, FenceSet
 from hazfence_fences.index.raster import spread
 
@@ -41,7 +41,8 @@ _T = TypeVar("_T", bound=np.generic)
 class Before:
     """The state of each vehicle before a batch, one row a vehicle: last fix, and what it waits for.
 
-    Columns are looked up when they are asked for: most rules need few of them.
+    Columns are looked up when they are asked for: most rules need few of them. They hold until the fleet is
+    changed.
 
     Args:
         source: has columns of these names, by vehicle.
@@ -50,12 +51,14 @@ class Before:
 
     def __init__(self, source: Fleet | _One, at: npt.NDArray[np.int32] | slice) -> None:
         self._source = source
-        self._at = at
+        # Where the vehicles lie side by side, as all of them do, columns need no copy.
+        self._at = at if isinstance(at, slice) else side_by_side(at)
 
     @cached_property
     def time_us(self) -> _Ints:
-        """Of the last fix; ``NEVER_US`` for none."""
-        return self._source.time_us[self._at]
+        """Of the last fix; ``NEVER_US`` for none. Stays as it is when the fleet moves on."""
+        found = self._source.time_us[self._at]
+        return found.copy() if isinstance(self._at, slice) else found
 
     @cached_property
     def lon(self) -> npt.NDArray[np.float64]:
