@@ -99,6 +99,30 @@ def test_events_that_go_on_do_not_set_a_vehicle_apart() -> None:
     assert len(apart) < 20
 
 
+def test_fences_changed_under_the_traffic() -> None:
+    fences = load_fences("fences/zhenhai")
+    settings = EngineSettings(recent_s=100.0, rules=Rulebook.all_on({"overpark": {"max_min": 4}}))
+    engine, other = Engine(fences, settings), fix_by_fix(Engine(fences, settings))
+    told = Counter[str]()
+    for i, batch in enumerate(restless(traffic(fences, vehicles=150, minutes=8, seed=3), 3)):
+        one, two = engine.process(batch), other.process(batch)
+        assert list(one) == list(two)
+        told.update(str(event.kind) for event in one)
+        if i % 6 == 5:
+            gone = ("park-1", "corridor-1", "cp-3")[i // 6 % 3]
+            now = fences.without(gone)
+            if i % 12 == 5:
+                engine.use_fences(now)
+                other.use_fences(now)
+                fix_by_fix(other)
+            else:
+                engine = Engine.restore(engine.snapshot(), now, settings)
+                other = fix_by_fix(Engine.restore(other.snapshot(), now, settings))
+        assert engine.snapshot() == other.snapshot()
+    assert told["visit"] > 50
+    assert told["overpark"] + told["corridor_departure"] > 10
+
+
 def restless(batches: list[FixBatch], seed: int) -> list[FixBatch]:
     """The same with trucks that stop and go: each for minutes at a time, and some for long."""
     rng = np.random.default_rng(seed)

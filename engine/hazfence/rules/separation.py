@@ -148,6 +148,7 @@ class SeparationWatch:
         self._level = min(self._book.possible(Kind.SEPARATION, None, "level"), default=5.0)
         self._names: list[str] = []
         self._codes: dict[str, int] = {}
+        self._enrolled: tuple[tuple[str, ...], npt.NDArray[np.int32]] = ((), np.zeros(0, np.int32))
         self._class_codes = class_codes()
         self._class_names = {code: name for name, code in reversed(self._class_codes.items())}
         self._slots: dict[int, _Slot] = {}
@@ -267,7 +268,10 @@ class SeparationWatch:
         watch._ledger = Ledger.from_json(known["said"])
         return watch
 
-    def _enroll(self, names: Iterable[str]) -> npt.NDArray[np.int32]:
+    def _enroll(self, names: tuple[str, ...]) -> npt.NDArray[np.int32]:
+        """The codes of vehicles; a sender that keeps its dictionary from batch to batch pays for it once."""
+        if names is self._enrolled[0]:
+            return self._enrolled[1]
         codes = []
         for name in names:
             code = self._codes.setdefault(name, len(self._names))
@@ -281,7 +285,8 @@ class SeparationWatch:
             self._to_us = np.append(self._to_us, np.zeros(more, np.int64))
             news = [self._carries(name) for name in self._names[-more:]]
             self._matters = np.append(self._matters, np.array(news, np.bool_))
-        return np.array(codes, np.int32)
+        self._enrolled = names, np.array(codes, np.int32)
+        return self._enrolled[1]
 
     def _carries(self, name: str) -> bool:
         """Whether a vehicle ever carries goods that must be kept apart from others."""
