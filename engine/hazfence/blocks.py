@@ -121,6 +121,8 @@ _SLOTS = 1 << _SHIFT
 _NONE = -1
 #: Chains of so many vehicles are walked one by one: a step in Python is a fortieth of one in numpy.
 _FEW = 40
+#: So many stories are held ready: who sends late does so again, and days may be remembered of him.
+_STORIES = 64
 #: One remembered fix.
 _FIX = np.dtype(
     [
@@ -164,6 +166,10 @@ class Blocks:
         self._fill = np.full(64, _SLOTS, np.int8)  # of its newest block; full when it has none
         self._last_us = np.full(64, _EARLIEST_US, np.int64)
         self._uneven = np.zeros(64, np.bool_)  # whether some of its fixes came late
+        # Of vehicles asked for lately, the one used last at the end: what is remembered in time order, and
+        # what came since.
+        self._stories: dict[int, list[Track]] = {}
+        self._has_story = np.zeros(64, np.bool_)
 
     def __len__(self) -> int:
         """How many fixes there is room for in the blocks in use."""
@@ -201,6 +207,13 @@ class Blocks:
             rows[name] = column
         rows["code"] = codes
         self._fixes.view(_WHOLE)[block * _SLOTS + (place & (_SLOTS - 1))] = rows.view(_WHOLE)
+        if self._stories:
+            some = np.flatnonzero(self._has_story[own])
+            ends = np.append(starts[1:], len(codes))
+            for code, lo, hi in zip(
+                own[some].tolist(), starts[some].tolist(), ends[some].tolist(), strict=True
+            ):
+                self._stories[code].append(fixes.cut(slice(lo, hi)).copy())
 
     def _note_order(
         self,
@@ -283,6 +296,7 @@ class Blocks:
             self._fill = np.append(self._fill, np.full(more, _SLOTS, np.int8))
             self._last_us = np.append(self._last_us, np.full(more, _EARLIEST_US, np.int64))
             self._uneven = np.append(self._uneven, np.zeros(more, np.bool_))
+            self._has_story = np.append(self._has_story, np.zeros(more, np.bool_))
 
     def forget(self, code: int) -> None:
         """Forget a vehicle's fixes."""
@@ -296,6 +310,8 @@ class Blocks:
         self._oldest[code] = self._newest[code] = _NONE
         self._fill[code] = _SLOTS
         self._last_us[code], self._uneven[code] = _EARLIEST_US, False
+        self._stories.pop(code, None)
+        self._has_story[code] = False
 
     def neighbours(self, codes: npt.NDArray[np.int32], fixes: Track) -> Neighbours:
         """The remembered fixes next to others.
@@ -310,14 +326,13 @@ class Blocks:
             fix is remembered, and no other of that moment.
         """
         n = len(codes)
-        chunk = self._gathered(np.unique(codes))
+        chunk = self._around(codes, fixes.time_us)
         if not len(chunk.codes):
             return Neighbours(_blank(n), _blank(n), np.zeros(n, np.bool_), np.zeros(n, np.bool_))
         at, end = _search(chunk, codes, fixes.time_us), _search(chunk, codes, fixes.time_us + 1)
         before, after = np.maximum(at - 1, 0), np.minimum(at, len(chunk.codes) - 1)
         between = (at == end) & (at > 0) & (at < len(chunk.codes))
         between &= (chunk.codes[before] == codes) & (chunk.codes[after] == codes)
-        # Several fixes of one moment are remembered as they came, until somebody asks for all of a vehicle.
         row, place = spread(at, end - at)
         twins = np.bincount(row[_same(chunk.fixes.cut(place), fixes.cut(row))], minlength=n)
         known = (end - at == 1) & (twins == 1)
@@ -325,6 +340,45 @@ class Blocks:
 
     def each(self, codes: npt.NDArray[np.int32]) -> list[Track]:
         """What is remembered of some vehicles (distinct, ascending), each in time order, one fix a moment."""
+        if len(codes) > _FEW:
+            return self._told_apart(codes)
+        new = codes[~self._known(codes)]
+        for code, track in zip(new.tolist(), self._told_apart(new), strict=True):
+            if code < len(self._has_story):
+                self._stories[code] = [track]
+                self._has_story[code] = True
+        found = [self._story(code) for code in codes.tolist()]
+        for code in list(self._stories)[: max(len(self._stories) - _STORIES, 0)]:
+            del self._stories[code]
+            self._has_story[code] = False
+        return found
+
+    def _known(self, codes: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
+        """bool, shape (n,): of which vehicles a story is held ready."""
+        known = codes < len(self._has_story)
+        known[known] = self._has_story[codes[known]]
+        return known
+
+    def _story(self, code: int) -> Track:
+        """A vehicle's story, with what came since it was asked for last."""
+        if code not in self._stories:  # of a vehicle never heard of
+            return _blank(0)
+        parts = self._stories.pop(code)
+        track = parts[0]
+        if len(parts) > 1:
+            track = Track.join(parts)
+            if (track.time_us[1:] <= track.time_us[:-1]).any():
+                track = merge_tracks(track)
+            # What is too old goes when it is as much as what is not.
+            old = int(np.searchsorted(track.time_us, self._limit_us(np.array([code]))[0], side="right")) - 1
+            if old > len(track.time_us) // 2:
+                track = track.cut(slice(old, None)).copy()
+        self._stories[code] = [track]  # used last
+        return track
+
+    def _told_apart(self, codes: npt.NDArray[np.int32]) -> list[Track]:
+        if not len(codes):
+            return []
         chunk = self._gathered(codes)
         ends = np.searchsorted(chunk.codes, codes, side="right").tolist()
         tracks = [chunk.fixes.cut(slice(lo, hi)) for lo, hi in zip([0, *ends[:-1]], ends, strict=True)]
@@ -332,6 +386,22 @@ class Blocks:
         for place in np.unique(np.searchsorted(codes, chunk.codes[1:][again])).tolist():
             tracks[place] = merge_tracks(tracks[place])
         return tracks
+
+    def _around(self, codes: npt.NDArray[np.int32], time_us: npt.NDArray[np.int64]) -> _Chunk:
+        """What is remembered around some moments, and the fix on either side of them, or more."""
+        own = np.unique(codes)
+        known = self._known(own)
+        chunk = self._gathered(own[~known])
+        if not known.any():
+            return chunk
+        parts = [chunk.fixes]
+        for code in own[known].tolist():
+            story, asked = self._story(code), time_us[codes == code]
+            lo = max(int(np.searchsorted(story.time_us, asked.min())) - 1, 0)
+            hi = int(np.searchsorted(story.time_us, asked.max(), side="right")) + 1
+            parts.append(story.cut(slice(lo, hi)))
+        sizes = [len(part.time_us) for part in parts[1:]]
+        return _sorted(np.concatenate([chunk.codes, np.repeat(own[known], sizes)]), Track.join(parts))
 
     def all(self) -> tuple[npt.NDArray[np.int32], Track]:
         """Everything that has to be remembered, sorted by vehicle and time."""

@@ -18,7 +18,7 @@ from hazfence.clean import Reason
 from hazfence.events import Event
 from hazfence.judge import Judge
 from hazfence.presence import Fix
-from hazfence.recent import Track, merge_tracks, rank
+from hazfence.recent import Track, rank
 from hazfence.screen import Before, Screen
 from hazfence.story import Mark
 from hazfence.tell import Teller, Told
@@ -143,12 +143,13 @@ class Late:
                 reason[i] = Reason.LATE
                 continue
             books.fleet.first_us[code] = min(time_us, int(books.fleet.first_us[code]))
-            taken.append((i, start, known.cut(known.time_us > start.time_us)))
+            begin = int(np.searchsorted(known.time_us, start.time_us, side="right"))
+            taken.append((i, start, known.cut(slice(begin, None))))
         accepted = np.array([i for i, _, _ in taken], np.intp)
         books.recent.add(codes[accepted], fixes.cut(accepted))
         events: list[Event] = []
         for i, start, known in taken:
-            merged = merge_tracks(known, fixes.cut(slice(i, i + 1)))
+            merged = _with(known, fixes, i)
             events += self._tell_again(int(codes[i]), start, known, merged, int(fixes.time_us[i]))
         return reason, events
 
@@ -239,3 +240,13 @@ class Late:
         codes = np.full(len(track.time_us), code, np.int32)
         c = self._screen.look(codes, track, Before.of(prev, record, due_us), located=True)
         return self._teller.tell(name, record, prev, c, (0, len(codes)), due_us, marks, start.since_us)
+
+
+def _with(known: Track, fixes: Track, at: int) -> Track:
+    """One vehicle's fixes, in order and one a moment, with one more that stands at its moment."""
+    place = int(np.searchsorted(known.time_us, fixes.time_us[at]))
+    after = place
+    if after < len(known.time_us) and known.time_us[after] == fixes.time_us[at]:
+        after += 1
+    one = slice(at, at + 1)
+    return Track.join([known.cut(slice(None, place)), fixes.cut(one), known.cut(slice(after, None))])

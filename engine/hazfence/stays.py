@@ -206,6 +206,8 @@ class Log:
 
     def add(self, code: npt.NDArray[np.int32], steps: _Rows) -> None:
         """Keep steps, sorted by vehicle and time."""
+        if not len(code):
+            return
         self._chunks.append((code, steps))
         # Merged like a binary counter, as in ``recent.py``, up to a size; and all of it when it has doubled.
         chunks = self._chunks
