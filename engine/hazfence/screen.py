@@ -13,7 +13,7 @@ comparing sets is comparing integers; what a key stands for is looked up once an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import NamedTuple, TypeVar
 
@@ -49,7 +49,13 @@ class Before:
         at: the vehicles.
     """
 
-    def __init__(self, source: Fleet | _One, at: npt.NDArray[np.int32] | slice) -> None:
+    def __init__(
+        self,
+        source: Fleet | _One,
+        at: npt.NDArray[np.int32] | slice,
+        doubted: Mapping[int, tuple[str, ...]] | None = None,
+    ) -> None:
+        self._doubted = source.doubted if isinstance(source, Fleet) else doubted or {}
         self._source = source
         # Where the vehicles lie side by side, as all of them do, columns need no copy.
         self._at = at if isinstance(at, slice) else side_by_side(at)
@@ -89,6 +95,10 @@ class Before:
     def unsure(self) -> npt.NDArray[np.bool_]:
         """Whether a fix well inside a restricted zone has to be judged."""
         return self._source.unsure[self._at]
+
+    def doubted(self, codes: npt.NDArray[np.int32]) -> list[tuple[str, ...] | None]:
+        """Of vehicles the restricted zones of which it is not certain that they are inside; None: unknown."""
+        return [self._doubted.get(code) for code in codes.tolist()]
 
     @cached_property
     def speed_kmh(self) -> npt.NDArray[np.float32]:
@@ -303,7 +313,7 @@ class Screen:
         unsure = np.flatnonzero(before.unsure)
         if len(unsure):
             _, rows = spread(starts[unsure], (ends - starts)[unsure])
-            rough[rows[self.well_inside(track.cut(rows))]] = True
+            rough[rows[self.well_inside(track.cut(rows), before.doubted(codes[rows]))]] = True
         due = changed | rough
         light = np.zeros(len(due), np.bool_)
         if self._motion:
@@ -326,11 +336,23 @@ class Screen:
             found[at] = track.speed_kmh[at] > self._limit_of(track.key[at]) + self._margin_kmh
         return found
 
-    def well_inside(self, fixes: Track) -> npt.NDArray[np.bool_]:
-        """bool, shape (n,): fixes farther inside a restricted zone than a position may be wrong."""
+    def well_inside(
+        self, fixes: Track, zones: Sequence[tuple[str, ...] | None] | None = None
+    ) -> npt.NDArray[np.bool_]:
+        """bool, shape (n,): fixes farther inside a restricted zone than a position may be wrong.
+
+        Args:
+            fixes: some.
+            zones: of each the zones asked for, by id; None for all.
+        """
         row, member = self.sets.members(fixes.key)
         at = np.flatnonzero(self._restricted[member])
         row, member = row[at], member[at]
+        if zones is not None:
+            pairs = zip(row.tolist(), member.tolist(), strict=True)
+            asked = [(z := zones[r]) is None or self._fences[i].id in z for r, i in pairs]
+            at = np.flatnonzero(np.array(asked, np.bool_))
+            row, member = row[at], member[at]
         found = np.zeros(len(fixes.time_us), np.bool_)
         near = self._fences.near_border(member, fixes.lon[row], fixes.lat[row], self._settle_m)
         found[row[~near]] = True

@@ -75,7 +75,7 @@ class Teller:
             if not record.watch:
                 candidate = due[-1] if due else hi
                 if record.unsure:
-                    if inside is None:
+                    if inside is None:  # whichever zone it is that is in doubt
                         found = self._screen.well_inside(c.track.cut(slice(lo, hi)))
                         inside = [lo + i for i in np.flatnonzero(found).tolist()]
                         inside.reverse()

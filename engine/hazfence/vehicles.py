@@ -95,6 +95,12 @@ class Record:
         return Unsure.name in self.states
 
     @property
+    def doubted(self) -> tuple[str, ...]:
+        """The restricted zones of which it is not certain that it is inside, by id."""
+        state = self.states.get(Unsure.name)
+        return state.fences if isinstance(state, Unsure) else ()
+
+    @property
     def motion(self) -> int:
         """What is known of its motion: 0 nothing, 1 it stands, 2 it moves."""
         motion = self.states.get(Motion.name)
@@ -141,6 +147,7 @@ class Fleet:
         deadline_us: int64, the next moment at which the vehicle must be judged without a fix.
         watch: bool, True while every fix of the vehicle must be judged.
         unsure: bool, True while it is not certain that it is inside a restricted zone.
+        doubted: of those the zones, by vehicle code, where they are known.
         alarm: uint32, alarm bits of the last fix.
         motion: int8, what the record knows of its motion: 0 nothing, 1 stands, 2 moves.
         hushed: bool, True when it was said already that the vehicle is silent.
@@ -185,6 +192,7 @@ class Fleet:
 
     def __init__(self) -> None:
         self.names: list[str] = []
+        self.doubted: dict[int, tuple[str, ...]] = {}
         self._codes: dict[str, int] = {}
         self._enrolled: tuple[tuple[str, ...], npt.NDArray[np.int32]] = ((), np.zeros(0, np.int32))
         for name, dtype, default in self._COLUMNS:
@@ -238,6 +246,10 @@ class Fleet:
         self.deadline_us[code] = deadline_us
         self.watch[code] = record.watch
         self.unsure[code] = record.unsure
+        if record.unsure:
+            self.doubted[code] = record.doubted
+        else:
+            self.doubted.pop(code, None)
         self.hushed[code] = False
         for kind, _ in record.open:
             if kind is Kind.SILENT:
