@@ -225,8 +225,9 @@ class _Feed:
         self.sent = self.total = 0
 
     def begin(self) -> None:
-        """From here on it counts."""
+        """From here on it counts; what the warming up still owes is forgotten."""
         self._since_us, self.sent = time.time_ns() // 1000, 0
+        self._since_s = self._looked_s = time.time()
 
     def due(self) -> FixBatch:
         """The fixes of this moment."""
