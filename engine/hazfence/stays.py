@@ -118,7 +118,7 @@ STEP = np.dtype(
 
 _APART = -2
 #: Rows of the log that are not merged again until all of it is.
-_LARGE = 1 << 16
+_LARGE = 1 << 14
 _Chunk = tuple[npt.NDArray[np.int32], _Rows]
 
 
