@@ -370,8 +370,9 @@ class Plain:
         if not len(at):
             return
         on_way = self._on_way(changes.row[at], c, sets, due)
-        for i, touched in enumerate(changes.touched[at].tolist()):
-            on_way[i, list(self.wavers.sets[touched])] = True
+        touched = changes.touched[at]
+        for i in np.flatnonzero(touched).tolist():  # few: crossings that wavered beside a checkpoint
+            on_way[i, list(self.wavers.sets[touched[i]])] = True
         lon, lat = changes.lon[at], changes.lat[at]
         near_m, touched_m = np.full(len(at), np.inf), np.full(len(at), np.inf)
         near, used = np.full(len(at), NO_GATE, np.int16), np.full(len(at), NO_GATE, np.int16)
