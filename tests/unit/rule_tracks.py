@@ -62,10 +62,19 @@ class Case:
         """The last event of the case's kind."""
         return self.events[-1]
 
+    def stands(self) -> list[Said]:
+        """The last word on each fact of the case's kind, retracted or not, in order of their begin."""
+        return last_words(self.events)
+
     def _new(self, events: list[Event]) -> list[Said]:
         news = [e for e in events if e.kind == self.kind]
         self.events += news
         return [said(e) for e in news]
+
+
+def last_words(events: list[Event]) -> list[Said]:
+    """The last word on each fact, in order of their begin."""
+    return sorted(map(said, {event.id: event for event in events}.values()), key=lambda s: (s[2], s))
 
 
 def said(event: Event) -> Said:

@@ -263,6 +263,7 @@ def test_papers_are_warned_of_thirty_and_seven_days_before_and_on_the_day() -> N
         (PLATE, 0, "breach"),
     ]
     assert (found[0].vehicle, found[1].vehicle) == (PLATE, "")
+    assert {str(e.kind) for e in found} == {"paper_expiring"}
     # In pieces it says the same, each once.
     cuts = [expires - 30 * DAY_US + k * DAY_US for k in range(31)] + [expires + 1]
     pieces = [e for a, b in pairwise(cuts) for e in paper_warnings(ReferenceData(rows), a, b)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from hazfence import Phase
 from hazfence.rules import RuleError
 
 from ..property.world import box, disc
@@ -113,8 +114,13 @@ EAST = disc("east", 10, 6, 150, kind="checkpoint")
 NORTH = disc("north", 6, 10, 150, kind="checkpoint")
 
 
-def segment() -> Case:
-    return Case({SEG: True}, DISTRICT, WEST, EAST, NORTH)
+#: When a vehicle leaves west that is at step 1 at 0 s and at step 3 at 60 s: a circle of 150 m reaches
+#: .7772 steps east of its centre.
+LEFT = 30 + 0.7772 * 30
+
+
+def segment(**settings: float) -> Case:
+    return Case({SEG: True}, DISTRICT, WEST, EAST, NORTH, **settings)
 
 
 def test_a_segment_within_its_times_is_none() -> None:
@@ -126,12 +132,10 @@ def test_a_segment_within_its_times_is_none() -> None:
 def test_a_segment_too_long_to_that_checkpoint_is_said_when_it_is_reached() -> None:
     c = segment()
     c.drive((0, 1, 6, 60), (60, 3, 6, 60))
-    # A circle of 150 m reaches .7772 steps east of its centre; the way from step 1 to 3 takes 60 s.
-    left = 30 + 0.7772 * 30
     rows = [(60.0 + 60 * k, 6.0, 6.0, 0.0) for k in range(1, 12)]
     [event] = c.drive(*rows, (750, 9, 6, 60), (780, 11, 6, 60))
     assert event[:2] == (SEG, "closed")
-    assert event[2] == pytest.approx(left + 600, abs=0.1)
+    assert event[2] == pytest.approx(LEFT + 600, abs=0.1)
     assert event[3] == pytest.approx(750 + 15 - 0.7772 * 15, abs=0.1)
     assert (c.last.fence_id, c.last.detail["to"], c.last.detail["max_min"]) == ("west", "east", 10)
 
@@ -147,11 +151,10 @@ def test_a_segment_too_short_is_said_at_once() -> None:
 def test_a_segment_that_leads_nowhere_fires_in_silence_and_ends_at_the_next_checkpoint() -> None:
     c = segment()
     c.drive((0, 1, 6, 60), (60, 3, 6, 60), (120, 6, 6, 0))
-    left = 30 + 0.7772 * 30
-    assert c.wait(left + 20 * MINUTE - 1) == []
-    [opened] = c.wait(left + 20 * MINUTE + 1)
+    assert c.wait(LEFT + 20 * MINUTE - 1) == []
+    [opened] = c.wait(LEFT + 20 * MINUTE + 1)
     assert opened[:2] == (SEG, "opened")
-    assert opened[2] == pytest.approx(left + 20 * MINUTE, abs=0.1)
+    assert opened[2] == pytest.approx(LEFT + 20 * MINUTE, abs=0.1)
     rows = [(1200.0 + 60 * k, 6.0, 6.0, 0.0) for k in range(1, 10)]
     [closed] = c.drive(*rows, (1770, 6, 9, 60), (1800, 6, 11, 60))
     assert closed[:3] == (SEG, "closed", opened[2])
@@ -178,27 +181,57 @@ def test_leaving_the_district_over_a_border_not_certain_at_once_ends_the_segment
 
 
 def test_a_segment_that_may_have_ended_at_the_border_waits_until_that_is_settled() -> None:
-    left = 30 + 0.7772 * 30
-    beyond = (left + 20 * MINUTE - 5, 3, 10.01, 10)
+    beyond = (LEFT + 20 * MINUTE - 5, 3, 10.01, 10)
     gone, back = segment(), segment()
     for c in (gone, back):
-        assert c.drive((0, 1, 6, 60), (60, 3, 6, 60), (left + 1100, 3, 9.9, 20), beyond) == []
-        assert c.wait(left + 20 * MINUTE + 60) == []
+        assert c.drive((0, 1, 6, 60), (60, 3, 6, 60), (LEFT + 1100, 3, 9.9, 20), beyond) == []
+        assert c.wait(LEFT + 20 * MINUTE + 60) == []
     # In silence it counts as crossed after ten minutes, at its own time: that was before the limit.
     assert gone.wait(99_999) == []
-    [opened] = back.drive((left + 20 * MINUTE + 70, 3, 9, 20))
+    [opened] = back.drive((LEFT + 20 * MINUTE + 70, 3, 9, 20))
     assert opened[:2] == (SEG, "opened")
-    assert opened[2] == pytest.approx(left + 20 * MINUTE, abs=0.1)
+    assert opened[2] == pytest.approx(LEFT + 20 * MINUTE, abs=0.1)
 
 
-def test_a_late_fix_at_the_checkpoint_takes_the_overtime_back() -> None:
-    c = segment()
+def overtime() -> Case:
+    """Left west at 53.3 s and stands in the middle since 240 s: the longest time of 20 min is over."""
+    c = segment(recent_s=1800)
     c.drive((0, 1, 6, 60), (60, 3, 6, 60))
     for k in range(1, 9):
         c.drive((60.0 + 180 * k, 6.0, 6.0, 0.0))
-    assert [e.phase for e in c.events] == ["opened"]
+    assert c.stands() == [(SEG, "opened", pytest.approx(LEFT + 20 * MINUTE, abs=0.1), None)]
+    return c
+
+
+def test_a_late_fix_at_the_checkpoint_takes_the_overtime_back() -> None:
+    c = overtime()
+    # From step 6 at 600 s to 9.9 at 640 s: the rim at 9.2228 was reached at 633.1 s, 579.7 s after it left
+    # west, within the 10 min to east; and no way from east has a limit.
+    c.drive((640, 9.9, 6, 60))
+    assert c.stands() == [(SEG, "retracted", pytest.approx(LEFT + 20 * MINUTE, abs=0.1), None)]
+
+
+def test_a_late_fix_at_the_checkpoint_too_late_for_it_makes_it_that_checkpoints_overtime() -> None:
+    c = overtime()
+    # From step 6 at 1140 s to 9.9 at 1200 s: the rim at 9.2228 was reached at 1189.6 s, over 10 min to east.
     c.drive((1200, 9.9, 6, 60))
-    assert [str(e.phase) for e in c.events][-1] in {"retracted", "closed"}
+    reached = 1140 + 60 * (4 - 0.7772) / 3.9
+    assert c.stands() == [
+        (SEG, "closed", pytest.approx(LEFT + 10 * MINUTE, abs=0.1), pytest.approx(reached, abs=0.1)),
+        (SEG, "retracted", pytest.approx(LEFT + 20 * MINUTE, abs=0.1), None),
+    ]
+    east = next(e for e in c.events if e.phase is Phase.CLOSED)
+    assert (east.detail["to"], east.detail["max_min"]) == ("east", 10)
+
+
+@pytest.mark.parametrize(("took_s", "found"), [(599.5, []), (600.5, [(SEG, "closed")])])
+def test_a_segment_of_just_its_longest_time_is_none(took_s: float, found: list[tuple[str, str]]) -> None:
+    c = segment()
+    c.drive((0, 1, 6, 60), (60, 3, 6, 60), (300, 6, 6, 0), (570, 6, 6, 0))
+    # It is at the rim of east, .7772 steps from its centre, just so long after it left west.
+    at = LEFT + took_s
+    c.drive((at - 10, 10 - 0.7772 - 1, 6, 60), (at + 10, 10 - 0.7772 + 1, 6, 60))
+    assert [s[:2] for s in c.stands()] == found
 
 
 def test_whether_a_fence_is_a_route_cannot_differ_by_class_or_hours() -> None:

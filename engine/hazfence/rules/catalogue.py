@@ -3,8 +3,8 @@
 You are in ``hazfence.rules``, at its register. ``book.py`` reads configuration by this list and
 refuses what is not in it; ``docs/rules.md`` is printed from it (``table.py``), so neither can say
 anything else than the code. What a rule does is in the module named in ``module``. To add a rule:
-an entry here, a :class:`~hazfence.events.Kind`, a function in a module of this package and its
-call in ``hazfence.judge``.
+an entry here, a :class:`~hazfence.events.Kind`, a function in a module of this package, its call
+in ``hazfence.judge`` and its five hand-made tracks in ``tests/unit/test_rules_complete.py``.
 """
 
 from __future__ import annotations
