@@ -130,14 +130,14 @@ TRACKS: dict[Kind, Tracks] = {
         f"{DRIVING}standing_for_just_the_limit_is_none",
         f"{DRIVING}standing_in_silence",
         f"{DRIVING}standing_too_long_begins_at_the_deadline_and_ends_when_it_moves_again",
-        f"{DRIVING}what_silence_said_is_taken_back_when_it_turns_up_elsewhere",
+        f"{DRIVING}a_late_fix_that_moved_breaks_the_stand",
     ),
     Kind.OVERDRIVE: Tracks(
         f"{DRIVING}four_hours_without_a_rest",
-        f"{DRIVING}a_rest_of_twenty_minutes_begins_anew",
+        f"{DRIVING}four_hours_and_then_a_rest_is_none",
         f"{DRIVING}silence_vouches_for_driving_on_for_five_minutes",
         f"{DRIVING}four_hours_without_a_rest",
-        f"{DRIVING}a_closed_drive_is_open_again_when_a_late_fix_shows_it_driving",
+        f"{DRIVING}a_late_fix_that_stands_shows_the_rest",
     ),
     Kind.SEGMENT_OVERTIME: Tracks(
         f"{ROUTES}a_segment_too_long_to_that_checkpoint_is_said_when_it_is_reached",
@@ -162,7 +162,7 @@ TRACKS: dict[Kind, Tracks] = {
     ),
     Kind.GNSS_SUSPECT: Tracks(
         f"{HEALTH}a_jump_that_the_speeds_deny_is_a_spoof",
-        f"{HEALTH}a_fast_truck_is_not_suspect",
+        f"{HEALTH}as_far_as_it_can_have_driven_is_not_suspect",
         Never("it is a fix that is suspect"),
         f"{HEALTH}a_frozen_place_is_said_after_a_minute_and_ends_when_it_moves",
         f"{LATE}a_late_fix_that_tells_the_speed_between_takes_the_suspicion_back",
@@ -183,7 +183,7 @@ TRACKS: dict[Kind, Tracks] = {
     ),
     Kind.ZONE_CAPACITY: Tracks(
         f"{JOINT}more_than_the_yard_holds_from_the_first_too_many_until_it_holds_again",
-        f"{JOINT}as_many_as_it_holds_is_fine",
+        f"{JOINT}who_leaves_makes_room_at_that_moment",
         Never("it counts visits, and nobody comes or goes while all are silent"),
         f"{JOINT}more_than_the_yard_holds_from_the_first_too_many_until_it_holds_again",
         f"{JOINT}in_any_order_of_arrival_the_same_stands",

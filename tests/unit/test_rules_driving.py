@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ..property.world import box
-from .rule_tracks import DISTRICT, HOUR, LANE, MINUTE, PARK, Case, Row
+from .rule_tracks import DISTRICT, HOUR, LANE, MINUTE, PARK, Case, Row, Said
 
 STOP = "overpark"
 RULE = {STOP: {"max_min": 10}}
@@ -51,6 +51,15 @@ def test_what_silence_said_is_taken_back_when_it_turns_up_elsewhere() -> None:
     # Found two steps on: it stood for certain only until 20 s.
     assert c.drive((5060, 7, 5, 0)) == [(STOP, "retracted", 620.0, None)]
     assert c.wait(5060 + 601) == [(STOP, "opened", 5660.0, None)]
+
+
+def test_a_late_fix_that_moved_breaks_the_stand() -> None:
+    c = Case(RULE, DISTRICT)
+    assert c.drive((0, 4, 5, 40), *stand(20, 680)) == [(STOP, "opened", 620.0, None)]
+    # It crept on at 350 s: a new stand since 380 s, too long from 980 s on.
+    assert c.drive((350, 5, 5, 20)) == [(STOP, "retracted", 620.0, None)]
+    assert c.wait(980) == []
+    assert c.wait(980.5) == [(STOP, "opened", 980.0, None)]
 
 
 def test_in_a_park_and_where_it_is_allowed_it_may_stand() -> None:
@@ -111,6 +120,34 @@ def test_four_hours_without_a_rest() -> None:
         ("continuous", "closed", 4.0 * HOUR, 5 * HOUR + 60.0)
     ]
     assert c.last.detail["drives_since"] == "2026-03-01T16:00:00.000000Z"
+
+
+@pytest.mark.parametrize(
+    ("stood_s", "found"),
+    [(4 * HOUR, []), (4 * HOUR + 2, [("continuous", "closed", 4.0 * HOUR, 4.0 * HOUR + 2)])],
+)
+def test_four_hours_and_then_a_rest_is_none(stood_s: float, found: list[Said]) -> None:
+    c = Case({TIRED: True}, DISTRICT)
+    # It drives until the first standing fix.
+    c.drive(*drive(0, 4 * HOUR - 60), *stand(stood_s, stood_s + 21 * MINUTE, 5, 6))
+    assert c.stands() == found
+
+
+def test_a_late_fix_that_drives_denies_the_rest() -> None:
+    c = Case({TIRED: True}, DISTRICT, recent_s=3 * HOUR)
+    # Nobody saw it for 25 min, of which the last fix vouches for five: it may have rested for 20.
+    assert c.drive(*drive(0, 2 * HOUR), *drive(2 * HOUR + 25 * MINUTE, 4 * HOUR + 10 * MINUTE)) == []
+    assert c.drive((2 * HOUR + 12 * MINUTE, 5, 6, 40)) == [("continuous", "opened", 4.0 * HOUR, None)]
+
+
+def test_a_late_fix_that_stands_shows_the_rest() -> None:
+    c = Case({TIRED: True}, DISTRICT, recent_s=3 * HOUR)
+    # Nobody saw it for 21 min, of which the last fix vouches for five: 16 are no rest.
+    c.drive(*drive(0, 2 * HOUR), *drive(2 * HOUR + 21 * MINUTE, 4 * HOUR + 10 * MINUTE))
+    assert c.stands() == [("continuous", "opened", 4.0 * HOUR, None)]
+    # It stood a minute after that fix: 20 minutes until it drove on.
+    c.drive((2 * HOUR + MINUTE, 5, 6, 0))
+    assert c.stands() == [("continuous", "retracted", 4.0 * HOUR, None)]
 
 
 def test_a_rest_of_twenty_minutes_begins_anew() -> None:

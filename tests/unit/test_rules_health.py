@@ -117,6 +117,22 @@ def test_a_jump_that_the_speeds_deny_is_a_spoof() -> None:
     assert c.drive((20, 3, 5, 0)) == [("gnss_suspect", "closed", 10.0, 10.0)]
 
 
+@pytest.mark.parametrize(
+    ("steps", "kmh", "why"),
+    [
+        # In 10 s: 200 km/h and 150 m of slack are 706 m, 40 km/h and the slack 261 m; a step is 193 m.
+        (3.64, 190, []),
+        (3.67, 190, ["teleport"]),
+        (1.34, 0, []),
+        (1.37, 0, ["spoof"]),
+    ],
+)
+def test_as_far_as_it_can_have_driven_is_not_suspect(steps: float, kmh: float, why: list[str]) -> None:
+    c = Case({"gnss_suspect": True}, DISTRICT)
+    c.drive((0, 3, 5, kmh), (10, 3 + steps, 5, kmh))
+    assert [e.detail["why"] for e in c.events] == why
+
+
 def test_a_frozen_place_is_said_after_a_minute_and_ends_when_it_moves() -> None:
     c = Case({"gnss_suspect": True}, DISTRICT)
     c.drive((0, 3, 5, 40), (10, 4, 5, 40))

@@ -162,6 +162,12 @@ def test_as_many_as_it_holds_is_fine() -> None:
     assert watch.take(stays(("A", 100, 500), ("B", 200, None), ("C", 600, None))) == ()
 
 
+@pytest.mark.parametrize(("third", "found"), [(500, []), (499, [(499.0, 500.0, 3, 2)])])
+def test_who_leaves_makes_room_at_that_moment(third: float, found: list[Any]) -> None:
+    watch = CapacityWatch(YARD, Rulebook())
+    assert final(list(watch.take(stays(("A", 100, 500), ("B", 200, None), ("C", third, None))))) == found
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_in_any_order_of_arrival_the_same_stands(seed: int) -> None:
     events = stays(*CROWD)
