@@ -9,6 +9,8 @@ from hazfence import Engine, EngineSettings, Event, FixBatch, Kind, Phase
 
 from ..property.world import START_US, box, disc, fence_set
 
+pytestmark = pytest.mark.usefixtures("judged")
+
 SECOND = 1_000_000
 # One step of the grid is .002 degrees; the district spans steps 2..10 both ways.
 DISTRICT = box("district", 2, 2, 10, 10, kind="district", speed_limit_kmh=80, max_stay_min=30)

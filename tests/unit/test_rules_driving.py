@@ -7,6 +7,8 @@ import pytest
 from ..property.world import box
 from .rule_tracks import DISTRICT, HOUR, LANE, MINUTE, PARK, Case, Row, Said
 
+pytestmark = pytest.mark.usefixtures("judged")
+
 STOP = "overpark"
 RULE = {STOP: {"max_min": 10}}
 

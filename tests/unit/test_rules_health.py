@@ -10,6 +10,8 @@ from hazfence.rules import Rulebook
 from ..property.world import box, fence_set
 from .rule_tracks import DISTRICT, GATE, START_US, Case, batch
 
+pytestmark = pytest.mark.usefixtures("judged")
+
 # --- silent -----------------------------------------------------------------------------------
 
 QUIET = {"silent": {"max_min": 5}}
@@ -125,6 +127,9 @@ def test_a_jump_that_the_speeds_deny_is_a_spoof() -> None:
         (3.67, 190, ["teleport"]),
         (1.34, 0, []),
         (1.37, 0, ["spoof"]),
+        # At 60 km/h: one and a half times that and 40 are 130 km/h, 511 m with the slack.
+        (2.62, 60, []),
+        (2.68, 60, ["spoof"]),
     ],
 )
 def test_as_far_as_it_can_have_driven_is_not_suspect(steps: float, kmh: float, why: list[str]) -> None:

@@ -7,6 +7,8 @@ import pytest
 from ..property.world import box
 from .rule_tracks import DISTRICT, GATE, Case, Said
 
+pytestmark = pytest.mark.usefixtures("judged")
+
 ZONE = box("zone", 4, 4, 6, 6, kind="restricted")
 #: Metres of one step of .002 degrees of longitude here, as the engine measures.
 STEP_M = 193.0

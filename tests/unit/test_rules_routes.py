@@ -10,6 +10,8 @@ from hazfence.rules import RuleError
 from ..property.world import box, disc
 from .rule_tracks import DISTRICT, GATE, LANE, MINUTE, PARK, Case
 
+pytestmark = pytest.mark.usefixtures("judged")
+
 OFF = "corridor_departure"
 RULE = {OFF: {"for_s": 100, "farther_m": 1000}}
 

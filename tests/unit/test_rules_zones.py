@@ -7,6 +7,8 @@ import pytest
 from ..property.world import box
 from .rule_tracks import DISTRICT, Case
 
+pytestmark = pytest.mark.usefixtures("judged")
+
 BAN = {"tz": "Asia/Shanghai", "windows": [{"days": "mon-sun", "from": "00:10", "to": "00:20"}]}
 TOWN = box("town", 4, 4, 6, 6, kind="zone", rules={"curfew": {"hours": BAN}})
 
@@ -35,7 +37,9 @@ def test_a_curfew_fires_and_ends_in_silence() -> None:
     assert c.drive((0, 3, 5, 40), (60, 5, 5, 0)) == []
     assert c.wait(599.999) == []
     assert c.wait(600) == [("curfew", "opened", 600.0, None)]
-    assert c.wait(5000) == [("curfew", "closed", 600.0, 1200.0)]
+    assert c.wait(1199.999) == []
+    assert c.wait(1200) == [("curfew", "closed", 600.0, 1200.0)]
+    assert c.wait(5000) == []
     assert c.drive((5001, 5, 5, 0)) == []
 
 

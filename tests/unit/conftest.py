@@ -1,0 +1,28 @@
+"""Fixtures of the unit tests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hazfence.screen import Columns, Screen
+
+
+@pytest.fixture(params=[False, True], ids=["screened", "every-fix"])
+def judged(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs a test twice: as it is, and with a screen that lets every fix through to the judge.
+
+    So a verdict at the exact limit is asked of the rule itself, not only of the columns before it.
+    """
+    if not request.param:
+        return
+    look = Screen.look
+
+    def sleepless(self: Screen, *args: Any, **kwargs: Any) -> Columns:
+        columns = look(self, *args, **kwargs)
+        groups = np.arange(len(columns.starts), dtype=np.int64)
+        return columns._replace(due=np.ones_like(columns.due), active=groups)
+
+    monkeypatch.setattr(Screen, "look", sleepless)
