@@ -12,9 +12,9 @@ from hazfence.screen import Columns, Screen
 
 @pytest.fixture(params=[False, True], ids=["screened", "every-fix"])
 def judged(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs a test twice: as it is, and with a screen that lets every fix through to the judge.
+    """Runs a test twice: as it is, and with a screen that lets every fix through to the judge, none to the columns.
 
-    So a verdict at the exact limit is asked of the rule itself, not only of the columns before it.
+    So a verdict at the exact limit is asked of the rule itself, not only of what spares it the question.
     """
     if not request.param:
         return
@@ -23,6 +23,7 @@ def judged(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
     def sleepless(self: Screen, *args: Any, **kwargs: Any) -> Columns:
         columns = look(self, *args, **kwargs)
         groups = np.arange(len(columns.starts), dtype=np.int64)
-        return columns._replace(due=np.ones_like(columns.due), active=groups)
+        none = np.zeros_like(columns.plain)
+        return columns._replace(due=np.ones_like(columns.due), active=groups, plain=none)
 
     monkeypatch.setattr(Screen, "look", sleepless)
