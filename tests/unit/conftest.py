@@ -12,7 +12,7 @@ from hazfence.screen import Columns, Screen
 
 @pytest.fixture(params=[False, True], ids=["screened", "every-fix"])
 def judged(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs a test twice: as it is, and with a screen that lets every fix through to the judge, none to the columns.
+    """Runs a test twice: as it is, and with every fix let through to the judge, none to the columns.
 
     So a verdict at the exact limit is asked of the rule itself, not only of what spares it the question.
     """
