@@ -50,13 +50,13 @@ def judged(due: Due, row: _Ints, stays: Stays, settling: Settling | None) -> tup
     return since_us, last_us
 
 
-def note_fix(steps: _Rows, row: _Ints, due: Due, since_us: _Ints) -> _Rows:
-    """Write down at which fixes steps were made."""
-    steps["prev_us"], steps["fix_us"], steps["since_us"] = due.prev_us[row], due.fix_us[row], since_us[row]
-    steps["prev_lon"], steps["prev_lat"] = due.prev_lon[row], due.prev_lat[row]
-    steps["prev_kmh"], steps["prev_alarm"] = due.prev_kmh[row], due.prev_alarm[row]
-    steps["prev_key"] = due.key_before[row]
-    return steps
+def note_fix(rows: _Rows, at: _Ints | slice, due: Due, since_us: _Ints) -> _Rows:
+    """Write down at which due fixes steps or entries were made."""
+    rows["prev_us"], rows["fix_us"], rows["since_us"] = due.prev_us[at], due.fix_us[at], since_us[at]
+    rows["prev_lon"], rows["prev_lat"] = due.prev_lon[at], due.prev_lat[at]
+    rows["prev_kmh"], rows["prev_alarm"] = due.prev_kmh[at], due.prev_alarm[at]
+    rows["prev_key"] = due.key_before[at]
+    return rows
 
 
 def logged(
@@ -99,11 +99,7 @@ def entries_of(
     """What was remembered before each due fix, for the log: (vehicles' codes, entries)."""
     if noted is None:
         return np.zeros(0, np.int32), np.zeros(0, ENTRY)
-    entries = np.zeros(len(due.at), ENTRY)
-    entries["note"], entries["since_us"], entries["steps"] = noted.before, since_us, steps
-    entries["prev_us"], entries["fix_us"] = due.prev_us, due.fix_us
-    entries["prev_lon"], entries["prev_lat"] = due.prev_lon, due.prev_lat
-    entries["prev_kmh"], entries["prev_alarm"] = due.prev_kmh, due.prev_alarm
-    entries["prev_key"] = due.key_before
+    entries = note_fix(np.zeros(len(due.at), ENTRY), slice(None), due, since_us)
+    entries["note"], entries["steps"] = noted.before, steps
     good = done[due.group]
     return due.codes[good], entries[good]

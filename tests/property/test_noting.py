@@ -20,7 +20,7 @@ from hazfence_fences import FenceSet, load_fences
 
 from .rule_world import QUICK, RULE_WORLD, rule_batch, rule_settings, walks
 from .test_late import cut
-from .test_plain import fix_by_fix
+from .test_plain import both_say_the_same, fix_by_fix
 from .world import START_US, at
 
 Rows = list[tuple[Any, ...]]
@@ -68,14 +68,7 @@ def test_any_walk_in_any_order(track: Rows, data: st.DataObject) -> None:
     assert engine._plain.on
     order = data.draw(st.permutations(track)) if data.draw(st.booleans()) else track
     for part in cut(data, order):
-        one, two = engine.process(rule_batch(part)), other.process(rule_batch(part))
-        assert list(one) == list(two)
-        assert len(one) == len(two)
-        assert one.reason.tolist() == two.reason.tolist()
-        wait_s = data.draw(st.sampled_from([None, 0, 400, 2000]))
-        if wait_s is not None and part:
-            now_us = max(row[1] for row in part) + wait_s * 1_000_000
-            assert engine.advance(now_us) == other.advance(now_us)
+        both_say_the_same(engine, other, rule_batch(part), data)
         if settings.recent_s and data.draw(st.booleans()):
             assert engine.snapshot() == other.snapshot()
         if data.draw(st.booleans()):
