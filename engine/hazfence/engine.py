@@ -39,7 +39,7 @@ from hazfence.recent import Track
 from hazfence.reference import ReferenceData
 from hazfence.screen import Before, Columns, Screen, group_starts, newest_before
 from hazfence.settings import EngineSettings
-from hazfence.snapshot import dump, load, read_sets, read_terms
+from hazfence.snapshot import dump, load, unpack
 from hazfence.states import State
 from hazfence.stays import STEP
 from hazfence.story import Mark
@@ -334,11 +334,12 @@ class Engine:
         Raises:
             SnapshotError: the bytes are damaged or of a version this release cannot read.
         """
+        opened = unpack(data)
         engine = cls(fences, settings, reference)
-        engine._bind(fences, read_sets(data))
-        whole = load(data, engine._books, engine._screen.sets.fences_of_old)
+        engine._bind(fences, opened.sets)
+        whole = load(opened, engine._books, engine._screen.sets.fences_of_old)
         engine._rebind()
-        if read_terms(data) not in (None, engine._terms()):
+        if opened.terms not in (None, engine._terms()):
             engine._books.begin_memory()
         elif not whole:
             engine._books.suspend_memory()

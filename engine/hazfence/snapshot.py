@@ -17,7 +17,7 @@ import math
 import struct
 import zlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +31,7 @@ from hazfence.story import Correction, Mark, Story
 from hazfence.vehicles import Record, SpeedRun, open_key
 from hazfence_fences import Fence, FenceSet
 
-__all__ = ["READABLE", "SnapshotError", "dump", "load", "pack_mark", "read_sets", "read_terms", "unpack_mark"]
+__all__ = ["READABLE", "Opened", "SnapshotError", "dump", "load", "pack_mark", "unpack", "unpack_mark"]
 
 MAGIC = b"HZFS"
 VERSION = 2
@@ -90,41 +90,36 @@ def dump(books: Books, ids_of: Callable[[int], tuple[str, ...]], terms: str, *, 
     return _HEAD.pack(MAGIC, VERSION, zlib.crc32(packed)) + packed
 
 
-def read_sets(data: bytes) -> dict[int, tuple[str, ...]]:
-    """The fence ids behind each set key that a snapshot uses.
+class Opened(NamedTuple):
+    """A snapshot unpacked, once for all that is read from it."""
 
-    Raises:
-        SnapshotError: see there.
-    """
-    header, _ = _opened(data)
-    return {int(key): tuple(ids) for key, ids in header["sets"].items()}
+    header: dict[str, Any]
+    body: bytes
 
+    @property
+    def sets(self) -> dict[int, tuple[str, ...]]:
+        """The fence ids behind each set key that it uses."""
+        return {int(key): tuple(ids) for key, ids in self.header["sets"].items()}
 
-def read_terms(data: bytes) -> str | None:
-    """The fingerprint of the fences and limits that a snapshot was made under; None where none is noted.
-
-    Raises:
-        SnapshotError: see there.
-    """
-    found: str | None = _opened(data)[0].get("terms")
-    return found
+    @property
+    def terms(self) -> str | None:
+        """The fingerprint of the fences and limits that it was made under; None where none is noted."""
+        found: str | None = self.header.get("terms")
+        return found
 
 
-def load(data: bytes, books: Books, fences_of: Callable[[int], tuple[Fence, ...]]) -> bool:
+def load(opened: Opened, books: Books, fences_of: Callable[[int], tuple[Fence, ...]]) -> bool:
     """Fill empty books from a snapshot.
 
     Args:
-        data: see :func:`dump`.
+        opened: see :func:`unpack`.
         books: new ones.
         fences_of: the fences behind a set key, as far as they still exist.
 
     Returns:
         whether the snapshot holds recent fixes.
-
-    Raises:
-        SnapshotError: see there.
     """
-    header, body = _opened(data)
+    header, body = opened
     fleet, at = _columns(header["fleet"], body, 0)
     recent, _ = _columns(header["recent"], body, at)
     books.fleet.restore(header["names"], fleet)
@@ -159,8 +154,12 @@ def _columns(described: dict[str, Any], body: bytes, at: int) -> tuple[_Columns,
     return columns, at
 
 
-def _opened(data: bytes) -> tuple[dict[str, Any], bytes]:
-    """Header and columns of a snapshot."""
+def unpack(data: bytes) -> Opened:
+    """Header and columns of what :func:`dump` gave.
+
+    Raises:
+        SnapshotError: see there.
+    """
     if len(data) < _HEAD.size or data[:4] != MAGIC:
         raise SnapshotError("no snapshot: it does not begin with HZFS")
     _, version, crc = _HEAD.unpack_from(data)
@@ -175,7 +174,7 @@ def _opened(data: bytes) -> tuple[dict[str, Any], bytes]:
     raw = zlib.decompress(packed)
     (length,) = _LENGTH.unpack_from(raw)
     at = _LENGTH.size + length
-    return json.loads(raw[_LENGTH.size : at]), raw[at:]
+    return Opened(json.loads(raw[_LENGTH.size : at]), raw[at:])
 
 
 def pack_mark(mark: Mark) -> bytes:
