@@ -14,6 +14,7 @@ fix, in order:
 6. speed against the lowest limit in force,
 7. the rules with a memory: routes, standing, driving, segments, silence, alarms.
 
+What there is to judge is in ``remit.py``, until when silence means nothing in ``deadlines.py``.
 Everything that goes on is in ``record.open`` as the last revision said; to end it is to replace
 that revision. Clarity is meant to live here: add a rule in ``rules/``, call it here.
 """
@@ -22,33 +23,32 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
 
+from hazfence.deadlines import deadline_us
 from hazfence.events import Event, Kind, iso
 from hazfence.presence import Edge, Fix, Piece, pieces
 from hazfence.reference import ReferenceData
-from hazfence.rules.book import Params
-from hazfence.rules.catalogue import RULES
-from hazfence.rules.driving import motion, overdrive, overdrive_deadline_us, overpark, overpark_deadline_us
+from hazfence.remit import Remit
+from hazfence.rules.driving import motion, overdrive, overpark
 from hazfence.rules.gates import Crossing, Gate, bypass, gate_of
 from hazfence.rules.health import coverage_gap, silent
 from hazfence.rules.papers import WAYBILL, papers
 from hazfence.rules.prism import Certainty, Way, bypass_certainty, entry_certainty
-from hazfence.rules.routes import corridor_departure, corridor_departure_deadline_us, on_route
-from hazfence.rules.segments import segment_deadline_us, segment_overtime
-from hazfence.rules.speed import governing_limit, lowest_limit, overspeed
-from hazfence.rules.stays import overstay, overstay_deadline_us
-from hazfence.rules.step import Ask, Step
-from hazfence.rules.terminal import BITS, alarms
+from hazfence.rules.routes import corridor_departure
+from hazfence.rules.segments import segment_overtime
+from hazfence.rules.speed import speeding
+from hazfence.rules.stays import overstay
+from hazfence.rules.step import Step
+from hazfence.rules.terminal import alarms
 from hazfence.rules.trust import held, weigh
 from hazfence.rules.zones import closed_hours, entry
 from hazfence.settings import EngineSettings
 from hazfence.settle import Settled, Settler
-from hazfence.states import Unsure, Waver, Wavering
-from hazfence.vehicles import FOREVER_US, Record, SpeedRun, open_key
+from hazfence.states import Unsure, Waver
+from hazfence.vehicles import Record, open_key
 from hazfence.visits import BORDER, closed, entered_by, exit_detail, opened
 from hazfence_fences import Fence, FenceKind, FenceSet
 
@@ -71,58 +71,16 @@ class Judge:
     """Judges fixes and silences under one set of fences and settings; keeps no state of its own.
 
     Attributes:
-        book: the rules, with what the fences say.
-        checkpoints: the checkpoints among the fences.
-        filed: ids of the fences in which papers are looked at.
-        remembers: whether a rule is on that takes notice of every fix judged.
-        routes: the fences that count as dedicated routes, by id; has_routes whether leaving them is judged.
+        remit: what there is to judge.
     """
 
     def __init__(
         self, fences: FenceSet, settings: EngineSettings, reference: ReferenceData | None = None
     ) -> None:
         self._settings = settings
-        self._order = {fence.id: i for i, fence in enumerate(fences.fences)}
-        self._fences = {fence.id: fence for fence in fences.fences}
         self._set = fences
-        self.checkpoints = tuple(f for f in fences.fences if f.kind is FenceKind.CHECKPOINT)
-        self._timed = frozenset(fences[i].id for i in fences.timed)
-        self._gates = {f.id: f for f in self.checkpoints}
-        self._districts = {f.id: f for f in fences.fences if f.kind is FenceKind.DISTRICT}
-        self._max_gap_us = round(settings.max_gap_s * 1e6)
+        self.remit = Remit(fences, settings, reference)
         self._settler = Settler(fences, settings.settle_m, settings.settle_s, self._missed_gates)
-        self.book = settings.rules.for_fences(fences.fences, settings.rule_defaults())
-        on = {str(rule.kind): self.book.ever(rule.kind) for rule in RULES}
-        self._doubts = on[Kind.GNSS_SUSPECT]
-        self.routes = {f.id: f for f in fences.fences if on_route(f, self._ask, 0)}
-        self.has_routes = any(f.kind is FenceKind.CORRIDOR for f in fences.fences)
-        self.has_routes = self.has_routes and on[Kind.CORRIDOR_DEPARTURE]
-        self._parks, self._drives = on[Kind.OVERPARK], on[Kind.OVERDRIVE]
-        self._segments = on[Kind.SEGMENT_OVERTIME]
-        self._silences, self._gaps = on[Kind.SILENT], on[Kind.COVERAGE_GAP]
-        self._cries = any(on[kind] for kind in BITS)
-        self._curfews = on[Kind.CURFEW]
-        self._slow_kmh = min((lowest_limit(f, self.book) for f in fences.fences), default=np.inf)
-        self.remembers = self.has_routes or self._parks or self._drives or self._segments
-        self._reference = reference
-        papers_on = on[Kind.UNREGISTERED] or on[Kind.NO_WAYBILL]
-        self.filed = frozenset(
-            f.id
-            for f in fences.fences
-            if reference is not None
-            and (
-                (papers_on and f.kind is FenceKind.DISTRICT)
-                or any(self.book.possible(Kind.CARGO_FORBIDDEN, f, "un_classes") - {None})
-            )
-        )
-        # A stay in these fences has to be looked at even when no border is met.
-        self._timed_visits = frozenset(
-            f.id
-            for f in fences.fences
-            if any(self.book.possible(Kind.OVERSTAY, f, "max_min") - {None})
-            or any(self.book.possible(Kind.CURFEW, f, "hours") - {None})
-            or f.id in self.filed
-        )
 
     def fix(
         self, vehicle: str, record: Record, prev: Fix | None, fix: Fix, hits: Iterable[Fence]
@@ -166,7 +124,7 @@ class Judge:
         Args and returns as for :meth:`fix`. What is found may be contradicted by the next fix: the
         caller keeps the record from before.
         """
-        trusted = held(record, last, self._fences)
+        trusted = held(record, last, self.remit.fences)
         step = self._step(vehicle, record, last, trusted._replace(time_us=now_us, silent=True))
         step.prev = trusted
         self._judge(step, ())
@@ -174,9 +132,9 @@ class Judge:
 
     def in_doubt(self, record: Record, last: Fix) -> bool:
         """Whether the vehicle's last fix was suspect, so that it is still silence that is judged."""
-        return held(record, last, self._fences) is not last
+        return held(record, last, self.remit.fences) is not last
 
-    def deadline_us(self, record: Record, last: Fix, judged_us: int, vehicle: str = "") -> int:
+    def deadline_us(self, record: Record, last: Fix, judged_us: int, vehicle: str) -> int:
         """The last moment up to which the vehicle may be silent without being judged.
 
         Args:
@@ -185,79 +143,21 @@ class Judge:
             judged_us: the moment up to which it has been judged.
             vehicle: its name.
         """
-        ask = self._ask_of(vehicle)
-        trusted = held(record, last, self._fences)
+        trusted = held(record, last, self.remit.fences)
         if trusted is not last and judged_us == last.time_us:
             judged_us = trusted.time_us  # a suspect fix judged nothing
-        last = trusted
-        due = FOREVER_US
-        wavering = record.states.get(Wavering.name)
-        borders = wavering.borders if isinstance(wavering, Wavering) else ()
-        leaving = {waver.fence_id for waver in borders if waver.inside}
-        for (kind, fence_id), event in record.open.items():
-            if kind is not Kind.VISIT:
-                continue
-            fence = self._fences.get(fence_id)
-            if fence is None:
-                return judged_us  # its fence was removed: judge at the next occasion
-            if fence_id not in self._timed_visits or fence_id in leaving:
-                continue
-            if (Kind.OVERSTAY, fence_id) not in record.open:
-                params = ask(Kind.OVERSTAY, fence, event.started_us)
-                due = min(due, overstay_deadline_us(event, params) or FOREVER_US)
-            curfew = ask(Kind.CURFEW, fence, event.started_us) if self._curfews else None
-            if curfew is not None and curfew["hours"] is not None:
-                change_us = curfew["hours"].next_change(judged_us)
-                due = min(due, FOREVER_US if change_us is None else change_us - 1)
-            if fence_id in self.filed and self._reference is not None:
-                change_us = self._reference.next_change(vehicle, judged_us)
-                due = min(due, FOREVER_US if change_us is None else change_us - 1)
-        for fence in last.fences if self._timed else ():
-            change_us = fence.next_change(judged_us) if fence.id in self._timed else None
-            if change_us is not None:
-                due = min(due, change_us - 1)  # the change itself is already the other state
-        if record.states:
-            moments = [
-                self._settler.deadline_us(borders, judged_us),
-                corridor_departure_deadline_us(record, ask, self._districts) if self.has_routes else None,
-                overpark_deadline_us(record, ask, self._districts) if self._parks else None,
-                segment_deadline_us(record, ask, self._gates) if self._segments else None,
-                *(
-                    overdrive_deadline_us(record, ask, last, judged_us, self._max_gap_us)
-                    if self._drives
-                    else ()
-                ),
-            ]
-            for moment in moments:
-                # What lies before was judged already, and nothing came of it.
-                if moment is not None and judged_us <= moment < due:
-                    due = moment
-        return due
-
-    def _ask_of(self, vehicle: str) -> Ask:
-        """The parameters of rules for one vehicle, which may differ by its class on file."""
-        reference = self._reference
-        if reference is None:
-            return self._ask
-
-        def ask(rule: str, fence: Fence | None, at_us: int) -> Params | None:
-            return self.book.lookup(rule, fence, partial(reference.classes, vehicle, at_us), at_us)
-
-        return ask
-
-    def _ask(self, rule: str, fence: Fence | None, at_us: int) -> Params | None:
-        return self.book.lookup(rule, fence, frozenset, at_us)
+        return deadline_us(self.remit, self._settler, record, trusted, judged_us, vehicle)
 
     def _step(self, vehicle: str, record: Record, prev: Fix | None, fix: Fix) -> Step:
         heard_us = None if prev is None else prev.time_us
-        return Step(vehicle, record, prev, fix, heard_us, True, self._ask_of(vehicle), [], {})
+        return Step(vehicle, record, prev, fix, heard_us, True, self.remit.ask_of(vehicle), [], {})
 
     def _weighed(self, step: Step, hits: tuple[Fence, ...]) -> tuple[tuple[Fence, ...], bool]:
         """Ask whether the fix can be true; from which fix, and past which thin fences, it is judged."""
-        params = step.ask(Kind.GNSS_SUSPECT, None, step.t1) if self._doubts else None
+        params = step.ask(Kind.GNSS_SUSPECT, None, step.t1) if self.remit.doubts else None
         if params is None:
             return hits, False
-        weighed = weigh(step, params, self._fences)
+        weighed = weigh(step, params, self.remit.fences)
         if weighed.prev is not step.prev:
             hits = self._hits(weighed.prev, step.fix)
         step.prev, step.witnessed = weighed.prev, weighed.witnessed
@@ -270,7 +170,7 @@ class Judge:
         step.was_in = self._was_in(step.record, step.prev)
         self._presence(step, hits, settled)
         if not step.silent:
-            self._speed(step)
+            speeding(step, self.remit.fences, self.remit.slow_kmh, self.remit.max_gap_us)
         self._remembering(step)
         self._heard(step)
 
@@ -278,7 +178,7 @@ class Judge:
         return tuple(
             f
             for f in (prev.fences if prev else ())
-            if f.id in self._districts and (Kind.VISIT, f.id) in record.open
+            if f.id in self.remit.districts and (Kind.VISIT, f.id) in record.open
         )
 
     def _hits(self, prev: Fix | None, fix: Fix) -> tuple[Fence, ...]:
@@ -290,29 +190,29 @@ class Judge:
 
     def _heard(self, step: Step) -> None:
         """What follows from having heard of the vehicle, or not, wherever it is."""
-        if self._silences:
+        if self.remit.silences:
             silent(step)
-        if self._cries:
+        if self.remit.cries:
             alarms(step)
 
     def _remembering(self, step: Step) -> None:
         """The rules with a memory."""
-        if self.has_routes:
-            corridor_departure(step, self.routes)
-        if self._parks or self._drives:
+        if self.remit.leaves_routes:
+            corridor_departure(step, self.remit.routes)
+        if self.remit.parks or self.remit.drives:
             self._motion(step)
-        if self._segments:
-            segment_overtime(step, self._gates)
-        if self._gaps:
+        if self.remit.segments:
+            segment_overtime(step, self.remit.gates)
+        if self.remit.gaps:
             coverage_gap(step)
 
     def _motion(self, step: Step) -> None:
         """The rules about standing and driving."""
         old, new, displaced = motion(step)
-        if self._parks:
+        if self.remit.parks:
             overpark(step, old, new, displaced)
-        if self._drives:
-            overdrive(step, old, new, displaced, self._max_gap_us)
+        if self.remit.drives:
+            overdrive(step, old, new, displaced, self.remit.max_gap_us)
 
     def _presence(self, step: Step, hits: tuple[Fence, ...], settled: Settled) -> None:
         """Visits, and what is judged of each visit and each crossing."""
@@ -320,18 +220,18 @@ class Judge:
         if prev is not None and self._steady(record, prev, fix, hits):
             step.steady = True
             for fence in fix.fences:
-                if fence.id in self._timed_visits or fence.id in _unsure(record):
+                if fence.id in self.remit.timed_visits or fence.id in _unsure(record):
                     self._piece(step, fence, _goes_on(prev, fix, settled.wavering.get(fence.id)), frozenset())
             return
         concerned = {f.id: f for f in (*(prev.fences if prev else ()), *fix.fences, *hits)}
         for kind, fence_id in [open_key(event) for event in record.standing()]:
             if kind is Kind.VISIT and fence_id not in concerned:
                 at = prev or fix
-                gone = Edge.FENCE_CHANGED if fence_id in self._fences else Edge.FENCE_REMOVED
+                gone = Edge.FENCE_CHANGED if fence_id in self.remit.fences else Edge.FENCE_REMOVED
                 self._leave(record, fence_id, (at.time_us, at.lon, at.lat), gone, None, out)
         touched = frozenset(f.id for f in concerned.values() if f.kind is FenceKind.CHECKPOINT)
-        stayed = {f.id for f in fix.fences if prev is not None and f in prev.fences} - self._timed
-        for fence in sorted(concerned.values(), key=lambda f: self._order.get(f.id, -1)):
+        stayed = {f.id for f in fix.fences if prev is not None and f in prev.fences} - self.remit.timed
+        for fence in sorted(concerned.values(), key=lambda f: self.remit.order.get(f.id, -1)):
             if fence.id in settled.late:
                 self._crossed_before(step, fence, settled.late[fence.id], touched)
                 continue
@@ -340,7 +240,7 @@ class Judge:
                 # Nothing happened but time.
                 found = [_goes_on(prev, fix, settled.wavering.get(fence.id))]
                 step.pieces[fence.id] = (fence, found)
-                if fence.id in self._timed_visits or fence.id in _unsure(record):
+                if fence.id in self.remit.timed_visits or fence.id in _unsure(record):
                     self._piece(step, fence, found[0], touched)
                 continue
             found = pieces(fence, prev, fix, witnessed=step.witnessed)
@@ -366,13 +266,13 @@ class Judge:
         self._piece(step, fence, piece, touched, waver)
 
     def _witnessed(self, prev: Fix, fix: Fix) -> bool:
-        return fix.time_us - prev.time_us <= self._max_gap_us and abs(fix.lon - prev.lon) <= 180.0
+        return fix.time_us - prev.time_us <= self.remit.max_gap_us and abs(fix.lon - prev.lon) <= 180.0
 
     def _steady(self, record: Record, prev: Fix, fix: Fix, hits: tuple[Fence, ...]) -> bool:
         """Whether it stayed in the fences it was in, none of which ever is out of force."""
         if prev.fences != fix.fences or any(f not in fix.fences for f in hits):
             return False
-        if any(f.id in self._timed or (f.thin and f.shape != "circle") for f in fix.fences):
+        if any(f.id in self.remit.timed or (f.thin and f.shape != "circle") for f in fix.fences):
             return False
         visiting = [fence_id for kind, fence_id in record.open if kind is Kind.VISIT]
         return len(visiting) == len(fix.fences) and all(f.id in visiting for f in fix.fences)
@@ -419,12 +319,12 @@ class Judge:
             if breach is not None:
                 record.open[breach.kind, fence.id] = breach
                 out.append(breach)
-        if self._curfews and (piece.by_fix or visit.detail["witness"] == "fix"):
+        if self.remit.curfews and (piece.by_fix or visit.detail["witness"] == "fix"):
             self._curfew(step, fence, piece, visit)
-        if fence.id in self.filed and (piece.by_fix or visit.detail["witness"] == "fix"):
-            assert self._reference is not None
+        if fence.id in self.remit.filed and (piece.by_fix or visit.detail["witness"] == "fix"):
+            assert self.remit.reference is not None
             stay, goes_on = (piece.start_us, piece.end_us), piece.ends is Edge.GOES_ON
-            papers(step, fence, stay, goes_on, visit, self._reference, fence.id in self._districts)
+            papers(step, fence, stay, goes_on, visit, self.remit.reference, fence.id in self.remit.districts)
         if piece.ends is not Edge.GOES_ON:
             place = _place(step, piece.end_us, piece.ends) if waver is None else (waver.lon, waver.lat)
             fixes_us = _around(prev, fix, waver) if piece.ends in BORDER else None
@@ -479,7 +379,7 @@ class Judge:
         if params is None or step.prev is None or step.silent:
             return Certainty.CERTAIN  # nobody asks, or nothing was driven
         way = Way.between(step.prev, step.fix, params["top_speed_kmh"], self._settings.settle_m)
-        return bypass_certainty(way, self.checkpoints)
+        return bypass_certainty(way, self.remit.checkpoints)
 
     def _curfew(self, step: Step, fence: Fence, piece: Piece, visit: Event) -> None:
         """Open and close the curfew for as long as the piece and the closed hours overlap."""
@@ -536,49 +436,13 @@ class Judge:
         params = step.ask(Kind.GATE_BYPASS, district, at[0])
         tolerance_m = self._settings.gate_tolerance_m if params is None else params["tolerance_m"]
         crossing = Crossing(*at, direction, *fixes_us)
-        gate: Gate = gate_of(crossing, self.checkpoints, touched, tolerance_m)
+        gate: Gate = gate_of(crossing, self.remit.checkpoints, touched, tolerance_m)
         if params is None or gate.used is not None:
             return gate.used, None
         sure = self._missed_gates(step, district, at[0]) if waver is None else Certainty(waver.sure)
         if sure is not Certainty.CERTAIN and step.ask(Kind.POSSIBLE_BYPASS, district, at[0]) is None:
             return None, None
         return None, bypass(step.vehicle, district, crossing, gate, params, stay, sure)
-
-    def _speed(self, step: Step) -> None:
-        """Start, carry on or end the run of fixes over the limit."""
-        record, fix, ask, out = step.record, step.fix, step.ask, step.out
-        run = record.run
-        if run is not None and fix.time_us - run.last_us > self._max_gap_us:
-            self._end_run(record, run, out)
-            run = None
-        if fix.speed_kmh != fix.speed_kmh:  # NaN: unknown, which neither proves nor ends anything
-            return
-        if run is None and fix.speed_kmh <= self._slow_kmh:
-            return  # no limit is as low
-        limit = governing_limit(fix, ask)
-        if limit is None or fix.speed_kmh <= limit.kmh + limit.params["margin_kmh"]:
-            if run is not None:
-                self._end_run(record, run, out)
-            return
-        if run is None:
-            at = (fix.time_us, fix.time_us, fix.lon, fix.lat, fix.lon, fix.lat)
-            record.run = SpeedRun(*at, limit.fence.id, limit.fence.version, limit.kmh, fix.speed_kmh)
-            return
-        run.last_us, run.last_lon, run.last_lat = fix.time_us, fix.lon, fix.lat
-        run.max_kmh = max(run.max_kmh, fix.speed_kmh)
-        if (Kind.OVERSPEED, run.fence_id) not in record.open:
-            params = ask(Kind.OVERSPEED, self._fences.get(run.fence_id), run.started_us)
-            breach = None if params is None else overspeed(step.vehicle, run, params)
-            if breach is not None:
-                record.open[breach.kind, run.fence_id] = breach
-                out.append(breach)
-
-    def _end_run(self, record: Record, run: SpeedRun, out: list[Event]) -> None:
-        record.run = None
-        event = record.open.pop((Kind.OVERSPEED, run.fence_id), None)
-        if event is not None:
-            detail = {**event.detail, "max_kmh": round(run.max_kmh, 1)}
-            out.append(closed(event, run.last_us, (run.last_lon, run.last_lat), detail))
 
 
 def _unsure(record: Record) -> tuple[str, ...]:

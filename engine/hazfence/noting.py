@@ -108,15 +108,15 @@ class Noting:
     """
 
     def __init__(self, fences: FenceSet, settings: EngineSettings, judge: Judge) -> None:
-        book = judge.book
+        book = judge.remit.book
         self._fences = fences
         self._gap_us = round(settings.max_gap_s * 1e6)
         on = {kind: book.ever(kind) for kind in _MEMORY}
         self._parks, self._drives = on[Kind.OVERPARK], on[Kind.OVERDRIVE]
-        self._routes, self._segments = judge.has_routes, False
+        self._routes, self._segments = judge.remit.leaves_routes, False
         kinds = [f.kind for f in fences.fences]
         self._district = np.array([kind is FenceKind.DISTRICT for kind in kinds], np.bool_)
-        self._route = np.array([f.id in judge.routes for f in fences.fences], np.bool_)
+        self._route = np.array([f.id in judge.remit.routes for f in fences.fences], np.bool_)
         self._gate = np.array([kind is FenceKind.CHECKPOINT for kind in kinds], np.bool_)
         constant = all(book.constant(kind, f) for kind in _MEMORY if on[kind] for f in (None, *fences.fences))
         self.able = constant and int(self._district.sum()) <= 1
@@ -143,7 +143,7 @@ class Noting:
             if self._driving is not None:
                 self._rest_us = round(self._driving["rest_min"] * 60e6)
         if on[Kind.SEGMENT_OVERTIME]:
-            told = (book.lookup(Kind.SEGMENT_OVERTIME, f) for f in judge.checkpoints)
+            told = (book.lookup(Kind.SEGMENT_OVERTIME, f) for f in judge.remit.checkpoints)
             self._segments = any(params is not None and params["to"] for params in told)
 
     def work(

@@ -88,9 +88,9 @@ class Plain:
     def __init__(self, fences: FenceSet, settings: EngineSettings, judge: Judge) -> None:
         n = len(fences)
         self.fences = fences
-        self.gates = sorted(judge.checkpoints, key=lambda fence: fence.id)
+        self.gates = sorted(judge.remit.checkpoints, key=lambda fence: fence.id)
         self.gate_number = {gate.id: i for i, gate in enumerate(self.gates)}
-        self.noting = Noting(fences, settings, judge) if judge.remembers else None
+        self.noting = Noting(fences, settings, judge) if judge.remit.remembers else None
         self.on = len(self.gates) <= _MOST_GATES and (self.noting is None or self.noting.able)
         self._settle_m = settings.settle_m
         self.wavers = Wavers(fences, settings.settle_m, settings.settle_s)
@@ -101,7 +101,9 @@ class Plain:
         self._limit_us = np.full(n, FOREVER_US, np.int64)
         round_gates = all(gate.metric is not None for gate in self.gates)
         for i, fence in enumerate(fences.fences if self.on else ()):
-            self.fine[i] = not fence.timed and fence.id not in judge.filed and self._ask(i, fence, judge)
+            self.fine[i] = (
+                not fence.timed and fence.id not in judge.remit.filed and self._ask(i, fence, judge)
+            )
             if fence.kind is FenceKind.DISTRICT:
                 self.fine[i] &= round_gates
         self._crossed = Crossed(fences, self.fine, round(settings.max_gap_s * 1e6))
@@ -117,7 +119,7 @@ class Plain:
 
     def _ask(self, i: int, fence: Fence, judge: Judge) -> bool:
         """Note a fence's parameters; False when they depend on the vehicle or the hour."""
-        book = judge.book
+        book = judge.remit.book
         if not book.constant(Kind.OVERSTAY, fence) or not book.constant(Kind.CURFEW, fence):
             return False
         curfew = book.lookup(Kind.CURFEW, fence)

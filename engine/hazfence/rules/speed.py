@@ -9,6 +9,7 @@ it where ruled (渝交规〔2023〕5号, a weak source).
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -16,11 +17,11 @@ import numpy as np
 from hazfence.events import Event, Kind, Phase, Severity, event_id, iso
 from hazfence.presence import Fix
 from hazfence.rules.book import Params, Rulebook
-from hazfence.rules.step import Ask
+from hazfence.rules.step import Ask, Step
 from hazfence.vehicles import SpeedRun
 from hazfence_fences import Fence, FenceKind
 
-__all__ = ["Limit", "governing_limit", "lowest_limit", "overspeed"]
+__all__ = ["Limit", "governing_limit", "lowest_limit", "overspeed", "speeding"]
 
 
 class Limit(NamedTuple):
@@ -103,3 +104,46 @@ def overspeed(vehicle: str, run: SpeedRun, params: Params) -> Event | None:
             "fixes": [iso(run.started_us), iso(run.last_us)],
         },
     )
+
+
+def speeding(step: Step, fences: Mapping[str, Fence], slow_kmh: float, gap_us: int) -> None:
+    """Start, carry on or end the run of fixes over the limit, and say when it is a breach.
+
+    Args:
+        step: to a fix, not through silence.
+        fences: the fences by id.
+        slow_kmh: no limit is lower than this.
+        gap_us: a run does not go on over a gap longer than this, microseconds.
+    """
+    record, fix, ask = step.record, step.fix, step.ask
+    run = record.run
+    if run is not None and fix.time_us - run.last_us > gap_us:
+        _end_run(step, run)
+        run = None
+    if fix.speed_kmh != fix.speed_kmh:  # NaN: unknown, which neither proves nor ends anything
+        return
+    if run is None and fix.speed_kmh <= slow_kmh:
+        return
+    limit = governing_limit(fix, ask)
+    if limit is None or fix.speed_kmh <= limit.kmh + limit.params["margin_kmh"]:
+        if run is not None:
+            _end_run(step, run)
+        return
+    if run is None:
+        at = (fix.time_us, fix.time_us, fix.lon, fix.lat, fix.lon, fix.lat)
+        record.run = SpeedRun(*at, limit.fence.id, limit.fence.version, limit.kmh, fix.speed_kmh)
+        return
+    run.last_us, run.last_lon, run.last_lat = fix.time_us, fix.lon, fix.lat
+    run.max_kmh = max(run.max_kmh, fix.speed_kmh)
+    if not step.is_open(Kind.OVERSPEED, run.fence_id):
+        params = ask(Kind.OVERSPEED, fences.get(run.fence_id), run.started_us)
+        breach = None if params is None else overspeed(step.vehicle, run, params)
+        if breach is not None:
+            record.open[breach.kind, run.fence_id] = breach
+            step.out.append(breach)
+
+
+def _end_run(step: Step, run: SpeedRun) -> None:
+    step.record.run = None
+    most = {"max_kmh": round(run.max_kmh, 1)}
+    step.close(Kind.OVERSPEED, run.fence_id, run.last_us, (run.last_lon, run.last_lat), most)
