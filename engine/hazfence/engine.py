@@ -37,6 +37,7 @@ from hazfence.presence import Fix, Presence
 from hazfence.recall import Recall
 from hazfence.recent import Track
 from hazfence.reference import ReferenceData
+from hazfence.rows import Row
 from hazfence.screen import Before, Columns, Screen, group_starts, newest_before
 from hazfence.settings import EngineSettings
 from hazfence.snapshot import dump, load, unpack
@@ -73,6 +74,13 @@ class Outcome(Sequence[Event]):
         if self._events is None:
             self._events = self._news.events()
         return self._events
+
+    def rows(self) -> list[Row]:
+        """Of each fact among the events the last revision, as :class:`~hazfence.rows.Row`, in no set order.
+
+        For a host that stores many: no event is made of what arose in columns.
+        """
+        return self._news.rows()
 
     @property
     def accepted(self) -> npt.NDArray[np.bool_]:

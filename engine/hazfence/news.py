@@ -21,6 +21,7 @@ from hazfence.events import Event, Kind, from_iso, iso
 from hazfence.notes import Notes, Past, blank
 from hazfence.plain import Plain
 from hazfence.presence import Edge, Fix
+from hazfence.rows import Row, last_rows, row_of
 from hazfence.rules.gates import Crossing, Gate, bypass
 from hazfence.rules.prism import Certainty
 from hazfence.rules.zones import entry
@@ -38,6 +39,7 @@ from hazfence.stays import (
     WAVERED,
     Stays,
 )
+from hazfence.steprows import StepRows
 from hazfence.story import Mark
 from hazfence.vehicles import NEVER_US, Record
 from hazfence.visits import BORDER, closed, exit_detail, opened
@@ -61,6 +63,17 @@ class Telling:
         self._plain = plain
         self._sets = sets
         self._names = names
+        self._rows = StepRows(plain, names)
+
+    def written(self, steps: _Rows) -> list[Row]:
+        """The events of the steps as rows; of a fact opened and closed by them both revisions."""
+        rows = self._rows.visits(steps)
+        if (at := np.flatnonzero(steps["bypass"])).size:
+            rows += self._rows.bypasses(steps[at])
+        entries = self._plain.entry[steps["stay"]["fence"]]
+        for step in steps[entries] if entries.any() else ():
+            rows += [row_of(event) for event in self.events(step) if event.kind is Kind.RESTRICTED_ENTRY]
+        return rows
 
     def count(self, steps: _Rows) -> int:
         """How many events the steps are."""
@@ -320,6 +333,13 @@ class Batch(NamedTuple):
         for _, events in judged:
             yield from events
 
+    def rows(self) -> list[Row]:
+        """All of it as rows, of each fact the last revision at least."""
+        rows = last_rows(event for _, events in self.judged for event in events)
+        if self.telling is not None:
+            rows += self.telling.written(self.steps)
+        return rows
+
 
 class News:
     """Everything that was found, in order."""
@@ -340,3 +360,13 @@ class News:
         return tuple(
             event for part in self._parts for event in (part.events() if isinstance(part, Batch) else part)
         )
+
+    def rows(self) -> list[Row]:
+        """Of each fact in it the last revision, as rows; no event is made of what arose in columns."""
+        last: dict[str, Row] = {}
+        for part in self._parts:
+            for row in part.rows() if isinstance(part, Batch) else last_rows(part):
+                known = last.get(row[0])
+                if known is None or row[1] > known[1]:
+                    last[row[0]] = row
+        return list(last.values())

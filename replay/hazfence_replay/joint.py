@@ -46,6 +46,11 @@ class Joint:
         """Whether any rule that is on looks at fixes."""
         return Kind.SEPARATION in self._on
 
+    @property
+    def crowded(self) -> tuple[str, ...]:
+        """Ids of the fences whose visits are counted."""
+        return self._capacity.fence_ids
+
     def take(self, fixes: FixBatch, events: Iterable[Event]) -> tuple[Event, ...]:
         """Take fixes, and what the engine said of them; returns what follows at once."""
         if Kind.SEPARATION in self._on:

@@ -1,9 +1,10 @@
 """What a replay has found and how far it is: one SQLite file, so that a stopped replay goes on.
 
 You are between the engines and the outputs. Every fact an engine speaks of is kept once, by its last
-revision, however many there are, on disk and not in memory. One transaction holds the events since the
-last checkpoint, the engines' snapshots and the place in the source: whatever is killed when, the file says
-one whole state, and the run that goes on from it ends with the same rows as one that was never stopped.
+revision as a row (``hazfence.rows``), however many there are, on disk and not in memory. One transaction
+holds the rows since the last checkpoint, the engines' snapshots and the place in the source: whatever is
+killed when, the file says one whole state, and the run that goes on from it ends with the same rows as one
+that was never stopped.
 """
 
 from __future__ import annotations
@@ -16,28 +17,34 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from hazfence.events import Event, Kind, Phase, Severity
+from hazfence.engine import Outcome
+from hazfence.events import Event, Phase
+from hazfence.rows import Row, event_of, last_rows
 
 __all__ = ["Checkpoint", "Journal", "JournalMismatch", "as_rows"]
 
 _SCHEMA = """
 CREATE TABLE said (
     id TEXT PRIMARY KEY, revision INTEGER, phase TEXT, kind TEXT, vehicle BLOB, fence_id BLOB,
-    started_us INTEGER, event TEXT
+    fence_version INTEGER, started_us INTEGER, ended_us INTEGER, lon REAL, lat REAL, end_lon REAL,
+    end_lat REAL, severity TEXT, detail BLOB
 ) WITHOUT ROWID;
 CREATE TABLE state (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 """
 _SAY = """
-INSERT INTO said VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, phase = excluded.phase, event = excluded.event,
-    started_us = excluded.started_us
+INSERT INTO said VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (id) DO UPDATE SET
+    revision = excluded.revision, phase = excluded.phase, fence_version = excluded.fence_version,
+    started_us = excluded.started_us, ended_us = excluded.ended_us, lon = excluded.lon, lat = excluded.lat,
+    end_lon = excluded.end_lon, end_lat = excluded.end_lat, severity = excluded.severity,
+    detail = excluded.detail
 WHERE excluded.revision > said.revision
 """
 _ROWS = """
-SELECT id, revision, phase, kind, vehicle, fence_id, started_us, event FROM said
-WHERE phase <> ? ORDER BY started_us, vehicle, kind, fence_id, id
+SELECT * FROM said WHERE phase <> ? ORDER BY started_us, vehicle, kind, fence_id, id
 """
-_FORMAT = 1
+_VISITS = "SELECT * FROM said WHERE kind = 'visit' AND fence_id = ? ORDER BY started_us, id"
+_FORMAT = 2
 
 
 class JournalMismatch(ValueError):
@@ -120,11 +127,11 @@ class Journal:
         snapshots = tuple(self._get(f"snapshot {i}") for i in range(place["engines"]))
         return Checkpoint(place["fixes"], place["newest_us"], snapshots, place["counts"])
 
-    def save(self, events: Iterable[tuple[Any, ...]], checkpoint: Checkpoint | None) -> None:
-        """Keep events (:func:`as_rows`), and with a checkpoint that they belong to it: one transaction."""
+    def save(self, rows: Iterable[Row], checkpoint: Checkpoint | None) -> None:
+        """Keep rows, and with a checkpoint that they belong to it: one transaction."""
         self._db.execute("BEGIN IMMEDIATE")
         try:
-            self._db.executemany(_SAY, events)
+            self._db.executemany(_SAY, map(_kept, rows))
             if checkpoint is not None:
                 place = {
                     "fixes": checkpoint.fixes,
@@ -140,14 +147,24 @@ class Journal:
             self._db.execute("ROLLBACK")
             raise
 
-    def rows(self, *, retracted: bool = False) -> Iterator[Event]:
+    def rows(self, *, retracted: bool = False) -> Iterator[Row]:
         """The last word on every fact, by beginning, vehicle, kind and fence.
 
         Args:
             retracted: those that turned out never to have been, too.
         """
         without = "" if retracted else str(Phase.RETRACTED)
-        yield from map(_event, self._db.execute(_ROWS, (without,)))
+        yield from map(_row, self._db.execute(_ROWS, (without,)))
+
+    def events(self, *, retracted: bool = False) -> Iterator[Event]:
+        """The rows as events."""
+        return map(event_of, self.rows(retracted=retracted))
+
+    def visits(self, fence_ids: Iterable[str]) -> Iterator[Event]:
+        """The last word on every visit to some fences, retracted ones too, by beginning."""
+        for fence_id in fence_ids:
+            found = self._db.execute(_VISITS, (_bytes(fence_id),))
+            yield from (event_of(_row(said)) for said in found)
 
     def count(self) -> dict[tuple[str, str], int]:
         """How many facts there are, by kind and phase."""
@@ -183,50 +200,28 @@ class Journal:
         self.close()
 
 
-def as_rows(events: Iterable[Event]) -> list[tuple[str, tuple[Any, ...]]]:
-    """Events as :meth:`Journal.save` takes them, each with its vehicle; of each fact the last revision.
+def as_rows(events: Sequence[Event]) -> list[Row]:
+    """Of each fact the last revision, as :meth:`Journal.save` takes it.
 
-    Made where the events arise, on all cores: it costs more than storing them.
+    Made where the events arise, on all cores; of what an engine found in columns no event is made.
     """
-    last: dict[str, Event] = {}
-    for event in events:
-        known = last.get(event.id)
-        if known is None or event.revision > known.revision:
-            last[event.id] = event
-    return [(event.vehicle, _row(event)) for event in last.values()]
+    return events.rows() if isinstance(events, Outcome) else last_rows(events)
 
 
-def _row(event: Event) -> tuple[Any, ...]:
-    rest = [getattr(event, name) for name in _FIELDS]
-    return (
-        event.id,
-        event.revision,
-        event.phase.value,
-        event.kind.value,
-        # As bytes: a name may hold what no text of SQLite can, and bytes sort like the names.
-        event.vehicle.encode("utf-8", "surrogatepass"),
-        None if event.fence_id is None else event.fence_id.encode("utf-8", "surrogatepass"),
-        event.started_us,
-        json.dumps([*rest, event.severity.value, dict(event.detail)]),
-    )
+def _bytes(text: str) -> bytes:
+    # A name may hold what no text of SQLite can, and bytes sort like the names.
+    return text.encode("utf-8", "surrogatepass")
 
 
-#: What stands in the JSON of a row, before severity and detail.
-_FIELDS = ("fence_version", "ended_us", "lon", "lat", "end_lon", "end_lat")
+def _kept(row: Row) -> tuple[Any, ...]:
+    """A row as SQLite keeps it."""
+    name, revision, phase, kind, vehicle, fence_id, *values, detail = row
+    fence = None if fence_id is None else _bytes(fence_id)
+    return (name, revision, phase, kind, _bytes(vehicle), fence, *values, _bytes(detail))
 
 
-def _event(row: Sequence[Any]) -> Event:
-    event_id, revision, phase, kind, vehicle, fence_id, started_us, text = row
-    *rest, severity, detail = json.loads(text)
-    return Event(
-        id=event_id,
-        kind=Kind(kind),
-        vehicle=vehicle.decode("utf-8", "surrogatepass"),
-        fence_id=None if fence_id is None else fence_id.decode("utf-8", "surrogatepass"),
-        revision=revision,
-        phase=Phase(phase),
-        started_us=started_us,
-        severity=Severity(severity),
-        detail=detail,
-        **dict(zip(_FIELDS, rest, strict=True)),
-    )
+def _row(said: Sequence[Any]) -> Row:
+    name, revision, phase, kind, vehicle, fence_id, *values, detail = said
+    fence = None if fence_id is None else fence_id.decode("utf-8", "surrogatepass")
+    whole = vehicle.decode("utf-8", "surrogatepass"), fence, *values, detail.decode("utf-8", "surrogatepass")
+    return Row._make((name, revision, phase, kind, *whole))

@@ -1,30 +1,30 @@
 """What becomes of a replay's rows: a file in one of five forms, or a run of its own in PostGIS.
 
-You are behind the journal. :func:`write_file` tells the form from the file's name; rows go through one at
-a time, into a file beside it that takes its name only when it is whole. :func:`write_postgis` stores the
-run in one transaction, in tables of its own (``hazfence.replay_run``, ``hazfence.replay_event``). The map
-is in ``map/``, the way of fixes into a topic in ``feed.py``.
+You are behind the journal. :func:`write_file` tells the form from the file's name; rows go through some
+thousand at a time, as columns, into a file beside it that takes its name only when it is whole.
+:func:`write_postgis` stores the run in one transaction, in tables of its own (``hazfence.replay_run``,
+``hazfence.replay_event``). The map is in ``map/``, the way of fixes into a topic in ``feed.py``.
 """
 
 from __future__ import annotations
 
 import csv
 import gzip
-import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from hazfence import __version__
-from hazfence.events import Event
+from hazfence.rows import Row, event_of, isos, text_of
 from hazfence.settings import EngineSettings
 from hazfence_fences import FenceSet
 from hazfence_fences.geojson import to_feature
 
-__all__ = ["COLUMNS", "RunRecord", "file_forms", "write_file", "write_postgis"]
+__all__ = ["COLUMNS", "RunRecord", "file_forms", "json_lines", "write_file", "write_postgis"]
 
 #: Columns of a row in CSV and Parquet, in their order.
 COLUMNS = (
@@ -40,13 +40,13 @@ def file_forms() -> tuple[str, ...]:
     return tuple(_FORMS)
 
 
-def write_file(path: str | os.PathLike[str], events: Iterable[Event]) -> int:
+def write_file(path: str | os.PathLike[str], rows: Iterable[Row]) -> int:
     """Write rows to a file.
 
     Args:
         path: ``.jsonl`` (or ``.ndjson``), ``.csv``, ``.geojson`` or ``.parquet``; the first two also with
             ``.gz``. An existing file is replaced when the new one is whole.
-        events: the rows, as :meth:`Journal.rows` gives them.
+        rows: as :meth:`Journal.rows` gives them.
 
     Returns:
         how many rows.
@@ -64,7 +64,7 @@ def write_file(path: str | os.PathLike[str], events: Iterable[Event]) -> int:
         raise ValueError(f"{path}: rows can be written as {', '.join(_FORMS)}")
     part = place.with_name(f".{place.name}.part")
     try:
-        count = write(part, place.suffix.lower() == ".gz", events)
+        count = write(part, place.suffix.lower() == ".gz", rows)
         part.replace(place)
     finally:
         part.unlink(missing_ok=True)
@@ -79,50 +79,106 @@ def form_of(path: Path) -> str:
     return form if not packed or form in (".jsonl", ".ndjson", ".csv") else ""
 
 
+def json_lines(rows: Iterable[Row]) -> Iterator[str]:
+    """Each row as what :meth:`hazfence.Event.to_json` gives, as JSON without the end of the line."""
+    for part in _batched(rows):
+        for row, (started, ended) in zip(part, _times(part), strict=True):
+            yield (
+                f'{{"id": "{row.id}", {_about(row, started, ended)}, "lon": {_number(row.lon)},'
+                f' "lat": {_number(row.lat)}, {_rest(row)}}}'
+            )
+
+
+def _about(row: Row, started: str, ended: str | None) -> str:
+    """The JSON of a row before its place."""
+    version = "null" if row.fence_version is None else row.fence_version
+    fence = "null" if row.fence_id is None else text_of(row.fence_id)
+    over = "null" if ended is None else f'"{ended}"'
+    return (
+        f'"kind": "{row.kind}", "vehicle": {text_of(row.vehicle)}, "fence_id": {fence},'
+        f' "fence_version": {version}, "revision": {row.revision}, "phase": "{row.phase}",'
+        f' "started_at": "{started}", "ended_at": {over}'
+    )
+
+
+def _rest(row: Row) -> str:
+    """The JSON of a row behind its place."""
+    return (
+        f'"end_lon": {_number(row.end_lon)}, "end_lat": {_number(row.end_lat)},'
+        f' "severity": "{row.severity}", "detail": {row.detail}'
+    )
+
+
+def _number(value: float | None) -> str:
+    return "null" if value is None else repr(value)
+
+
+def _times(rows: list[Row]) -> Iterator[tuple[str, str | None]]:
+    """Beginning and end of each row as ISO 8601."""
+    started = isos([row.started_us for row in rows])
+    ended = isos([row.ended_us or 0 for row in rows])
+    for row, begin, end in zip(rows, started, ended, strict=True):
+        yield begin, None if row.ended_us is None else end
+
+
 def _open(path: Path, packed: bool, encoding: str = "utf-8") -> TextIO:
+    # Half of a surrogate pair in a name is written as \\udc80: in JSON that is the very same name.
     if packed:
-        return gzip.open(path, "wt", encoding=encoding, newline="")
-    return path.open("w", encoding=encoding, newline="")
+        return gzip.open(path, "wt", encoding=encoding, errors="backslashreplace", newline="")
+    return path.open("w", encoding=encoding, errors="backslashreplace", newline="")
 
 
-def _json_lines(path: Path, packed: bool, events: Iterable[Event]) -> int:
+def _json_lines(path: Path, packed: bool, rows: Iterable[Row]) -> int:
     count = 0
     with _open(path, packed) as file:
-        for event in events:
-            file.write(json.dumps(event.to_json(), ensure_ascii=False) + "\n")
-            count += 1
+        for count, line in enumerate(json_lines(rows), 1):  # noqa: B007
+            file.write(f"{line}\n")
     return count
 
 
-def _csv(path: Path, packed: bool, events: Iterable[Event]) -> int:
+def _csv(path: Path, packed: bool, rows: Iterable[Row]) -> int:
     count = 0
     # With a mark at the beginning, or spreadsheets take plates for Latin letters.
     with _open(path, packed, "utf-8-sig") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
-        for event in events:
-            row = event.to_json()
-            row["detail"] = json.dumps(row["detail"], ensure_ascii=False)
-            writer.writerow("" if row[name] is None else row[name] for name in COLUMNS)
-            count += 1
+        for part in _batched(rows):
+            writer.writerows(
+                (
+                    *(
+                        row.id,
+                        row.kind,
+                        row.vehicle,
+                        row.fence_id,
+                        row.fence_version,
+                        row.revision,
+                        row.phase,
+                    ),
+                    *(started, ended, row.lon, row.lat, row.end_lon, row.end_lat, row.severity, row.detail),
+                )
+                for row, (started, ended) in zip(part, _times(part), strict=True)
+            )
+            count += len(part)
     return count
 
 
-def _geojson(path: Path, packed: bool, events: Iterable[Event]) -> int:
+def _geojson(path: Path, packed: bool, rows: Iterable[Row]) -> int:
     count = 0
     with _open(path, packed) as file:
         file.write('{"type": "FeatureCollection", "features": [')
-        for count, event in enumerate(events, 1):
-            row = event.to_json()
-            geometry = {"type": "Point", "coordinates": [row.pop("lon"), row.pop("lat")]}
-            feature = {"type": "Feature", "id": row.pop("id"), "geometry": geometry, "properties": row}
-            file.write(",\n" if count > 1 else "\n")
-            file.write(json.dumps(feature, ensure_ascii=False))
+        for part in _batched(rows):
+            for row, (started, ended) in zip(part, _times(part), strict=True):
+                file.write(
+                    f'{"," if count else ""}\n{{"type": "Feature", "id": "{row.id}", "geometry":'
+                    f' {{"type": "Point", "coordinates": [{_number(row.lon)}, {_number(row.lat)}]}},'
+                    f' "properties": {{{_about(row, started, ended)}, {_rest(row)}}}}}'
+                )
+                count += 1
         file.write("\n]}\n")
     return count
 
 
-def _parquet(path: Path, packed: bool, events: Iterable[Event]) -> int:
+def _parquet(path: Path, packed: bool, rows: Iterable[Row]) -> int:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -132,24 +188,26 @@ def _parquet(path: Path, packed: bool, events: Iterable[Event]) -> int:
         "lon": place, "lat": place, "end_lon": place, "end_lat": place,
     }  # fmt: skip
     schema = pa.schema([(name, kinds.get(name, pa.string())) for name in COLUMNS])
+    at = [Row._fields.index({"started_at": "started_us", "ended_at": "ended_us"}.get(n, n)) for n in COLUMNS]
+
+    def column(values: tuple[Any, ...], kind: pa.DataType) -> pa.Array:
+        try:
+            return pa.array(values, kind)
+        except UnicodeEncodeError:
+            whole = (v if v is None else v.encode("utf-8", "backslashreplace").decode() for v in values)
+            return pa.array(list(whole), kind)
+
     count = 0
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        for part in _batched(events):
-            rows = []
-            for event in part:
-                row = event.to_json()
-                row["started_at"], row["ended_at"] = event.started_us, event.ended_us
-                row["detail"] = json.dumps(row["detail"], ensure_ascii=False)
-                rows.append(row)
-            columns = [
-                pa.array([row[name] for row in rows], kinds.get(name, pa.string())) for name in COLUMNS
-            ]
+        for part in _batched(rows):
+            values = list(zip(*part, strict=True))
+            columns = [column(values[i], field.type) for i, field in zip(at, schema, strict=True)]
             writer.write_table(pa.Table.from_arrays(columns, schema=schema))
-            count += len(rows)
+            count += len(part)
     return count
 
 
-_FORMS: Mapping[str, Callable[[Path, bool, Iterable[Event]], int]] = {
+_FORMS: Mapping[str, Callable[[Path, bool, Iterable[Row]], int]] = {
     ".jsonl": _json_lines,
     ".ndjson": _json_lines,
     ".csv": _csv,
@@ -158,14 +216,9 @@ _FORMS: Mapping[str, Callable[[Path, bool, Iterable[Event]], int]] = {
 }
 
 
-def _batched(events: Iterable[Event]) -> Iterable[list[Event]]:
-    part: list[Event] = []
-    for event in events:
-        part.append(event)
-        if len(part) == _ROWS_AT_ONCE:
-            yield part
-            part = []
-    if part:
+def _batched(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    left = iter(rows)
+    while part := list(islice(left, _ROWS_AT_ONCE)):
         yield part
 
 
@@ -193,13 +246,13 @@ class RunRecord:
     set_aside: Mapping[str, int]
 
 
-def write_postgis(url: str, run: RunRecord, events: Iterable[Event], *, replace: bool = False) -> int:
+def write_postgis(url: str, run: RunRecord, rows: Iterable[Row], *, replace: bool = False) -> int:
     """Store a run, whole or not at all; no live row is touched.
 
     Args:
         url: libpq URL of a migrated database; the user needs role hazfence_write.
         run: what is kept about it.
-        events: the rows, retracted ones too.
+        rows: all of them, retracted ones too.
         replace: remove a run of that name first.
 
     Returns:
@@ -241,8 +294,8 @@ def write_postgis(url: str, run: RunRecord, events: Iterable[Event], *, replace:
             raise ValueError(
                 f"the database has a run {run.name!r} already: give another --run, or --fresh to replace it"
             )
-        for part in _batched(events):
-            said = {"run": row[0], "events": events_json(part)}
+        for part in _batched(rows):
+            said = {"run": row[0], "events": events_json(map(event_of, part))}
             connection.execute(queries.load("store_replay_events"), said)
             count += len(part)
     return count

@@ -19,6 +19,7 @@ import numpy as np
 from hazfence.clean import Reason, screen_values
 from hazfence.events import Event
 from hazfence.fixes import FixBatch
+from hazfence.rows import Row
 from hazfence.settings import EngineSettings
 from hazfence_replay.joint import Joint
 from hazfence_replay.journal import Checkpoint, Journal, JournalMismatch, as_rows
@@ -126,10 +127,10 @@ def run(
     joint = Joint(job.fences, job.settings, job.reference)
     joint.go_on(together or b"")
     with Shards(job, len(engines) if engines else processes, engines) as shards:
-        held: dict[str, tuple[Any, ...]] = {}
+        held: dict[str, Row] = {}
         sizes: list[int] = []
 
-        def hold(rows: Iterable[tuple[Any, ...]]) -> None:
+        def hold(rows: Iterable[Row]) -> None:
             """Keep rows until they are written: of each fact the last word, as the journal does."""
             for row in rows:
                 before = held.get(row[0])
@@ -155,7 +156,7 @@ def run(
         for pace in stream:
             shards.give(pace)
             sizes.append(len(pace.batch))
-            hold(row for _, row in as_rows(_over_all(joint, pace, job.settings)))
+            hold(as_rows(_over_all(joint, pace, job.settings)))
             while shards.full:
                 take()
             if time.monotonic() - saved_s >= checkpoint_s and journal.path is not None:
@@ -171,9 +172,9 @@ def run(
     end_us = tally.newest_us if until_us is None else max(until_us, tally.newest_us or until_us)
     if end_us is not None and tally.oldest_us is not None:
         # A crowd is what it is in the end, so it is counted when every visit is known.
-        visits = (event for event in journal.rows(retracted=True) if event.is_visit)
+        visits = journal.visits(joint.crowded)
         last = [*joint.take(FixBatch.empty(), visits), *joint.papers(tally.oldest_us, end_us)]
-        journal.save([row for _, row in as_rows(last)], None)
+        journal.save(as_rows(last), None)
     summary.fixes, summary.set_aside = tally.fixes, tally.set_aside()
     summary.oldest_us, summary.newest_us = tally.oldest_us, tally.newest_us
     summary.vehicles, summary.events = len(seen.names), journal.count()

@@ -43,21 +43,22 @@ class Job(NamedTuple):
     Attributes:
         fences, settings, reference: as for :class:`hazfence.Engine`.
         render: what becomes of the events of a pace before they leave their process: a function of a
-            module, which turns events into pairs of a vehicle and anything; None leaves them as they are.
+            module, which turns an engine's outcome into a list of anything, in no set order; None leaves
+            them as they are.
     """
 
     fences: FenceSet
     settings: EngineSettings
     reference: ReferenceData | None = None
-    render: Callable[[Iterable[Event]], list[tuple[str, Any]]] | None = None
+    render: Callable[[Sequence[Event]], list[Any]] | None = None
 
 
 class Said(NamedTuple):
     """What came of one pace.
 
     Attributes:
-        events: revisions (rendered), by vehicle in the order of their first fix: first those of the fixes,
-            then those of the silence.
+        events: revisions, by vehicle in the order of their first fix, first those of the fixes, then those of
+            the silence; or what they were rendered to.
         reasons: int64, shape (number of reasons,): how many fixes met each :class:`hazfence.clean.Reason`.
         oldest_us, newest_us: times of the oldest and the newest accepted fix; None without one.
     """
@@ -101,7 +102,7 @@ class Shards:
         given: Sequence[bytes | None] = [None] * count if snapshots is None else snapshots
         if len(given) != count:
             raise ValueError(f"{len(given)} snapshots for {count} processes")
-        self._count = count
+        self._count, self._rendered = count, job.render is not None
         local = count == 1 and not apart
         self._ahead = 1 if local else _AHEAD
         self._shards: list[_Shard] = [(_Local if local else _Process)(job, one) for one in given]
@@ -170,10 +171,11 @@ class Shards:
         self.under_way -= 1
         events: list[Any] = []
         for parts in ([answer[0] for answer in answers], [answer[1] for answer in answers]):
-            # Within a vehicle the order is that of its engine; vehicles stand as they first came.
-            said = [pair for part in parts for pair in part]
-            said.sort(key=lambda pair: self._order.get(pair[0], -1))
-            events += [event for _, event in said]
+            said = [one for part in parts for one in part]
+            if not self._rendered:
+                # Within a vehicle the order is that of its engine; vehicles stand as they first came.
+                said.sort(key=lambda event: self._order.get(event.vehicle, -1))
+            events += said
         oldest = [answer[3] for answer in answers if answer[3] is not None]
         newest = [answer[4] for answer in answers if answer[4] is not None]
         reasons = np.sum([answer[2] for answer in answers], axis=0)
@@ -203,9 +205,8 @@ class Shards:
         self.close()
 
 
-_Pairs = list[tuple[str, Any]]
-#: Vehicles and events of the fixes, the same of the silence, reasons, oldest and newest time.
-_Answer = tuple[_Pairs, _Pairs, npt.NDArray[np.int64], int | None, int | None]
+#: What was said of the fixes and of the silence, reasons, oldest and newest time.
+_Answer = tuple[list[Any], list[Any], npt.NDArray[np.int64], int | None, int | None]
 
 
 class _Shard(Protocol):
@@ -233,12 +234,10 @@ class _Local:
         reasons = np.bincount(outcome.reason, minlength=len(Reason)).astype(np.int64)
         times = pace.batch.time_us if not reasons[1:].any() else pace.batch.time_us[outcome.accepted]
         span = (int(times.min()), int(times.max())) if len(times) else (None, None)
-        self._answers.append((self._pairs(outcome), self._pairs(silent), reasons, *span))
+        self._answers.append((self._said(outcome), self._said(silent), reasons, *span))
 
-    def _pairs(self, events: Iterable[Event]) -> _Pairs:
-        if self._render is not None:
-            return self._render(events)
-        return [(event.vehicle, event) for event in events]
+    def _said(self, events: Sequence[Event]) -> list[Any]:
+        return list(events) if self._render is None else self._render(events)
 
     def answer(self) -> _Answer:
         return self._answers.popleft()

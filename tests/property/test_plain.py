@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hazfence import Engine, EngineSettings, FixBatch
+from hazfence.rows import last_rows
 from hazfence_benchmarks.core import truck_traffic
 from hazfence_benchmarks.workloads import DISTRICT_BOX, set_a, set_c
 from hazfence_fences import FenceKind, FenceSet, circle, load_fences
@@ -28,6 +29,8 @@ def fix_by_fix(engine: Engine) -> Engine:
 def both_say_the_same(engine: Engine, other: Engine, batch: FixBatch, data: st.DataObject) -> None:
     """Give two engines a batch, and after it perhaps a silence: every word must be the same."""
     one, two = engine.process(batch), other.process(batch)
+    # Written from columns before an event is made of them.
+    assert sorted(one.rows()) == sorted(last_rows(two))
     assert list(one) == list(two)
     assert len(one) == len(two)
     assert one.reason.tolist() == two.reason.tolist()
@@ -74,6 +77,7 @@ def test_traffic_of_many_trucks(make) -> None:
         # What is late comes with the next four, in any order.
         for part in (batch.take(~late), batch.take(late).take(rng.permutation(int(late.sum())))):
             one, two = engine.process(part), other.process(part)
+            assert sorted(one.rows()) == sorted(last_rows(two))
             assert list(one) == list(two)
             assert one.reason.tolist() == two.reason.tolist()
             told += len(one)

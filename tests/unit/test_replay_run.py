@@ -15,9 +15,13 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hazfence import Engine, EngineSettings, Event, FixBatch, ReferenceData
+from hazfence.events import Kind, Phase, Severity, iso
 from hazfence.reference import Filed
+from hazfence.rows import Row, event_of, isos, row_of
 from hazfence.rules import Rulebook
 from hazfence_fences import FenceKind, FenceSet, circle, load_fences
 from hazfence_replay import player
@@ -72,7 +76,7 @@ def batches(day: SimulatedDay) -> list[FixBatch]:
 def unbroken(day: SimulatedDay, batches: list[FixBatch], fences: FenceSet) -> tuple[Summary, list[Event]]:
     with Journal(None, {}) as journal:
         done = run(Source(batches), Job(fences, EngineSettings()), journal, until_us=day.end_us)
-        return done, list(journal.rows(retracted=True))
+        return done, list(journal.events(retracted=True))
 
 
 def test_a_run_equals_an_engine_of_ones_own(
@@ -106,7 +110,7 @@ def test_all_cores_say_what_one_says_revision_by_revision(
     assert {shard_of(v, 2) for v in day.fixes.vehicles} == {0, 1}
     with Journal(None, {}) as journal:
         done = run(Source(batches), job, journal, until_us=day.end_us, processes=2)
-        assert list(journal.rows(retracted=True)) == unbroken[1]
+        assert list(journal.events(retracted=True)) == unbroken[1]
     assert (done.set_aside, done.events) == (unbroken[0].set_aside, unbroken[0].events)
     assert cores() >= 1
 
@@ -144,7 +148,7 @@ def test_a_stopped_run_goes_on_and_ends_with_the_same_rows(
                 )  # fmt: skip
             except Stopped:
                 continue
-            assert list(journal.rows(retracted=True)) == unbroken[1]
+            assert list(journal.events(retracted=True)) == unbroken[1]
     assert marks[:2] == [0, 0]
     assert 0 < marks[2] < marks[3] < done.fixes
     assert done.resumed_fixes == marks[3]
@@ -180,16 +184,16 @@ def test_a_journal_is_of_one_replay(tmp_path: Path, batches: list[FixBatch], fen
 def test_events_and_checkpoint_are_kept_together_or_not_at_all(
     tmp_path: Path, unbroken: tuple[Summary, list[Event]]
 ) -> None:
-    said = [row for _, row in as_rows(unbroken[1][:10])]
+    said = as_rows(unbroken[1][:10])
     with Journal(tmp_path / "j", {}) as journal:
         with pytest.raises(sqlite3.Error):
-            journal.save([*said, ("too", "few")], Checkpoint(5, 5, (b"x",), {}))
+            journal.save([*said, said[0]._replace(lon=object())], Checkpoint(5, 5, (b"x",), {}))
         assert journal.checkpoint is None
-        assert list(journal.rows(retracted=True)) == []
+        assert list(journal.events(retracted=True)) == []
         journal.save(said, Checkpoint(5, None, (b"x", b"y"), {"a": 1}))
         journal.save(said, None)
         assert journal.checkpoint == Checkpoint(5, None, (b"x", b"y"), {"a": 1})
-        assert len(list(journal.rows(retracted=True))) == 10
+        assert len(list(journal.events(retracted=True))) == 10
 
 
 def test_a_process_that_fails_says_why(day: SimulatedDay, fences: FenceSet) -> None:
@@ -214,21 +218,21 @@ def test_rows_in_every_form_of_file(tmp_path: Path, unbroken: tuple[Summary, lis
     rows = unbroken[1]
     said = [row.to_json() for row in rows]
     for name in ("a.jsonl", "a.ndjson.gz"):
-        assert write_file(tmp_path / name, rows) == len(rows)
+        assert write_file(tmp_path / name, map(row_of, rows)) == len(rows)
         raw = (tmp_path / name).read_bytes()
         text = (gzip.decompress(raw) if name.endswith(".gz") else raw).decode()
         assert [Event.from_json(json.loads(line)) for line in text.splitlines()] == rows
-    write_file(tmp_path / "a.csv", rows)
+    write_file(tmp_path / "a.csv", map(row_of, rows))
     with (tmp_path / "a.csv").open(encoding="utf-8-sig", newline="") as file:
         table = list(csv.DictReader(file))
     assert [row["vehicle"] for row in table] == [row["vehicle"] for row in said]
     assert [json.loads(row["detail"]) for row in table] == [row["detail"] for row in said]
     assert tuple(table[0]) == COLUMNS
-    write_file(tmp_path / "a.geojson", rows)
+    write_file(tmp_path / "a.geojson", map(row_of, rows))
     features = json.loads((tmp_path / "a.geojson").read_text("utf-8"))["features"]
     assert [f["id"] for f in features] == [row["id"] for row in said]
     assert features[0]["geometry"]["coordinates"] == [said[0]["lon"], said[0]["lat"]]
-    write_file(tmp_path / "a.parquet", rows)
+    write_file(tmp_path / "a.parquet", map(row_of, rows))
     columns = pq.read_table(tmp_path / "a.parquet").to_pydict()
     assert columns["id"] == [row["id"] for row in said]
     assert [round(t.timestamp() * 1e6) for t in columns["started_at"]] == [row.started_us for row in rows]
@@ -237,15 +241,48 @@ def test_rows_in_every_form_of_file(tmp_path: Path, unbroken: tuple[Summary, lis
         assert write_file(tmp_path / empty, []) == 0
     assert json.loads((tmp_path / "b.geojson").read_text())["features"] == []
     with pytest.raises(ValueError, match="rows can be written as"):
-        write_file(tmp_path / "a.xls", rows)
+        write_file(tmp_path / "a.xls", map(row_of, rows))
+
+
+def test_names_that_hold_anything_come_out_of_journal_and_files(tmp_path: Path) -> None:
+    names = ['浙B "1",\n2', "\0\t\\", "half \ud800", "<b>&'"]
+    events = [
+        Event(f"{i:032x}", Kind.OVERSPEED, name, name, 3, 1, Phase.CLOSED, i, i, 121.0, 29.0, 121.5, 29.5,
+              Severity.BREACH, {"said": name, "of": [1, 2.5, None, {"x": True}]})
+        for i, name in enumerate(names)
+    ]  # fmt: skip
+    events.append(Event("f" * 32, Kind.PAPER_EXPIRING, "A", None, None, 1, Phase.OPENED, -1, None, 0.0, 0.0))
+    with Journal(None, {}) as journal:
+        journal.save(as_rows(events), None)
+        assert sorted(journal.events(), key=lambda e: e.id) == events
+        rows = list(journal.rows())
+        assert list(map(event_of, rows)) == list(journal.events())
+        for name in ("a.jsonl", "a.csv", "a.geojson", "a.parquet"):
+            assert write_file(tmp_path / name, journal.rows()) == len(events)
+    lines = (tmp_path / "a.jsonl").read_text("utf-8").splitlines()
+    assert [Event.from_json(json.loads(line)) for line in lines] == list(map(event_of, rows))
+    written = [row._replace(vehicle=row.vehicle.replace("\ud800", "\\ud800")) for row in rows]
+    with (tmp_path / "a.csv").open(encoding="utf-8-sig", newline="") as file:
+        table = list(csv.DictReader(file))
+    assert [row["vehicle"] for row in table] == [row.vehicle for row in written]
+    assert [json.loads(row["detail"]) for row in table] == [json.loads(row.detail) for row in rows]
+    features = json.loads((tmp_path / "a.geojson").read_text("utf-8"))["features"]
+    assert [f["properties"]["detail"] for f in features] == [json.loads(row.detail) for row in rows]
+    assert [f["properties"]["ended_at"] is None for f in features] == [row.ended_us is None for row in rows]
+    assert pq.read_table(tmp_path / "a.parquet")["vehicle"].to_pylist() == [row.vehicle for row in written]
+
+
+@given(st.lists(st.integers(-(10**15), 4 * 10**15), max_size=30))
+def test_many_moments_are_told_like_one(times_us: list[int]) -> None:
+    assert isos(times_us) == list(map(iso, times_us))
 
 
 def test_a_file_appears_when_it_is_whole(tmp_path: Path, unbroken: tuple[Summary, list[Event]]) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text("before")
 
-    def broken() -> Iterator[Event]:
-        yield unbroken[1][0]
+    def broken() -> Iterator[Row]:
+        yield row_of(unbroken[1][0])
         raise OSError("the disk is full")
 
     with pytest.raises(OSError, match="disk"):
@@ -277,7 +314,7 @@ def test_rules_over_all_vehicles_are_part_of_a_run_and_of_one_that_goes_on(tmp_p
 
         with Journal(path, {}) as journal:
             run(source, job, journal, processes=processes, checkpoint_s=0.0, watch=watch)
-            return list(journal.rows())
+            return list(journal.events())
 
     unbroken = replayed(None, 1)
     kinds = Counter(str(row.kind) for row in unbroken)

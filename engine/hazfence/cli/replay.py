@@ -253,7 +253,7 @@ def _judge(
     checkpoint_s: float,
     as_json: bool,
 ) -> None:
-    from hazfence_replay.outputs import RunRecord, write_file, write_postgis
+    from hazfence_replay.outputs import RunRecord, json_lines, write_file, write_postgis
     from hazfence_replay.run import run
     from hazfence_replay.shards import Job
 
@@ -279,7 +279,7 @@ def _judge(
         for path in outputs.maps:
             _write_map(path, how.fences, tracks, kept, done)
         if as_json:
-            show.json_lines(event.to_json() for event in kept.rows())
+            show.lines(json_lines(kept.rows()))
         elif not outputs.files and not outputs.databases:
             show_rows(kept)
         tell(done, as_json)
@@ -372,7 +372,7 @@ def _write_map(path: Path, fences: FenceSet, tracks: _Tracks | None, kept: Journ
 
     assert tracks is not None
     many = sum(done.events.values()) > _MAP_ROWS
-    rows = [event for event in kept.rows() if not many or not event.is_visit][:_MAP_ROWS]
+    rows = [event for event in kept.events() if not many or not event.is_visit][:_MAP_ROWS]
     write_html(path, fences, tracks.batches, rows)
     left = []
     if tracks.count > _MAP_FIXES:

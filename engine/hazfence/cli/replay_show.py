@@ -76,15 +76,18 @@ class Spill:
 
 def show_rows(kept: Journal) -> None:
     """The first visits and breaches, as tables."""
+    from hazfence.events import Kind
+    from hazfence.rows import event_of
     from hazfence_replay.ledger import breach_rows, visit_rows
 
     visits: list[Event] = []
     breaches: list[Event] = []
     count = Counter[bool]()
-    for event in kept.rows():
-        count[event.is_visit] += 1
-        if count[event.is_visit] <= _SHOWN_ROWS:
-            (visits if event.is_visit else breaches).append(event)
+    for row in kept.rows():
+        is_visit = row.kind == Kind.VISIT
+        count[is_visit] += 1
+        if count[is_visit] <= _SHOWN_ROWS:
+            (visits if is_visit else breaches).append(event_of(row))
     show.table(
         "Visits", ("vehicle", "fence", "entered", "left", "stay"), (r.cells() for r in visit_rows(visits))
     )

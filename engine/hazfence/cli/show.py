@@ -101,5 +101,10 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
 
 def json_lines(rows: Iterable[Mapping[str, Any]]) -> None:
     """Print each row as one line of JSON."""
-    for row in rows:
-        out.file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    lines(json.dumps(row, ensure_ascii=False) for row in rows)
+
+
+def lines(texts: Iterable[str]) -> None:
+    """Print texts as they are, a line each."""
+    for text in texts:
+        out.file.write(f"{text}\n")

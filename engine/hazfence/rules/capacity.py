@@ -51,6 +51,11 @@ class CapacityWatch:
         self._ids: dict[str, set[str]] = {fence_id: set() for fence_id in self._fences}
         self._ledger = Ledger()
 
+    @property
+    def fence_ids(self) -> tuple[str, ...]:
+        """Ids of the fences that it counts in."""
+        return tuple(self._fences)
+
     def take(self, events: Iterable[Event]) -> tuple[Event, ...]:
         """Take in visits as the engine says them; of each, the highest revision counts."""
         touched: dict[str, None] = {}
