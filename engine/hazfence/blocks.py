@@ -7,6 +7,7 @@ its vehicle's last one; what is too old gives its place to what is new.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -106,6 +107,25 @@ class _Chunk(NamedTuple):
     fixes: Track
 
 
+class _Places(NamedTuple):
+    """Where fixes lie, sorted by vehicle and time."""
+
+    codes: npt.NDArray[np.int32]
+    time_us: npt.NDArray[np.int64]
+    slots: npt.NDArray[np.int64]
+
+    def first(
+        self, codes: npt.NDArray[np.int32], time_us: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+        """The first place that is not before (code, time), and the first one after it, for each pair."""
+        lo, hi = np.searchsorted(self.codes, codes), np.searchsorted(self.codes, codes, side="right")
+        at, end = lo.copy(), hi.copy()
+        for i, (a, b, moment) in enumerate(zip(lo.tolist(), hi.tolist(), time_us.tolist(), strict=True)):
+            at[i] = bisect_left(self.time_us, moment, a, b)
+            end[i] = bisect_right(self.time_us, moment, a, b)
+        return at, end
+
+
 class Neighbours(NamedTuple):
     """What is remembered around given moments; see :meth:`Recent.neighbours`."""
 
@@ -119,10 +139,11 @@ class Neighbours(NamedTuple):
 _SHIFT = 3
 _SLOTS = 1 << _SHIFT
 _NONE = -1
-#: Chains of so many vehicles are walked one by one: a step in Python is a fortieth of one in numpy.
+#: Of so many vehicles stories may be held ready; chains of fewer than a tenth of it are walked one by one.
 _FEW = 40
-#: So many stories are held ready: who sends late does so again, and days may be remembered of him.
-_STORIES = 64
+#: So many stories are held ready, of vehicles asked for once more among the last so many: who sends what was
+#: kept during an outage sends late again and again, and days may be remembered of him.
+_STORIES, _ASKED = 64, 256
 #: One remembered fix.
 _FIX = np.dtype(
     [
@@ -141,7 +162,7 @@ _WHOLE = np.dtype((np.void, _FIX.itemsize))
 
 
 class Blocks:
-    """Fixes of all vehicles (48 bytes each).
+    """Fixes of all vehicles (50 bytes each).
 
     Every vehicle has a chain of blocks of eight fixes, in the order of arrival, so adding a fix costs the
     same however many are remembered. The oldest block is used again when the one after it is old.
@@ -164,11 +185,13 @@ class Blocks:
         self._oldest = np.full(64, _NONE, np.int32)  # by vehicle
         self._newest = np.full(64, _NONE, np.int32)
         self._fill = np.full(64, _SLOTS, np.int8)  # of its newest block; full when it has none
-        self._last_us = np.full(64, _EARLIEST_US, np.int64)
-        self._uneven = np.zeros(64, np.bool_)  # whether some of its fixes came late
+        # Of each block the earliest and the latest moment: most need not be opened to find a neighbour.
+        self._earliest_us = np.full(64, _END_US, np.int64)
+        self._latest_us = np.full(64, _BEGINNING_US, np.int64)
         # Of vehicles asked for lately, the one used last at the end: what is remembered in time order, and
         # what came since.
         self._stories: dict[int, list[Track]] = {}
+        self._asked: dict[int, None] = {}  # those asked for lately, the last one at the end
         self._has_story = np.zeros(64, np.bool_)
 
     def __len__(self) -> int:
@@ -185,7 +208,6 @@ class Blocks:
         self._grow(int(codes[-1]) + 1)
         starts = np.flatnonzero(np.concatenate(([True], codes[1:] != codes[:-1])))
         own = codes if len(starts) == len(codes) else codes[starts]
-        self._note_order(codes, own, starts, fixes.time_us)
         fill = self._fill[own].astype(np.int64)
         if own is codes:
             place, filled = fill, fill + 1
@@ -207,6 +229,12 @@ class Blocks:
             rows[name] = column
         rows["code"] = codes
         self._fixes.view(_WHOLE)[block * _SLOTS + (place & (_SLOTS - 1))] = rows.view(_WHOLE)
+        if own is codes:
+            self._earliest_us[block] = np.minimum(self._earliest_us[block], fixes.time_us)
+            self._latest_us[block] = np.maximum(self._latest_us[block], fixes.time_us)
+        else:
+            np.minimum.at(self._earliest_us, block, fixes.time_us)
+            np.maximum.at(self._latest_us, block, fixes.time_us)
         if self._stories:
             some = np.flatnonzero(self._has_story[own])
             ends = np.append(starts[1:], len(codes))
@@ -214,23 +242,6 @@ class Blocks:
                 own[some].tolist(), starts[some].tolist(), ends[some].tolist(), strict=True
             ):
                 self._stories[code].append(fixes.cut(slice(lo, hi)).copy())
-
-    def _note_order(
-        self,
-        codes: npt.NDArray[np.int32],
-        own: npt.NDArray[np.int32],
-        starts: npt.NDArray[np.int64],
-        time_us: npt.NDArray[np.int64],
-    ) -> None:
-        """Note the vehicles whose fixes do not come in the order of time, and the latest time of each."""
-        known_us = self._last_us[own]
-        late = time_us[starts] < known_us
-        if own is not codes:
-            late |= np.logical_or.reduceat(np.append(False, time_us[1:] < time_us[:-1]), starts)
-            # (The first of a vehicle may be before the last of another: that says too much, no harm.)
-            time_us = np.maximum.reduceat(time_us, starts)
-        self._uneven[own[late]] = True
-        self._last_us[own] = np.maximum(known_us, time_us)
 
     def _lengthen(self, codes: npt.NDArray[np.int32], more: npt.NDArray[np.int64]) -> None:
         """Give each of the vehicles (distinct) so many more blocks at the new end of its chain."""
@@ -240,6 +251,7 @@ class Blocks:
         while len(shorter):  # more than one when a busy hour is over
             shorter = self._give_up(shorter)
         blocks = self._allot(int(more.sum()))
+        self._earliest_us[blocks], self._latest_us[blocks] = _END_US, _BEGINNING_US
         last = np.cumsum(more) - 1
         first = last - more + 1
         newer = np.append(blocks[1:], np.int32(_NONE))
@@ -260,15 +272,9 @@ class Blocks:
         # The newest block is never given up, and never the reason to: it may not be full.
         some = np.flatnonzero((second != _NONE) & (second != self._newest[codes]))
         codes, oldest, second = codes[some], oldest[some], second[some]
-        times = self._fixes["time_us"]
-        old = times[second * _SLOTS + _SLOTS - 1] <= self._limit_us(codes)
-        at = np.flatnonzero(old & self._uneven[codes])
-        if len(at):  # then the last fix of a block need not be its latest
-            slots = np.arange(_SLOTS)
-            first_us, second_us = (
-                times[blocks[at][:, None] * _SLOTS + slots].max(axis=1) for blocks in (oldest, second)
-            )
-            old[at] = (second_us <= self._limit_us(codes[at])) & (first_us <= second_us)
+        # Where fixes came late, the block before need not be the older one.
+        latest_us = self._latest_us[second]
+        old = (latest_us <= self._limit_us(codes)) & (self._latest_us[oldest] <= latest_us)
         self._oldest[codes[old]] = second[old]
         self._free = np.append(self._free, oldest[old])
         return codes[old]
@@ -278,9 +284,12 @@ class Blocks:
         reused = self._free[max(len(self._free) - count, 0) :]
         self._free = self._free[: len(self._free) - len(reused)]
         end = self._used + count - len(reused)
-        if end > len(self._newer):
-            size = max(end, len(self._newer) * 3 // 2)
-            self._newer = np.append(self._newer, np.full(size - len(self._newer), _NONE, np.int32))
+        if end >= len(self._newer):  # the last entry is nobody's
+            size = max(end + 1, len(self._newer) * 3 // 2)
+            more = size - len(self._newer)
+            self._newer = np.append(self._newer, np.full(more, _NONE, np.int32))
+            self._earliest_us = np.append(self._earliest_us, np.full(more, _END_US, np.int64))
+            self._latest_us = np.append(self._latest_us, np.full(more, _BEGINNING_US, np.int64))
             # In place: the system moves pages, where a copy would touch every byte. Nobody holds a view.
             self._fixes.resize(size * _SLOTS, refcheck=False)
         fresh = np.arange(self._used, end, dtype=np.int32)
@@ -294,8 +303,6 @@ class Blocks:
             self._oldest = np.append(self._oldest, np.full(more, _NONE, np.int32))
             self._newest = np.append(self._newest, np.full(more, _NONE, np.int32))
             self._fill = np.append(self._fill, np.full(more, _SLOTS, np.int8))
-            self._last_us = np.append(self._last_us, np.full(more, _EARLIEST_US, np.int64))
-            self._uneven = np.append(self._uneven, np.zeros(more, np.bool_))
             self._has_story = np.append(self._has_story, np.zeros(more, np.bool_))
 
     def forget(self, code: int) -> None:
@@ -309,7 +316,6 @@ class Blocks:
         self._free = np.append(self._free, np.array(blocks, np.int32))
         self._oldest[code] = self._newest[code] = _NONE
         self._fill[code] = _SLOTS
-        self._last_us[code], self._uneven[code] = _EARLIEST_US, False
         self._stories.pop(code, None)
         self._has_story[code] = False
 
@@ -326,32 +332,44 @@ class Blocks:
             fix is remembered, and no other of that moment.
         """
         n = len(codes)
-        chunk = self._around(codes, fixes.time_us)
-        if not len(chunk.codes):
+        own, which = np.unique(codes, return_inverse=True)
+        blocks, counts = self._chains(own[own < len(self._oldest)])
+        counts = np.append(counts, np.zeros(len(own) - len(counts), np.int64))
+        row, place = spread((np.cumsum(counts) - counts)[which], counts[which])
+        if not len(row):
             return Neighbours(_blank(n), _blank(n), np.zeros(n, np.bool_), np.zeros(n, np.bool_))
-        at, end = _search(chunk, codes, fixes.time_us), _search(chunk, codes, fixes.time_us + 1)
-        before, after = np.maximum(at - 1, 0), np.minimum(at, len(chunk.codes) - 1)
-        between = (at == end) & (at > 0) & (at < len(chunk.codes))
-        between &= (chunk.codes[before] == codes) & (chunk.codes[after] == codes)
-        row, place = spread(at, end - at)
-        twins = np.bincount(row[_same(chunk.fixes.cut(place), fixes.cut(row))], minlength=n)
-        known = (end - at == 1) & (twins == 1)
-        return Neighbours(chunk.fixes.cut(before), chunk.fixes.cut(after), between, known)
+        rows, blocks = _around(row, blocks[place], fixes.time_us, self._earliest_us, self._latest_us)
+        held = self._opened(rows, codes[rows], blocks)
+        last = len(held.codes) - 1
+        rows = np.arange(n, dtype=np.int32)
+        at, end = held.first(rows, fixes.time_us)
+        before, after = np.maximum(at - 1, 0), np.minimum(at, last)
+        between = (at == end) & (at > 0) & (at <= last)
+        between &= (held.codes[before] == rows) & (held.codes[after] == rows)
+        known = end - at == 1
+        one = np.flatnonzero(known)
+        known[one] = _same(self._track(held.slots[at[one]]), fixes.cut(one))
+        found = self._track(held.slots[np.concatenate((before, after))])
+        return Neighbours(found.cut(slice(0, n)), found.cut(slice(n, None)), between, known)
 
     def each(self, codes: npt.NDArray[np.int32]) -> list[Track]:
         """What is remembered of some vehicles (distinct, ascending), each in time order, one fix a moment."""
         if len(codes) > _FEW:
             return self._told_apart(codes)
-        new = codes[~self._known(codes)]
-        for code, track in zip(new.tolist(), self._told_apart(new), strict=True):
-            if code < len(self._has_story):
+        known = self._known(codes)
+        found = dict(zip(codes[~known].tolist(), self._told_apart(codes[~known]), strict=True))
+        for code, track in found.items():
+            if code in self._asked:
                 self._stories[code] = [track]
                 self._has_story[code] = True
-        found = [self._story(code) for code in codes.tolist()]
-        for code in list(self._stories)[: max(len(self._stories) - _STORIES, 0)]:
-            del self._stories[code]
-            self._has_story[code] = False
-        return found
+            elif code < len(self._has_story):
+                self._asked[code] = None
+        found |= {code: self._story(code) for code in codes[known].tolist()}
+        for codes_held, most in ((self._stories, _STORIES), (self._asked, _ASKED)):
+            for code in list(codes_held)[: max(len(codes_held) - most, 0)]:
+                del codes_held[code]
+                self._has_story[code] &= codes_held is not self._stories
+        return [found[code] for code in codes.tolist()]
 
     def _known(self, codes: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
         """bool, shape (n,): of which vehicles a story is held ready."""
@@ -361,8 +379,6 @@ class Blocks:
 
     def _story(self, code: int) -> Track:
         """A vehicle's story, with what came since it was asked for last."""
-        if code not in self._stories:  # of a vehicle never heard of
-            return _blank(0)
         parts = self._stories.pop(code)
         track = parts[0]
         if len(parts) > 1:
@@ -387,22 +403,6 @@ class Blocks:
             tracks[place] = merge_tracks(tracks[place])
         return tracks
 
-    def _around(self, codes: npt.NDArray[np.int32], time_us: npt.NDArray[np.int64]) -> _Chunk:
-        """What is remembered around some moments, and the fix on either side of them, or more."""
-        own = np.unique(codes)
-        known = self._known(own)
-        chunk = self._gathered(own[~known])
-        if not known.any():
-            return chunk
-        parts = [chunk.fixes]
-        for code in own[known].tolist():
-            story, asked = self._story(code), time_us[codes == code]
-            lo = max(int(np.searchsorted(story.time_us, asked.min())) - 1, 0)
-            hi = int(np.searchsorted(story.time_us, asked.max(), side="right")) + 1
-            parts.append(story.cut(slice(lo, hi)))
-        sizes = [len(part.time_us) for part in parts[1:]]
-        return _sorted(np.concatenate([chunk.codes, np.repeat(own[known], sizes)]), Track.join(parts))
-
     def all(self) -> tuple[npt.NDArray[np.int32], Track]:
         """Everything that has to be remembered, sorted by vehicle and time."""
         codes, fixes = self._gathered(np.arange(len(self._oldest), dtype=np.int32))
@@ -414,33 +414,56 @@ class Blocks:
 
     def _gathered(self, codes: npt.NDArray[np.int32]) -> _Chunk:
         """What is remembered of some vehicles (distinct), sorted by vehicle and time."""
-        blocks = self._chains(codes[codes < len(self._oldest)])
-        if not len(blocks):
-            return _Chunk(np.zeros(0, np.int32), _blank(0))
-        owner = self._fixes["code"][blocks.astype(np.int64) << _SHIFT]
-        fill = np.where(blocks == self._newest[owner], self._fill[owner], _SLOTS)
-        slots = (blocks.astype(np.int64)[:, None] << _SHIFT) + np.arange(_SLOTS)
-        rows = self._fixes.view(_WHOLE).take(slots[np.arange(_SLOTS) < fill[:, None]]).view(_FIX)
-        track = Track(*(np.ascontiguousarray(rows[name]) for name in Track._fields))
-        return _sorted(np.ascontiguousarray(rows["code"]), track)
+        held = self._places(codes)
+        return _Chunk(held.codes, self._track(held.slots))
 
-    def _chains(self, codes: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
-        """The blocks of some vehicles, the oldest first, one vehicle's behind the other's."""
-        if len(codes) <= _FEW:
-            found, newer = [], self._newer.item
+    def _track(self, slots: npt.NDArray[np.int64]) -> Track:
+        """The fixes in some slots."""
+        rows = self._fixes.view(_WHOLE).take(slots).view(_FIX)
+        return Track(*(np.ascontiguousarray(rows[name]) for name in Track._fields))
+
+    def _places(self, codes: npt.NDArray[np.int32]) -> _Places:
+        """Where the fixes of some vehicles (distinct) lie, by vehicle and time; of a moment as they came."""
+        codes = codes[codes < len(self._oldest)]
+        blocks, counts = self._chains(codes)
+        codes = np.repeat(codes, counts)
+        return self._opened(codes, codes, blocks)
+
+    def _opened(
+        self, owner: npt.NDArray[np.int32], codes: npt.NDArray[np.int32], blocks: npt.NDArray[np.int32]
+    ) -> _Places:
+        """Where the fixes of some blocks lie, by owner and time; ``codes`` are the blocks' vehicles."""
+        fill = np.where(blocks == self._newest[codes], self._fill[codes], _SLOTS)
+        slots = ((blocks.astype(np.int64) << _SHIFT)[:, None] + np.arange(_SLOTS)).ravel()
+        if (fill < _SLOTS).any():
+            slots = slots[(np.arange(_SLOTS) < fill[:, None]).ravel()]
+        return _sorted(np.repeat(owner, fill), self._fixes["time_us"][slots], slots)
+
+    def _chains(self, codes: npt.NDArray[np.int32]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+        """The blocks of some vehicles, the oldest first, a vehicle's together; of each how many."""
+        newer = self._newer
+        if len(codes) <= _FEW // 10:
+            found: list[int] = []
+            counts: list[int] = []
             for block in self._oldest[codes].tolist():
+                before = len(found)
                 while block != _NONE:
                     found.append(block)
-                    block = newer(block)
-            return np.array(found, np.int32)
+                    block = newer.item(block)
+                counts.append(len(found) - before)
+            return np.array(found, np.int32), np.array(counts, np.int64)
         here = self._oldest[codes]
-        chains = []
-        # Walk the chains together, the ends of the shorter ones included: few and plain steps.
-        while (here != _NONE).any():
+        chains: list[npt.NDArray[np.int32]] = []
+        # Walk the chains together, the ends of the shorter ones included: few and plain steps. What
+        # comes after the end is the last entry, which no block has: the end again.
+        while len(chains) % 8 or (here != _NONE).any():
             chains.append(here)
-            here = np.where(here == _NONE, _NONE, self._newer[here])
-        blocks = np.stack(chains, axis=1).ravel() if chains else here
-        return np.compress(blocks != _NONE, blocks)
+            here = newer.take(here, mode="wrap")
+        if not chains:
+            return here[:0], np.zeros(len(here), np.int64)
+        blocks = np.stack(chains, axis=1)
+        real = blocks != _NONE
+        return blocks[real], np.count_nonzero(real, axis=1)
 
 
 def _blank(n: int) -> Track:
@@ -455,23 +478,53 @@ def _blank(n: int) -> Track:
     )
 
 
-_EARLIEST_US = np.iinfo(np.int64).min
+_BEGINNING_US, _END_US = np.iinfo(np.int64).min, np.iinfo(np.int64).max
 
 
-def _sorted(codes: npt.NDArray[np.int32], fixes: Track) -> _Chunk:
-    """A chunk sorted by vehicle and time."""
-    time_us = fixes.time_us
-    step = codes[1:] > codes[:-1]
-    step |= (codes[1:] == codes[:-1]) & (time_us[1:] >= time_us[:-1])
-    if step.all():
-        return _Chunk(codes, fixes)
+def _around(
+    row: npt.NDArray[np.int64],
+    blocks: npt.NDArray[np.int32],
+    time_us: npt.NDArray[np.int64],
+    earliest_us: npt.NDArray[np.int64],
+    latest_us: npt.NDArray[np.int64],
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """The blocks that hold a moment, or the fix next to it on either side, of those asked for it.
+
+    Args:
+        row: of each block the place of the moment it is asked for, ascending.
+        blocks: each a vehicle's.
+        time_us: moments.
+        earliest_us, latest_us: of every block there is.
+
+    Returns:
+        of each the place of the moment, and the block.
+    """
+    moment_us, first_us, last_us = time_us[row], earliest_us[blocks], latest_us[blocks]
+    starts = np.flatnonzero(np.concatenate(([True], row[1:] != row[:-1])))
+    counts = np.diff(np.append(starts, len(row)))
+    before = np.where(last_us < moment_us, last_us, _BEGINNING_US)
+    after = np.where(first_us > moment_us, first_us, _END_US)
+    wanted = (first_us <= moment_us) & (last_us >= moment_us)
+    wanted |= (last_us < moment_us) & (before == np.repeat(np.maximum.reduceat(before, starts), counts))
+    wanted |= (first_us > moment_us) & (after == np.repeat(np.minimum.reduceat(after, starts), counts))
+    return row[wanted].astype(np.int32), blocks[wanted]
+
+
+def _sorted(
+    codes: npt.NDArray[np.int32], time_us: npt.NDArray[np.int64], slots: npt.NDArray[np.int64]
+) -> _Places:
+    """Places sorted by vehicle and time; they come vehicle by vehicle."""
+    step = codes[1:] != codes[:-1]
+    step |= time_us[1:] >= time_us[:-1]
+    if step.all() and (codes[1:] >= codes[:-1]).all():
+        return _Places(codes, time_us, slots)
     base_us = int(time_us.min())
     if int(time_us.max()) - base_us < 1 << 43:
-        # Vehicle and time in one integer: two sorted runs, as a merge has them, sort in one pass.
+        # Vehicle and time in one integer: a few sorted runs, as a merge has them, sort in one pass.
         order = np.argsort((codes.astype(np.int64) << 43) | (time_us - base_us), kind="stable")
     else:
         order = np.lexsort((time_us, codes))
-    return _Chunk(codes[order], fixes.cut(order))
+    return _Places(codes[order], time_us[order], slots[order])
 
 
 def _same(a: Track, b: Track) -> npt.NDArray[np.bool_]:
@@ -480,15 +533,3 @@ def _same(a: Track, b: Track) -> npt.NDArray[np.bool_]:
     for x, y in ((a.speed_kmh, b.speed_kmh), (a.heading_deg, b.heading_deg)):
         same &= (x == y) | (np.isnan(x) & np.isnan(y))
     return same
-
-
-def _search(
-    chunk: _Chunk, codes: npt.NDArray[np.int32], time_us: npt.NDArray[np.int64]
-) -> npt.NDArray[np.intp]:
-    """The first place in the chunk that is not before (code, time), for each pair."""
-    lo, hi = np.searchsorted(chunk.codes, codes), np.searchsorted(chunk.codes, codes, side="right")
-    while (lo < hi).any():
-        middle = (lo + hi) // 2
-        less = chunk.fixes.time_us[np.minimum(middle, len(chunk.codes) - 1)] < time_us
-        lo, hi = np.where((lo < hi) & less, middle + 1, lo), np.where((lo < hi) & ~less, middle, hi)
-    return lo

@@ -188,8 +188,8 @@ class Late:
             end_us = int(merged.time_us[min(end, len(merged.time_us)) - 1])
             before, after = start.record.copy(), start.record.copy()
             marks: list[Mark] = []
-            told = self._walk(code, start, before, known.cut(known.time_us <= end_us), None)
-            found = self._walk(code, start, after, merged.cut(merged.time_us <= end_us), marks)
+            ways = known.cut(known.time_us <= end_us), merged.cut(merged.time_us <= end_us)
+            told, found = self._walk(code, start, ways, (before, after), marks)
             if whole or before == after:
                 break
             reach *= 8
@@ -230,16 +230,31 @@ class Late:
         self._books.keep(code, record, self._judge.deadline_us(record, last, story.silent_us, name))
         return news
 
-    def _walk(self, code: int, start: Mark, record: Record, track: Track, marks: list[Mark] | None) -> Told:
-        """Walk a stretch of one vehicle's remembered fixes from a mark, changing ``record``."""
-        prev = start.prev
-        name = self._books.fleet.names[code]
+    def _walk(
+        self,
+        code: int,
+        start: Mark,
+        ways: tuple[Track, Track],
+        records: tuple[Record, Record],
+        marks: list[Mark],
+    ) -> tuple[Told, Told]:
+        """Walk two tellings of a stretch of one vehicle's fixes from a mark, changing their records.
+
+        ``marks`` takes those of the second one. Both are looked at together: that is half the work.
+        """
+        prev, name = start.prev, self._books.fleet.names[code]
+        record = records[0]
         due_us = FOREVER_US if prev is None else self._judge.deadline_us(record, prev, prev.time_us, name)
-        if not len(track.time_us):
-            return Told([], None, due_us)
-        codes = np.full(len(track.time_us), code, np.int32)
-        c = self._screen.look(codes, track, Before.of(prev, record, due_us), located=True)
-        return self._teller.tell(name, record, prev, c, (0, len(codes)), due_us, marks, start.since_us)
+        some = [i for i, way in enumerate(ways) if len(way.time_us)]
+        told = [Told([], None, due_us), Told([], None, due_us)]
+        if some:
+            codes = np.repeat(np.array(some, np.int32), [len(ways[i].time_us) for i in some])
+            before = Before.of(prev, record, due_us, len(some))
+            c = self._screen.look(codes, Track.join([ways[i] for i in some]), before, located=True)
+            for i, lo, hi in zip(some, c.starts.tolist(), c.ends.tolist(), strict=True):
+                kept = marks if i else None
+                told[i] = self._teller.tell(name, records[i], prev, c, (lo, hi), due_us, kept, start.since_us)
+        return told[0], told[1]
 
 
 def _with(known: Track, fixes: Track, at: int) -> Track:

@@ -121,8 +121,8 @@ class Before:
         return self._source.departed[self._at]
 
     @classmethod
-    def of(cls, prev: Fix | None, record: Record, deadline_us: int) -> Before:
-        """The state of one vehicle."""
+    def of(cls, prev: Fix | None, record: Record, deadline_us: int, times: int = 1) -> Before:
+        """The state of one vehicle, so many times."""
         time_us, lon, lat = (NEVER_US, np.nan, np.nan) if prev is None else prev[:3]
         key = 0 if prev is None else sum(f.key for f in prev.fences) % 2**64
         one = _One(
@@ -138,7 +138,7 @@ class Before:
             np.array([record.motion], np.int8),
             np.array([record.departed]),
         )
-        return cls(one, slice(None))
+        return cls(one, np.zeros(times, np.int32))
 
 
 class _One(NamedTuple):

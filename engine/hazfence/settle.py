@@ -12,6 +12,7 @@ with hours are left as they are. ``wavers.py`` says the same of many vehicles at
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +24,10 @@ from hazfence.states import Waver, Wavering
 from hazfence_fences import Fence, FenceKind, FenceSet
 
 __all__ = ["Settled", "Settler"]
+
+
+#: So many answers about places near borders are kept.
+_ASKED = 256
 
 
 class Settled(NamedTuple):
@@ -58,6 +63,8 @@ class Settler:
         self._order = {fence.id: i for i, fence in enumerate(fences.fences)}
         self._settle_m = settle_m
         self._settle_us = round(settle_s * 1e6)
+        # A story told twice asks everything twice.
+        self._near = lru_cache(maxsize=_ASKED)(self._look)
 
     def settle(self, step: Step, hits: Iterable[Fence]) -> Settled:
         """Put the settled fences into ``step.prev`` and ``step.fix``, and remember what wavers."""
@@ -114,7 +121,10 @@ class Settler:
 
     def near(self, fence: Fence, fix: Fix) -> bool:
         """Whether a fix lies nearer to a border than it may be wrong."""
-        at = (np.array([self._order[fence.id]], np.int32), np.array([fix.lon]), np.array([fix.lat]))
+        return self._near(self._order[fence.id], fix.lon, fix.lat)
+
+    def _look(self, index: int, lon: float, lat: float) -> bool:
+        at = np.array([index], np.int32), np.array([lon]), np.array([lat])
         return bool(self._set.near_border(*at, self._settle_m)[0])
 
     def _weakened(self, step: Step, fence: Fence, waver: Waver) -> Waver:

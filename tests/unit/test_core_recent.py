@@ -167,3 +167,30 @@ def check_neighbours(
         assert near.between[i] == (bool(earlier) and bool(later) and at_us not in known[code])
         if near.between[i]:
             assert (near.before.time_us[i], near.after.time_us[i]) == (max(earlier), min(later))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_neighbours_of_any_moment_are_those_of_all_that_came(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    vehicles = 1 + seed
+    recent = Recent(lambda codes: np.zeros(len(codes), np.int64), RECENT_US)
+    moments: list[list[int]] = [[] for _ in range(vehicles)]
+    for _ in range(30):  # in no order at all, several of a vehicle at once
+        codes = np.sort(rng.integers(0, vehicles, rng.integers(1, 12))).astype(np.int32)
+        time_us = rng.permutation(10_000)[: len(codes)] * 10
+        taken = [int(t) not in moments[c] for c, t in zip(codes.tolist(), time_us.tolist(), strict=True)]
+        codes, time_us = codes[taken], time_us[taken]
+        for code, moment_us in zip(codes.tolist(), time_us.tolist(), strict=True):
+            moments[code].append(moment_us)
+        recent.add(codes, track(time_us))
+    asked = np.repeat(np.arange(vehicles + 1, dtype=np.int32), 40)  # the last one was never heard of
+    asked_us = rng.integers(-20, 10_020, len(asked)) * 10
+    asked_us[::4] = [moments[min(c, vehicles - 1)][0] for c in asked[::4].tolist()]
+    near = recent.neighbours(asked, track(asked_us))
+    for i, (code, moment_us) in enumerate(zip(asked.tolist(), asked_us.tolist(), strict=True)):
+        known = moments[code] if code < vehicles else []
+        before, after = [t for t in known if t < moment_us], [t for t in known if t > moment_us]
+        between = bool(before and after) and moment_us not in known
+        assert near.between[i] == between
+        if between:
+            assert (near.before.time_us[i], near.after.time_us[i]) == (max(before), min(after))
