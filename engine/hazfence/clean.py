@@ -57,6 +57,8 @@ def screen_values(batch: FixBatch, settings: EngineSettings) -> npt.NDArray[np.u
     """
     lon, lat, time_us = batch.lon, batch.lat, batch.time_us
     reason = np.zeros(len(batch), np.uint8)
+    if not len(batch) or _sound(batch, settings):
+        return reason
 
     def mark(where: npt.NDArray[np.bool_], why: Reason) -> None:
         if where.any():
@@ -76,3 +78,24 @@ def screen_values(batch: FixBatch, settings: EngineSettings) -> npt.NDArray[np.u
         mark((batch.received_us > 0) & (batch.received_us - time_us > behind_us), Reason.TIME_BEHIND)
     mark((batch.status != 0) & (batch.status & STATUS_FIX_VALID == 0), Reason.FIX_INVALID)
     return reason
+
+
+def _sound(batch: FixBatch, settings: EngineSettings) -> bool:
+    """Whether the extremes of the columns prove that every fix may be used, as they do of most batches."""
+    lon, lat, time_us = batch.lon, batch.lat, batch.time_us
+    west, east, south, north = (float(v) for v in (lon.min(), lon.max(), lat.min(), lat.max()))
+    if not (west >= -180.0 and east <= 180.0 and south >= -90.0 and north <= 90.0):  # NaN is among both
+        return False
+    if west <= 0.0 <= east and south <= 0.0 <= north:
+        return False
+    earliest_us, latest_us = int(time_us.min()), int(time_us.max())
+    if earliest_us < settings.earliest_us or latest_us > settings.latest_us:
+        return False
+    if int(batch.received_us.max()) > 0:
+        first_us, last_us = int(batch.received_us.min()), int(batch.received_us.max())
+        if first_us <= 0 or latest_us - first_us > int(settings.max_ahead_s * 1e6):
+            return False
+        if settings.max_behind_h and last_us - earliest_us > int(settings.max_behind_h * 3.6e9):
+            return False
+    every = int(np.bitwise_and.reduce(batch.status))
+    return bool(every & STATUS_FIX_VALID) or not int(batch.status.max())

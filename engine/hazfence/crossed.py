@@ -12,8 +12,8 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from hazfence.columns import Before, Columns
 from hazfence.presence import Edge
-from hazfence.screen import Before, Columns
 from hazfence.sets import Sets
 from hazfence.stays import EDGES
 from hazfence.vehicles import NEVER_US

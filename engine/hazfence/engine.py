@@ -26,6 +26,7 @@ import numpy.typing as npt
 
 from hazfence.books import Books
 from hazfence.clean import Reason, screen_values
+from hazfence.columns import Before, Columns, newest_before
 from hazfence.events import Event, Kind
 from hazfence.fixes import FixBatch
 from hazfence.history import History, MilestoneNews
@@ -38,7 +39,7 @@ from hazfence.recall import Recall
 from hazfence.recent import Track
 from hazfence.reference import ReferenceData
 from hazfence.rows import Row
-from hazfence.screen import Before, Columns, Screen, group_starts, newest_before
+from hazfence.screen import Screen
 from hazfence.settings import EngineSettings
 from hazfence.snapshot import dump, load, unpack
 from hazfence.states import State
@@ -49,6 +50,8 @@ from hazfence.vehicles import NEVER_US, SpeedRun
 from hazfence_fences import FenceSet
 
 __all__ = ["Engine", "Outcome"]
+
+_Ints = npt.NDArray[np.int64]
 
 #: Settings that say which fixes are used and kept, not what follows from them.
 _NO_TERMS = frozenset({"earliest_us", "latest_us", "max_ahead_s", "max_behind_h", "recent_s", "recall_h"})
@@ -162,43 +165,39 @@ class Engine:
         """
         reason = screen_values(batch, self._settings)
         news = News()
-        rows: npt.NDArray[np.int64] | slice = slice(None)
+        rows: _Ints | None = None  # None: all, as they came
         if reason.any():
             rows = np.flatnonzero(reason == 0)
             if not len(rows):
                 return Outcome(news, reason)
         elif not len(reason):
             return Outcome(news, reason)
-        codes = self._books.fleet.enroll(batch.vehicles)[batch.vehicle[rows]]
-        self._books.stays.grow(len(self._books.fleet))
-        self._books.notes.grow(len(self._books.fleet))
+        fleet = self._books.fleet
+        codes = fleet.codes_of(batch.vehicles, batch.vehicle if rows is None else batch.vehicle[rows])
+        self._books.stays.grow(len(fleet))
+        self._books.notes.grow(len(fleet))
         if (codes[1:] < codes[:-1]).any():
             order = np.argsort(codes, kind="stable")
-            rows = order if isinstance(rows, slice) else rows[order]
+            rows = order if rows is None else rows[order]
             codes = codes[order]
-        track = Track(
-            batch.time_us[rows],
-            batch.lon[rows],
-            batch.lat[rows],
-            batch.speed_kmh[rows],
-            batch.heading_deg[rows],
-            np.zeros(len(codes), np.uint64),
-            batch.alarm[rows],
-        )
-        last = Before(self._books.fleet, codes[group_starts(codes)])
-        newest_us = newest_before(codes, track.time_us, last.time_us)
+        track = _track(batch, rows)
+        groups = self._screen.groups(codes)
+        last = Before(fleet, codes if len(groups[0]) == len(codes) else codes[groups[0]])
+        newest_us = newest_before(track.time_us, groups, last.time_us)
         if newest_us is None:
-            news.add(self._on_time(codes, track))
+            news.add(self._on_time(codes, track, groups))
             return Outcome(news, reason)
-        rows = np.arange(len(batch)) if isinstance(rows, slice) else rows
+        track = track._replace(key=np.zeros(len(codes), np.uint64))
+        rows = np.arange(len(batch)) if rows is None else rows
         if self._books.recall_us:
             self._recall.ask(codes, track.time_us, newest_us, rows, len(batch))
         found, in_turn = self._late.look(codes, track, newest_us)
         reason[rows] = found
         late = track.time_us <= newest_us
-        for on_time, lone in _in_turns(codes, late, in_turn):
+        for on_time, lone in _in_turns(groups, late, in_turn):
             if len(on_time):
-                news.add(self._on_time(codes[on_time], track.cut(on_time)))
+                some = codes[on_time]
+                news.add(self._on_time(some, track.cut(on_time), self._screen.groups(some)))
             if len(lone):
                 reason[rows[lone]], told = self._late.take_in(codes[lone], track.cut(lone), newest_us[lone])
                 news.add(told)
@@ -424,16 +423,15 @@ class Engine:
         fleet = self._books.fleet
         return {key: self._screen.sets.ids(key) for key in np.unique(fleet.key[: len(fleet)]).tolist()}
 
-    def _on_time(self, codes: npt.NDArray[np.int32], track: Track) -> Batch:
-        """Take in fixes that are news for their vehicles, sorted by vehicle and time."""
+    def _on_time(self, codes: npt.NDArray[np.int32], track: Track, groups: tuple[_Ints, _Ints]) -> Batch:
+        """Take in fixes that are news for their vehicles, sorted by vehicle and time, in these groups."""
         books, fleet = self._books, self._books.fleet
-        starts = group_starts(codes)
-        first = codes[starts]
+        first = codes if len(groups[0]) == len(codes) else codes[groups[0]]
         before = Before(fleet, first)
         if self._books.recall_us:
             new = before.time_us == NEVER_US
-            fleet.first_us[first[new]] = track.time_us[starts[new]]
-        c = self._screen.look(codes, track, before)
+            fleet.first_us[first[new]] = track.time_us[groups[0][new]]
+        c = self._screen.look(codes, track, before, groups)
         active = c.active
         taken: Taken | None = None
         if self._plain.on:
@@ -450,8 +448,7 @@ class Engine:
             (group, self._judge_vehicle(c, int(c.starts[group]), int(c.ends[group])))
             for group in active.tolist()
         ]
-        once = len(first) == len(codes)
-        fleet.move(first, c.track if once else c.track.cut(c.ends - 1))
+        fleet.move(first, c.track if c.once else c.track.cut(c.ends - 1))
         books.recent.add_in_order(codes, c.track, c.before_us)
         if taken is None:
             return Batch(judged, np.zeros(0, np.int64), np.zeros(0, STEP), None)
@@ -515,8 +512,18 @@ class Engine:
         return f"Engine({len(books.fleet)} vehicles, {len(books.records)} of them with something open)"
 
 
+def _track(batch: FixBatch, rows: _Ints | None) -> Track:
+    """Fixes of a batch (None: all, not copied); where they lie is not known yet."""
+    key = np.broadcast_to(np.uint64(0), (len(batch) if rows is None else len(rows),))
+    b = batch
+    if rows is None:
+        return Track(b.time_us, b.lon, b.lat, b.speed_kmh, b.heading_deg, key, b.alarm)
+    time_us, lon, lat, alarm = b.time_us[rows], b.lon[rows], b.lat[rows], b.alarm[rows]
+    return Track(time_us, lon, lat, b.speed_kmh[rows], b.heading_deg[rows], key, alarm)
+
+
 def _in_turns(
-    codes: npt.NDArray[np.int32], late: npt.NDArray[np.bool_], in_turn: npt.NDArray[np.bool_]
+    groups: tuple[_Ints, _Ints], late: npt.NDArray[np.bool_], in_turn: npt.NDArray[np.bool_]
 ) -> Iterator[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]]:
     """The order in which fixes are taken in, some of which are late: as if each late one had come alone.
 
@@ -525,7 +532,7 @@ def _in_turns(
     then the first late fix of each, then what each has up to its second one, and so on.
 
     Args:
-        codes: vehicles, sorted; within a vehicle in order of arrival.
+        groups: the rows at which each vehicle begins and ends; within a vehicle in order of arrival.
         late: which fixes are late.
         in_turn: which belong to vehicles with late fixes that are not done with yet.
 
@@ -536,12 +543,12 @@ def _in_turns(
     if not lone.any():
         yield np.flatnonzero(~late), np.zeros(0, np.intp)
         return
-    starts = group_starts(codes)
+    starts, ends = groups
     # How many of its vehicle came late before each.
     before = np.cumsum(lone, dtype=np.int64) - lone
-    turn = 2 * (before - np.repeat(before[starts], np.diff(np.append(starts, len(codes))))) + lone
+    turn = 2 * (before - np.repeat(before[starts], ends - starts)) + lone
     at = np.flatnonzero(~late | lone)
     at = at[np.argsort(turn[at], kind="stable")]
-    ends = np.searchsorted(turn[at], np.arange(1, int(turn[at[-1]]) + 3)).tolist()
-    for i in range(0, len(ends) - 1, 2):
-        yield at[ends[i - 1] if i else 0 : ends[i]], at[ends[i] : ends[i + 1]]
+    cuts = np.searchsorted(turn[at], np.arange(1, int(turn[at[-1]]) + 3)).tolist()
+    for i in range(0, len(cuts) - 1, 2):
+        yield at[cuts[i - 1] if i else 0 : cuts[i]], at[cuts[i] : cuts[i + 1]]

@@ -15,11 +15,12 @@ import numpy.typing as npt
 
 from hazfence.books import Books
 from hazfence.clean import Reason
+from hazfence.columns import Before
 from hazfence.events import Event
 from hazfence.judge import Judge
 from hazfence.presence import Fix
 from hazfence.recent import Track, rank
-from hazfence.screen import Before, Screen
+from hazfence.screen import Screen
 from hazfence.story import Mark
 from hazfence.tell import Teller, Told
 from hazfence.vehicles import FOREVER_US, NEVER_US, Record

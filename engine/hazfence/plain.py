@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from hazfence.columns import Before, Columns
 from hazfence.crossed import CROSSING, Changes, Crossed, Due, Raw
 from hazfence.events import Kind
 from hazfence.judge import Judge
@@ -25,7 +26,6 @@ from hazfence.notes import Notes
 from hazfence.noting import Fixes, Moved, Noting
 from hazfence.presence import Fix
 from hazfence.rules.prism import Certainty, Way, bypass_certainty, surely_missed
-from hazfence.screen import Before, Columns
 from hazfence.sets import Sets
 from hazfence.settings import EngineSettings
 from hazfence.stays import EDGE_BITS, NO_DISTRICT, NO_GATE, STAY, STEP, SURE_AT, Stays

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,7 @@ __all__ = ["Neighbours", "Recent", "Track", "merge_tracks", "rank"]
 _GAP_US = 120_000_000
 
 
+_T = TypeVar("_T", bound=np.generic)
 _NEVER_US = np.iinfo(np.int64).min
 
 
@@ -77,17 +78,20 @@ class Recent:
 
         Args:
             codes: vehicles, shape (n,), sorted.
-            fixes: theirs, in the order of time; copied.
+            fixes: theirs, in the order of time. Columns that own their memory are kept as they are, and
+                become read-only; views are copied, as they may be small parts of what they would keep alive.
             before_us: the time of each one's fix before.
         """
         if not len(codes):
             return
-        gap = np.flatnonzero(before_us < fixes.time_us - _GAP_US)
-        gap = gap[before_us[gap] != _NEVER_US]
-        if len(gap):
-            self._gaps.append((codes[gap], before_us[gap]))
         earliest_us, latest_us = int(fixes.time_us.min()), int(fixes.time_us.max())
-        self._waiting.append(_Waiting(codes.copy(), fixes.copy(), earliest_us, latest_us))
+        if int(before_us.min()) < latest_us - _GAP_US:
+            gap = np.flatnonzero(before_us < fixes.time_us - _GAP_US)
+            gap = gap[before_us[gap] != _NEVER_US]
+            if len(gap):
+                self._gaps.append((codes[gap], before_us[gap]))
+        kept = Track(*map(_kept, fixes))  # type: ignore[arg-type]
+        self._waiting.append(_Waiting(_kept(codes), kept, earliest_us, latest_us))
         self._latest_us = max(self._latest_us, latest_us)
         old_us = self._latest_us - self._recent_us - 2 * _GAP_US
         while self._waiting and self._waiting[0].latest_us < old_us:
@@ -157,3 +161,10 @@ class Recent:
             self._gaps = [(gap_codes[keep], gap_us[keep])] if keep.any() else []
         if needed.any():
             self._blocks.add(codes[needed], fixes.cut(needed))
+
+
+def _kept(column: npt.NDArray[_T]) -> npt.NDArray[_T]:
+    """A column that nobody will write to."""
+    column = column if column.flags.owndata else column.copy()
+    column.flags.writeable = False
+    return column

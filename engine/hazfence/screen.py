@@ -14,13 +14,11 @@ comparing sets is comparing integers; what a key stands for is looked up once an
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
-from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from hazfence.presence import Fix
+from hazfence.columns import Before, Columns, Numbers, any_of, shifted
 from hazfence.recent import Track
 from hazfence.rules.astray import Astray
 from hazfence.rules.driving import STAND_KMH, STAND_M, apart2_m2
@@ -28,199 +26,13 @@ from hazfence.rules.speed import lowest_limit
 from hazfence.rules.terminal import BITS
 from hazfence.sets import Sets
 from hazfence.settings import EngineSettings
-from hazfence.vehicles import NEVER_US, Fleet, Record, side_by_side
+from hazfence.vehicles import NEVER_US, Fleet
 from hazfence_fences import Fence, FenceKind, FenceSet
 from hazfence_fences.index.raster import spread
 
-__all__ = ["Before", "Columns", "Screen", "group_starts", "newest_before"]
+__all__ = ["Screen"]
 
 _Ints = npt.NDArray[np.int64]
-_T = TypeVar("_T", bound=np.generic)
-
-
-class Before:
-    """The state of each vehicle before a batch, one row a vehicle: last fix, and what it waits for.
-
-    Columns are looked up when they are asked for: most rules need few of them. They hold until the fleet is
-    changed.
-
-    Args:
-        source: has columns of these names, by vehicle.
-        at: the vehicles.
-    """
-
-    def __init__(
-        self,
-        source: Fleet | _One,
-        at: npt.NDArray[np.int32] | slice,
-        doubted: Mapping[int, tuple[str, ...]] | None = None,
-    ) -> None:
-        self._doubted = source.doubted if isinstance(source, Fleet) else doubted or {}
-        self._source = source
-        # Where the vehicles lie side by side, as all of them do, columns need no copy.
-        self._at = at if isinstance(at, slice) else side_by_side(at)
-
-    @cached_property
-    def time_us(self) -> _Ints:
-        """Of the last fix; ``NEVER_US`` for none. Stays as it is when the fleet moves on."""
-        found = self._source.time_us[self._at]
-        return found.copy() if isinstance(self._at, slice) else found
-
-    @cached_property
-    def lon(self) -> npt.NDArray[np.float64]:
-        """Degrees."""
-        return self._source.lon[self._at]
-
-    @cached_property
-    def lat(self) -> npt.NDArray[np.float64]:
-        """Degrees."""
-        return self._source.lat[self._at]
-
-    @cached_property
-    def key(self) -> npt.NDArray[np.uint64]:
-        """The set of fences."""
-        return self._source.key[self._at]
-
-    @cached_property
-    def deadline_us(self) -> _Ints:
-        """Until when it may be silent."""
-        return self._source.deadline_us[self._at]
-
-    @cached_property
-    def watch(self) -> npt.NDArray[np.bool_]:
-        """Whether every fix has to be judged."""
-        return self._source.watch[self._at]
-
-    @cached_property
-    def unsure(self) -> npt.NDArray[np.bool_]:
-        """Whether a fix well inside a restricted zone has to be judged."""
-        return self._source.unsure[self._at]
-
-    def doubted(self, codes: npt.NDArray[np.int32]) -> list[tuple[str, ...] | None]:
-        """Of vehicles the restricted zones of which it is not certain that they are inside; None: unknown."""
-        return [self._doubted.get(code) for code in codes.tolist()]
-
-    @cached_property
-    def speed_kmh(self) -> npt.NDArray[np.float32]:
-        """Of the last fix."""
-        return self._source.speed_kmh[self._at]
-
-    @cached_property
-    def alarm(self) -> npt.NDArray[np.uint32]:
-        """Bits of the last fix."""
-        return self._source.alarm[self._at]
-
-    @cached_property
-    def motion(self) -> npt.NDArray[np.int8]:
-        """Whether it stands or moves, see ``Fleet``."""
-        return self._source.motion[self._at]
-
-    @cached_property
-    def departed(self) -> npt.NDArray[np.bool_]:
-        """Whether it is off the routes, and that was said."""
-        return self._source.departed[self._at]
-
-    @classmethod
-    def of(cls, prev: Fix | None, record: Record, deadline_us: int, times: int = 1) -> Before:
-        """The state of one vehicle, so many times."""
-        time_us, lon, lat = (NEVER_US, np.nan, np.nan) if prev is None else prev[:3]
-        key = 0 if prev is None else sum(f.key for f in prev.fences) % 2**64
-        one = _One(
-            np.array([time_us], np.int64),
-            np.array([lon]),
-            np.array([lat]),
-            np.array([key], np.uint64),
-            np.array([deadline_us], np.int64),
-            np.array([record.watch]),
-            np.array([record.unsure]),
-            np.array([np.nan if prev is None else prev.speed_kmh], np.float32),
-            np.array([0 if prev is None else prev.alarm], np.uint32),
-            np.array([record.motion], np.int8),
-            np.array([record.departed]),
-        )
-        return cls(one, np.zeros(times, np.int32))
-
-
-class _One(NamedTuple):
-    """Columns of one vehicle."""
-
-    time_us: _Ints
-    lon: npt.NDArray[np.float64]
-    lat: npt.NDArray[np.float64]
-    key: npt.NDArray[np.uint64]
-    deadline_us: _Ints
-    watch: npt.NDArray[np.bool_]
-    unsure: npt.NDArray[np.bool_]
-    speed_kmh: npt.NDArray[np.float32]
-    alarm: npt.NDArray[np.uint32]
-    motion: npt.NDArray[np.int8]
-    departed: npt.NDArray[np.bool_]
-
-
-class Columns(NamedTuple):
-    """Accepted fixes sorted by vehicle and time, with what the screen found.
-
-    Attributes:
-        codes: int32, shape (n,), engine's vehicle codes, in groups.
-        starts, ends: int64, shape (g,), the rows of each vehicle's group.
-        track: the fixes, columns of shape (n,).
-        before_us: int64, shape (n,), the time of each one's fix before; ``NEVER_US`` for none.
-        due: bool, shape (n,), True where the fix must be judged.
-        light: bool, shape (n,), True where it is due only because the vehicle stops or moves off.
-        active: int64, indexes of the groups in which something must be judged.
-        plain: bool, shape (g,), groups that are active only because sets of fences changed, thin circles
-            were touched, the vehicle stops or moves off, or every fix of it has to be judged.
-        hit_rows, hit_fences: pairs of row and fence index where a segment touches a thin fence,
-            sorted by row.
-    """
-
-    codes: npt.NDArray[np.int32]
-    starts: _Ints
-    ends: _Ints
-    track: Track
-    before_us: _Ints
-    due: npt.NDArray[np.bool_]
-    light: npt.NDArray[np.bool_]
-    active: _Ints
-    plain: npt.NDArray[np.bool_]
-    hit_rows: _Ints
-    hit_fences: npt.NDArray[np.int32]
-
-    def group_of(self, rows: _Ints) -> _Ints:
-        """The groups that rows are in."""
-        if len(self.starts) == len(self.codes):
-            return rows
-        return np.searchsorted(self.starts, rows, side="right") - 1
-
-
-def group_starts(codes: npt.NDArray[np.int32]) -> _Ints:
-    """The rows at which a new vehicle begins in columns sorted by vehicle."""
-    return np.flatnonzero(np.concatenate(([True], codes[1:] != codes[:-1])))
-
-
-def newest_before(
-    codes: npt.NDArray[np.int32], time_us: _Ints, last_us: npt.NDArray[np.int64]
-) -> _Ints | None:
-    """For each fix, the latest moment its vehicle was seen before it arrived.
-
-    Args:
-        codes: engine's vehicle codes, sorted; within a vehicle in order of arrival.
-        time_us: of the fixes.
-        last_us: of each vehicle's last accepted fix, one a group of ``codes``.
-
-    Returns:
-        int64, shape (n,): a fix that is not after it is late. None when no fix is.
-    """
-    starts = group_starts(codes)
-    before = _shifted(time_us, starts, last_us)
-    if (time_us > before).all():
-        return None
-    ends = np.append(starts[1:], len(time_us))
-    # Only vehicles with disorder have to be walked; the others' fix before is their newest.
-    for group in np.flatnonzero(np.logical_or.reduceat(time_us <= before, starts)).tolist():
-        lo, hi = int(starts[group]), int(ends[group])
-        before[lo:hi] = np.maximum.accumulate(np.append(last_us[group], time_us[lo : hi - 1]))
-    return before
 
 
 class Screen:
@@ -265,6 +77,7 @@ class Screen:
         self._astray = Astray.of(fences, self._book)
         self._off: dict[int, bool] = {}
         self._off_places = np.zeros(0, np.bool_)  # the same by place in ``sets.keys``
+        self._numbers = Numbers()
         self.sets = Sets(fences, sets)
 
     def hits(self, c: Columns, row: int) -> list[Fence]:
@@ -274,8 +87,18 @@ class Screen:
         lo, hi = np.searchsorted(c.hit_rows, (row, row + 1))
         return [self._fences[int(i)] for i in c.hit_fences[lo:hi]]
 
+    def groups(self, codes: npt.NDArray[np.int32]) -> tuple[_Ints, _Ints]:
+        """The rows at which each vehicle begins and ends in columns sorted by vehicle."""
+        return self._numbers.groups(codes)
+
     def look(
-        self, codes: npt.NDArray[np.int32], track: Track, before: Before, *, located: bool = False
+        self,
+        codes: npt.NDArray[np.int32],
+        track: Track,
+        before: Before,
+        groups: tuple[_Ints, _Ints] | None = None,
+        *,
+        located: bool = False,
     ) -> Columns:
         """Locate every fix and say which ones are due.
 
@@ -283,58 +106,73 @@ class Screen:
             codes: engine's vehicle codes of the fixes, sorted, in time order within a vehicle.
             track: the fixes; the column ``key`` is computed here unless ``located``.
             before: each vehicle's state before its first fix here, one row a group of ``codes``.
+            groups: as :meth:`groups` gives them, where they are known.
             located: True when ``track.key`` holds already what these fences say.
         """
-        starts = group_starts(codes)
-        ends = np.append(starts[1:], len(codes))
+        starts, ends = groups or self.groups(codes)
         if not located:
             track = track._replace(key=self._fences.locate(track.lon, track.lat).keys)
-        key_before = _shifted(track.key, starts, before.key)
-        changed = track.key != key_before
-        at = np.flatnonzero(changed)  # a set never met before is a set that changed
+        key_before = shifted(track.key, starts, before.key)
+        due = track.key != key_before
+        at = np.flatnonzero(due)  # a set never met before is a set that changed
         self.sets.meet(track.key[at], track.lon[at], track.lat[at])
 
-        before_us = _shifted(track.time_us, starts, before.time_us)
-        # NEVER_US is before anything.
-        witnessed = before_us >= track.time_us - self._max_gap_us
-        every = bool(witnessed.all())
+        before_us = shifted(track.time_us, starts, before.time_us)
+        latest_us = int(track.time_us.max())
+        every, witnessed = latest_us - int(before_us.min()) <= self._max_gap_us, None
+        if not every:  # NEVER_US is before anything
+            witnessed = before_us >= track.time_us - self._max_gap_us
+            every = bool(witnessed.all())
         hit_rows, hit_fences = self._touched(track, starts, before, None if every else witnessed)
-        rough = self.too_fast(track)
         telling = self._telling(hit_rows, hit_fences, track.key, key_before)
-        changed[hit_rows[telling]] = True
-        rough[hit_rows[telling & ~self._round[hit_fences]]] = True
-        if self._alarm_bits:
-            rough |= (track.alarm & np.uint32(self._alarm_bits)) != 0
+        due[hit_rows[telling]] = True
+        rough = [self._fast(track), hit_rows[telling & ~self._round[hit_fences]]]
+        if self._alarm_bits and int(np.bitwise_or.reduce(track.alarm)) & self._alarm_bits:
+            rough.append(np.flatnonzero(track.alarm & np.uint32(self._alarm_bits)))
         if self._doubts is not None or (self._gap_us is not None and not (every and self._gap_is_long)):
-            rough |= self._stirring(track, starts, before, before_us)
+            rough.append(np.flatnonzero(self._stirring(track, starts, before, before_us)))
         if self._astray is not None:
             unsaid = np.repeat(~before.departed, ends - starts)
-            rough |= self._astray.far(self._off_route(track.key) & unsaid, track.lon, track.lat)
+            rough.append(
+                np.flatnonzero(self._astray.far(self._off_route(track.key) & unsaid, track.lon, track.lat))
+            )
         unsure = np.flatnonzero(before.unsure)
         if len(unsure):
             _, rows = spread(starts[unsure], (ends - starts)[unsure])
-            rough[rows[self.well_inside(track.cut(rows), before.doubted(codes[rows]))]] = True
-        due = changed | rough
-        light = np.zeros(len(due), np.bool_)
+            rough.append(rows[self.well_inside(track.cut(rows), before.doubted(codes[rows]))])
+        for rows in rough:
+            due[rows] = True
+        light = np.broadcast_to(np.False_, due.shape)
         if self._motion:
             light = self._flips(track, starts, before) & ~due
             due |= light
-        active = _any(due, starts)
-        active |= before.watch | (before.deadline_us < track.time_us[ends - 1])
-        plain = active & (before.deadline_us >= track.time_us[ends - 1])
-        if rough.any():
-            plain &= ~_any(rough, starts)
-        where = np.flatnonzero(active)
-        return Columns(codes, starts, ends, track, before_us, due, light, where, plain, hit_rows, hit_fences)
+        c = Columns(codes, starts, ends, track, before_us, due, light, at, due, hit_rows, hit_fences)
+        active = any_of(due, starts) | before.watch
+        plain = active
+        # Most deadlines are far, and the nearest one says so of all.
+        if int(before.deadline_us.min()) < latest_us:
+            over = before.deadline_us < (track.time_us if c.once else track.time_us[ends - 1])
+            active = active | over
+            plain = active & ~over
+        if any(map(len, rough)):
+            plain = plain.copy()
+            for rows in rough:
+                plain[c.group_of(rows)] = False
+        return c._replace(active=np.flatnonzero(active), plain=plain)
 
     def too_fast(self, track: Track) -> npt.NDArray[np.bool_]:
         """bool, shape (n,): fixes over the lowest limit of their set, whatever the hour."""
-        with np.errstate(invalid="ignore"):
-            found: npt.NDArray[np.bool_] = track.speed_kmh > self._slow_kmh + self._margin_kmh
-        at = np.flatnonzero(found)
-        if len(at):
-            found[at] = track.speed_kmh[at] > self._limit_of(track.key[at]) + self._margin_kmh
+        found = np.zeros(len(track.time_us), np.bool_)
+        found[self._fast(track)] = True
         return found
+
+    def _fast(self, track: Track) -> _Ints:
+        """The rows of these."""
+        with np.errstate(invalid="ignore"):
+            at = np.flatnonzero(track.speed_kmh > self._slow_kmh + self._margin_kmh)
+            if len(at):
+                at = at[track.speed_kmh[at] > self._limit_of(track.key[at]) + self._margin_kmh]
+        return at
 
     def well_inside(
         self, fixes: Track, zones: Sequence[tuple[str, ...] | None] | None = None
@@ -392,11 +230,11 @@ class Screen:
             due |= known & (time_before < track.time_us - self._gap_us)
         if self._doubts is None:
             return due
-        lon_before = _shifted(track.lon, starts, before.lon)
-        lat_before = _shifted(track.lat, starts, before.lat)
+        lon_before = shifted(track.lon, starts, before.lon)
+        lat_before = shifted(track.lat, starts, before.lat)
         with np.errstate(invalid="ignore", over="ignore"):
             apart2 = apart2_m2(lon_before, lat_before, track.lon, track.lat)
-            speed_before = _shifted(track.speed_kmh, starts, before.speed_kmh)
+            speed_before = shifted(track.speed_kmh, starts, before.speed_kmh)
             seconds = (track.time_us - time_before) / 1e6
             due |= known & self._doubtful(track, apart2, seconds, speed_before)
             frozen = (track.lon == lon_before) & (track.lat == lat_before)
@@ -405,12 +243,12 @@ class Screen:
 
     def _flips(self, track: Track, starts: _Ints, before: Before) -> npt.NDArray[np.bool_]:
         """Fixes that stand after moving, move after standing, or stand elsewhere than the one before."""
-        lon_before = _shifted(track.lon, starts, before.lon)
-        lat_before = _shifted(track.lat, starts, before.lat)
+        lon_before = shifted(track.lon, starts, before.lon)
+        lat_before = shifted(track.lat, starts, before.lat)
         with np.errstate(invalid="ignore", over="ignore"):
             moving, displaced = self._moving(track, apart2_m2(lon_before, lat_before, track.lon, track.lat))
         state = moving.astype(np.int8) + np.int8(1)
-        flips: npt.NDArray[np.bool_] = state != _shifted(state, starts, before.motion)
+        flips: npt.NDArray[np.bool_] = state != shifted(state, starts, before.motion)
         return flips | (displaced & ~moving)
 
     def stirs_between(self, a: Track, fix: Track, b: Track) -> npt.NDArray[np.bool_]:
@@ -514,8 +352,8 @@ class Screen:
         if not self._any_thin:
             return np.zeros(0, np.int64), np.zeros(0, np.int32)
         lon, lat = track.lon, track.lat
-        lon_before = _shifted(lon, starts, before.lon)
-        lat_before = _shifted(lat, starts, before.lat)
+        lon_before = shifted(lon, starts, before.lon)
+        lat_before = shifted(lat, starts, before.lat)
         if witnessed is None:
             rows, fences = self._fences.segment_hits(lon_before, lat_before, lon, lat)
         else:
@@ -548,18 +386,3 @@ class Screen:
                     same = (keys == value) & (key_before[hit_rows] == value)
                     telling[same & (hit_fences == index)] = False
         return telling
-
-
-def _any(where: npt.NDArray[np.bool_], starts: _Ints) -> npt.NDArray[np.bool_]:
-    """Whether any row of each group is True."""
-    return where.copy() if len(starts) == len(where) else np.logical_or.reduceat(where, starts)
-
-
-def _shifted(column: npt.NDArray[_T], starts: _Ints, first: npt.NDArray[_T]) -> npt.NDArray[_T]:
-    """Each vehicle's value before: the row above, or ``first`` where its group begins."""
-    if len(starts) == len(column):
-        return first
-    before = np.empty_like(column)
-    before[1:] = column[:-1]
-    before[starts] = first
-    return before

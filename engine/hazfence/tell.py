@@ -12,11 +12,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hazfence.columns import Columns
 from hazfence.events import Event
 from hazfence.judge import Judge
 from hazfence.presence import Fix
 from hazfence.recent import Track
-from hazfence.screen import Columns, Screen
+from hazfence.screen import Screen
 from hazfence.story import Mark
 from hazfence.vehicles import NEVER_US, Record
 

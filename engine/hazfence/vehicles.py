@@ -194,7 +194,11 @@ class Fleet:
         self.names: list[str] = []
         self.doubted: dict[int, tuple[str, ...]] = {}
         self._codes: dict[str, int] = {}
-        self._enrolled: tuple[tuple[str, ...], npt.NDArray[np.int32]] = ((), np.zeros(0, np.int32))
+        self._enrolled: tuple[tuple[str, ...], npt.NDArray[np.int32], bool] = (
+            (),
+            np.zeros(0, np.int32),
+            False,
+        )
         for name, dtype, default in self._COLUMNS:
             setattr(self, name, np.full(64, default, dtype))
 
@@ -220,7 +224,9 @@ class Fleet:
                 code = table[names[i]] = len(self.names)
                 self.names.append(names[i])
             codes[i] = code
-        self._enrolled = names, codes
+        # Where vehicles came in the order of the dictionary, its codes are the engine's own.
+        same = len(codes) > 0 and int(codes[-1]) == len(codes) - 1 and bool((codes[1:] > codes[:-1]).all())
+        self._enrolled = names, codes, same
         if len(self.names) > len(self.time_us):
             size = max(2 * len(self.time_us), len(self.names))
             for column, dtype, default in self._COLUMNS:
@@ -229,6 +235,11 @@ class Fleet:
                 grown[: len(old)] = old
                 setattr(self, column, grown)
         return codes
+
+    def codes_of(self, names: tuple[str, ...], which: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+        """The engine's codes of vehicles given by their places in a dictionary; perhaps ``which`` itself."""
+        codes = self.enroll(names)
+        return which if self._enrolled[2] else codes.take(which)
 
     def columns(self) -> dict[str, npt.NDArray[np.generic]]:
         """The columns, cut to the vehicles that exist."""

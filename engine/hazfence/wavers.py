@@ -16,8 +16,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from hazfence.columns import Columns
 from hazfence.crossed import Raw
-from hazfence.screen import Columns
 from hazfence.stays import EDGE_BITS, SURE_AT, WAVER
 from hazfence_fences import FenceSet
 from hazfence_fences.index.raster import spread

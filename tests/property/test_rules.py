@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hazfence import Engine, EngineSettings, Event
-from hazfence.screen import Columns, Screen
+from hazfence.columns import Columns
+from hazfence.screen import Screen
 
 from . import reference_rules
 from .reference import Fact

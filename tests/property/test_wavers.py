@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from hazfence import Engine, EngineSettings, FixBatch
-from hazfence.screen import Columns, Screen
+from hazfence.columns import Columns
+from hazfence.screen import Screen
 from hazfence_fences import FenceKind, FenceSet, circle
 
 from .test_plain import fix_by_fix

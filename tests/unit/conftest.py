@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hazfence.screen import Columns, Screen
+from hazfence.columns import Columns
+from hazfence.screen import Screen
 
 
 @pytest.fixture(params=[False, True], ids=["screened", "every-fix"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 import zlib
@@ -102,6 +103,68 @@ def test_cleaning(
         "received_us": [received_us],
     }
     assert screen_values(FixBatch.of(["A"], **columns), EngineSettings()).tolist() == [reason]
+
+
+def test_a_fix_is_judged_by_its_own_values_whatever_is_beside_it() -> None:
+    rng = np.random.default_rng(4)
+    behind = EngineSettings(max_behind_h=1.0)
+    values = {
+        "time_us": [START_US, START_US, START_US + S, 0, from_iso("2099-01-01T00:00:00Z")],
+        "lon": [121.5, 121.5, 121.5, 0.0, -0.0, 180.1, float("nan"), -float("inf")],
+        "lat": [29.9, 29.9, 29.9, 0.0, -90.5, float("nan")],
+        "status": [0, 3, 3, 2, 1],
+        "received_us": [0, START_US, START_US, START_US - 301 * S, START_US + 4000 * S],
+    }
+    found = set()
+    for _ in range(300):
+        n, some = int(rng.integers(1, 6)), int(rng.integers(1, 9))
+        columns = {name: np.array(rng.choice(each[:some], n)) for name, each in values.items()}
+        batch = FixBatch.of(["A"] * n, **columns)
+        reason = screen_values(batch, behind).tolist()
+        assert reason == [screen_values(batch.take(slice(i, i + 1)), behind)[0] for i in range(n)]
+        assert reason == [_reason(batch, i) for i in range(n)]
+        found.update(reason)
+    assert found == set(Reason) - {Reason.DUPLICATE, Reason.LATE, Reason.SAME_TIME}
+
+
+def _reason(batch: FixBatch, i: int) -> Reason:
+    """The table of reasons, row by row, for one fix."""
+    lon, lat, at_us = float(batch.lon[i]), float(batch.lat[i]), int(batch.time_us[i])
+    status, received_us = int(batch.status[i]), int(batch.received_us[i])
+    rows = (
+        (not (math.isfinite(lon) and math.isfinite(lat)), Reason.NOT_FINITE),
+        (abs(lon) > 180 or abs(lat) > 90, Reason.OUT_OF_RANGE),
+        (lon == 0 and lat == 0, Reason.NULL_ISLAND),
+        (at_us < EngineSettings().earliest_us, Reason.TIME_TOO_OLD),
+        (at_us > EngineSettings().latest_us, Reason.TIME_FUTURE),
+        (received_us > 0 and at_us - received_us > 300 * S, Reason.TIME_FUTURE),
+        (received_us > 0 and received_us - at_us > 3600 * S, Reason.TIME_BEHIND),
+        (status != 0 and not status & 2, Reason.FIX_INVALID),
+    )
+    return next((why for applies, why in rows if applies), Reason.OK)
+
+
+def test_a_batch_given_to_an_engine_is_kept_not_copied() -> None:
+    lon = np.array([121.5])
+    batch = FixBatch.of(["A"], time_us=[START_US], lon=lon, lat=[29.9])
+    Engine(WORLD).process(batch)
+    with pytest.raises(ValueError, match="read-only"):
+        lon[0] = 0.0
+
+
+def test_a_buffer_may_be_filled_again_when_batches_are_views_of_it() -> None:
+    lon, lat, time_us = np.zeros(10), np.zeros(10), np.zeros(10, np.int64)
+    engines = Engine(WORLD), Engine(WORLD)
+    for step in range(4):
+        places = [at(5, 8 + step + i / 10) for i in range(3)]
+        time_us[:3] = START_US + step * 10 * S
+        lon[:3], lat[:3] = zip(*places, strict=True)
+        columns = {"time_us": time_us[:3], "lon": lon[:3], "lat": lat[:3]}
+        told = engines[0].process(FixBatch.of(["A", "B", "C"], **columns))
+        fresh = {name: column.copy() for name, column in columns.items()}
+        assert told.events == engines[1].process(FixBatch.of(["A", "B", "C"], **fresh)).events
+    lon[:], lat[:], time_us[:] = 0.0, 0.0, 0
+    assert engines[0].snapshot() == engines[1].snapshot()
 
 
 def test_a_bad_fix_costs_no_other_fix() -> None:

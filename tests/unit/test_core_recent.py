@@ -102,13 +102,22 @@ def test_a_gap_is_remembered_though_another_clock_is_ahead() -> None:
     memory.check()
 
 
-def test_columns_are_copied() -> None:
+def test_columns_of_their_own_are_kept_and_cannot_be_written_to_any_more() -> None:
     memory = Memory(1)
-    time_us = np.array([START_US])
-    fixes = track(time_us)
+    fixes = track(np.array([START_US]))
     memory.last_us[0] = START_US
     memory.recent.add_in_order(np.zeros(1, np.int32), fixes, np.array([np.iinfo(np.int64).min]))
-    fixes.lon[0] = 99.0
+    with pytest.raises(ValueError, match="read-only"):
+        fixes.lon[0] = 99.0
+
+
+def test_views_are_copied() -> None:
+    memory = Memory(1)
+    whole = track(START_US + np.arange(1000))
+    fixes = whole.cut(slice(0, 1))
+    memory.last_us[0] = START_US
+    memory.recent.add_in_order(np.zeros(5, np.int32)[:1], fixes, np.array([np.iinfo(np.int64).min]))
+    whole.lon[0] = 99.0
     assert memory.recent.of(0).lon[0] != 99.0
 
 

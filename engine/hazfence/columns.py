@@ -1,0 +1,244 @@
+"""Columns of a batch: fixes in groups of one vehicle each, and the state of those vehicles before them.
+
+You are in the core, below ``screen.py``, which fills :class:`Columns`. Most batches hold each vehicle once,
+and often all of them side by side: then every row is a group, what was before is a slice of the fleet, and
+the functions here neither sort nor copy. Next room: ``plain.py``, which works in these columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from hazfence.presence import Fix
+from hazfence.recent import Track
+from hazfence.vehicles import NEVER_US, Fleet, Record, side_by_side
+
+__all__ = ["Before", "Columns", "Numbers", "any_of", "newest_before", "shifted"]
+
+_Ints = npt.NDArray[np.int64]
+_T = TypeVar("_T", bound=np.generic)
+
+
+class Before:
+    """The state of each vehicle before a batch, one row a vehicle: last fix, and what it waits for.
+
+    Columns are looked up when they are asked for: most rules need few of them. They hold until the fleet is
+    changed.
+
+    Args:
+        source: has columns of these names, by vehicle.
+        at: the vehicles.
+    """
+
+    def __init__(
+        self,
+        source: Fleet | _One,
+        at: npt.NDArray[np.int32] | slice,
+        doubted: Mapping[int, tuple[str, ...]] | None = None,
+    ) -> None:
+        self._doubted = source.doubted if isinstance(source, Fleet) else doubted or {}
+        self._source = source
+        # Where the vehicles lie side by side, as all of them do, columns need no copy.
+        self._at = at if isinstance(at, slice) else side_by_side(at)
+
+    @cached_property
+    def time_us(self) -> _Ints:
+        """Of the last fix; ``NEVER_US`` for none. Stays as it is when the fleet moves on."""
+        found = self._source.time_us[self._at]
+        return found.copy() if isinstance(self._at, slice) else found
+
+    @cached_property
+    def lon(self) -> npt.NDArray[np.float64]:
+        """Degrees."""
+        return self._source.lon[self._at]
+
+    @cached_property
+    def lat(self) -> npt.NDArray[np.float64]:
+        """Degrees."""
+        return self._source.lat[self._at]
+
+    @cached_property
+    def key(self) -> npt.NDArray[np.uint64]:
+        """The set of fences."""
+        return self._source.key[self._at]
+
+    @cached_property
+    def deadline_us(self) -> _Ints:
+        """Until when it may be silent."""
+        return self._source.deadline_us[self._at]
+
+    @cached_property
+    def watch(self) -> npt.NDArray[np.bool_]:
+        """Whether every fix has to be judged."""
+        return self._source.watch[self._at]
+
+    @cached_property
+    def unsure(self) -> npt.NDArray[np.bool_]:
+        """Whether a fix well inside a restricted zone has to be judged."""
+        return self._source.unsure[self._at]
+
+    def doubted(self, codes: npt.NDArray[np.int32]) -> list[tuple[str, ...] | None]:
+        """Of vehicles the restricted zones of which it is not certain that they are inside; None: unknown."""
+        return [self._doubted.get(code) for code in codes.tolist()]
+
+    @cached_property
+    def speed_kmh(self) -> npt.NDArray[np.float32]:
+        """Of the last fix."""
+        return self._source.speed_kmh[self._at]
+
+    @cached_property
+    def alarm(self) -> npt.NDArray[np.uint32]:
+        """Bits of the last fix."""
+        return self._source.alarm[self._at]
+
+    @cached_property
+    def motion(self) -> npt.NDArray[np.int8]:
+        """Whether it stands or moves, see ``Fleet``."""
+        return self._source.motion[self._at]
+
+    @cached_property
+    def departed(self) -> npt.NDArray[np.bool_]:
+        """Whether it is off the routes, and that was said."""
+        return self._source.departed[self._at]
+
+    @classmethod
+    def of(cls, prev: Fix | None, record: Record, deadline_us: int, times: int = 1) -> Before:
+        """The state of one vehicle, so many times."""
+        time_us, lon, lat = (NEVER_US, np.nan, np.nan) if prev is None else prev[:3]
+        key = 0 if prev is None else sum(f.key for f in prev.fences) % 2**64
+        one = _One(
+            np.array([time_us], np.int64),
+            np.array([lon]),
+            np.array([lat]),
+            np.array([key], np.uint64),
+            np.array([deadline_us], np.int64),
+            np.array([record.watch]),
+            np.array([record.unsure]),
+            np.array([np.nan if prev is None else prev.speed_kmh], np.float32),
+            np.array([0 if prev is None else prev.alarm], np.uint32),
+            np.array([record.motion], np.int8),
+            np.array([record.departed]),
+        )
+        return cls(one, np.zeros(times, np.int32))
+
+
+class _One(NamedTuple):
+    """Columns of one vehicle."""
+
+    time_us: _Ints
+    lon: npt.NDArray[np.float64]
+    lat: npt.NDArray[np.float64]
+    key: npt.NDArray[np.uint64]
+    deadline_us: _Ints
+    watch: npt.NDArray[np.bool_]
+    unsure: npt.NDArray[np.bool_]
+    speed_kmh: npt.NDArray[np.float32]
+    alarm: npt.NDArray[np.uint32]
+    motion: npt.NDArray[np.int8]
+    departed: npt.NDArray[np.bool_]
+
+
+class Columns(NamedTuple):
+    """Accepted fixes sorted by vehicle and time, with what the screen found.
+
+    Attributes:
+        codes: int32, shape (n,), engine's vehicle codes, in groups.
+        starts, ends: int64, shape (g,), the rows of each vehicle's group.
+        track: the fixes, columns of shape (n,).
+        before_us: int64, shape (n,), the time of each one's fix before; ``NEVER_US`` for none.
+        due: bool, shape (n,), True where the fix must be judged.
+        light: bool, shape (n,), True where it is due only because the vehicle stops or moves off.
+        active: int64, indexes of the groups in which something must be judged.
+        plain: bool, shape (g,), groups that are active only because sets of fences changed, thin circles
+            were touched, the vehicle stops or moves off, or every fix of it has to be judged.
+        hit_rows, hit_fences: pairs of row and fence index where a segment touches a thin fence,
+            sorted by row.
+    """
+
+    codes: npt.NDArray[np.int32]
+    starts: _Ints
+    ends: _Ints
+    track: Track
+    before_us: _Ints
+    due: npt.NDArray[np.bool_]
+    light: npt.NDArray[np.bool_]
+    active: _Ints
+    plain: npt.NDArray[np.bool_]
+    hit_rows: _Ints
+    hit_fences: npt.NDArray[np.int32]
+
+    @property
+    def once(self) -> bool:
+        """Whether every vehicle is there once: each row is a group."""
+        return len(self.starts) == len(self.codes)
+
+    def group_of(self, rows: _Ints) -> _Ints:
+        """The groups that rows are in."""
+        return rows if self.once else np.searchsorted(self.starts, rows, side="right") - 1
+
+
+class Numbers:
+    """0, 1, 2, ...: counted once, not for every batch that has each vehicle once."""
+
+    def __init__(self) -> None:
+        self._all = np.arange(0)
+
+    def below(self, n: int) -> _Ints:
+        """The first n of them; not to be written to."""
+        if n > len(self._all):
+            self._all = np.arange(n)
+            self._all.flags.writeable = False
+        return self._all[:n]
+
+    def groups(self, codes: npt.NDArray[np.int32]) -> tuple[_Ints, _Ints]:
+        """The rows at which each vehicle begins and ends in columns sorted by vehicle."""
+        changes = codes[1:] != codes[:-1]
+        if changes.all():
+            numbers = self.below(len(codes) + 1)
+            return numbers[: len(codes)], numbers[1:]
+        ends = np.append(np.flatnonzero(changes) + 1, len(codes))
+        return np.append(0, ends[:-1]), ends
+
+
+def newest_before(time_us: _Ints, groups: tuple[_Ints, _Ints], last_us: _Ints) -> _Ints | None:
+    """For each fix, the latest moment its vehicle was seen before it arrived.
+
+    Args:
+        time_us: of the fixes, sorted by vehicle; within a vehicle in order of arrival.
+        groups: the rows at which each vehicle begins and ends.
+        last_us: of each vehicle's last accepted fix; may be given back.
+
+    Returns:
+        int64, shape (n,): a fix that is not after it is late. None when no fix is.
+    """
+    starts, ends = groups
+    before = shifted(time_us, starts, last_us)
+    if (time_us > before).all():
+        return None
+    if len(starts) == len(time_us):
+        return before
+    # Only vehicles with disorder have to be walked; the others' fix before is their newest.
+    for group in np.flatnonzero(np.logical_or.reduceat(time_us <= before, starts)).tolist():
+        lo, hi = int(starts[group]), int(ends[group])
+        before[lo:hi] = np.maximum.accumulate(np.append(last_us[group], time_us[lo : hi - 1]))
+    return before
+
+
+def any_of(where: npt.NDArray[np.bool_], starts: _Ints) -> npt.NDArray[np.bool_]:
+    """Whether any row of each group is True; ``where`` itself where each row is a group."""
+    return where if len(starts) == len(where) else np.logical_or.reduceat(where, starts)
+
+
+def shifted(column: npt.NDArray[_T], starts: _Ints, first: npt.NDArray[_T]) -> npt.NDArray[_T]:
+    """Each vehicle's value before: the row above, or ``first`` where its group begins."""
+    if len(starts) == len(column):
+        return first
+    before = np.empty_like(column)
+    before[1:] = column[:-1]
+    before[starts] = first
+    return before
