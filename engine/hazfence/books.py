@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
+from hazfence.drafts import Drafts
 from hazfence.news import Telling
 from hazfence.notes import Notes
 from hazfence.recent import Recent, Track
@@ -54,6 +55,7 @@ class Books:
         stays: the plain visits of the vehicles that are not set apart; see ``stays.py``.
         notes: what rules remember of the same vehicles; see ``notes.py``.
         telling: tells those under the fences in force; given by the engine.
+        drafts: what was written for the next snapshot already; None while nobody asked for that.
         held: the vehicles whose history was recalled, the one used last at the end.
         stones: milestones that the host does not have yet, by vehicle code: those of the host from a
             moment on are replaced by these.
@@ -74,15 +76,28 @@ class Books:
         self.stays = Stays(self._limit_us)
         self.notes = Notes(self._limit_us)
         self.telling: Telling | None = None
+        self.drafts: Drafts | None = None
         self._forgotten_us: npt.NDArray[np.int64] | None = None  # of a memory that is suspended
+
+    def grow(self) -> None:
+        """Have room for every vehicle there is."""
+        self.stays.grow(len(self.fleet))
+        self.notes.grow(len(self.fleet))
+
+    def touch(self, codes: int | npt.NDArray[np.int32]) -> None:
+        """Note that something about these vehicles may change: what was written of them is old then."""
+        if self.drafts is not None:
+            self.drafts.touch(codes)
 
     def record(self, code: int) -> Record:
         """A vehicle's record, to be judged on; an empty one when nothing is open."""
+        self.touch(code)
         self.set_apart(code)
         return self.records.get(code) or Record()
 
     def story(self, code: int) -> Story:
         """A vehicle's story, to be told on; made when there is none."""
+        self.touch(code)
         self.set_apart(code)
         story = self.stories.get(code)
         if story is None:
@@ -105,28 +120,28 @@ class Books:
 
     def story_seen(self, code: int) -> Story | None:
         """A vehicle's story, to look at only; None when it was never judged."""
-        story = self.stories.get(code)
-        if self.stays.apart(code) or self.stays.judged_us(code) == NEVER_US:
+        story, judged_us = self.stories.get(code), self.plainly_judged_us(code)
+        if judged_us is None:
             return story
+        marks = self.plain_marks(code, NEVER_US if story is None else story.plain_us)
+        seen = Story() if story is None else story
+        seen = replace(seen, marks=[*seen.marks, *marks], judged_us=judged_us)
+        self.trim(code, seen)
+        return seen
+
+    def plain_marks(self, code: int, after_us: int) -> list[Mark]:
+        """The marks of a vehicle kept in columns, of fixes judged after a moment."""
         assert self.telling is not None
-        after_us = NEVER_US if story is None else story.plain_us
         marks = self.telling.marks(code, self.stays, self.notes, after_us)
         for mark in marks:
             self._with_held(code, mark.record)
-        judged_us = self.stays.judged_us(code)
-        seen = Story() if story is None else story
-        seen = replace(seen, marks=[*seen.marks, *marks], judged_us=judged_us)
-        self._trim(code, seen)
-        return seen
+        return marks
 
-    def story_kept(self, code: int) -> Story | None:
-        """As :meth:`story_seen`, without what only a held history adds."""
-        story = self.story_seen(code)
-        if story is None or code not in self.held:
-            return story
-        story, last_us = replace(story, marks=list(story.marks)), int(self.fleet.time_us[code])
-        story.trim(last_us, last_us - self.recent_us)
-        return story
+    def plainly_judged_us(self, code: int) -> int | None:
+        """When a vehicle kept in columns was last judged; None when it never was, or is set apart."""
+        if self.stays.apart(code) or self.stays.judged_us(code) == NEVER_US:
+            return None
+        return self.stays.judged_us(code)
 
     def begins(self, code: int) -> bool:
         """Whether all fixes of a vehicle are known from the first on, and the host has no milestone yet."""
@@ -136,7 +151,7 @@ class Books:
     def release(self, code: int) -> None:
         """Forget the history of a vehicle again, beyond what memory keeps."""
         del self.held[code]
-        self._trim(code, self.stories[code])
+        self.trim(code, self.stories[code])
 
     def codes_of_records(self) -> list[int]:
         """Codes of the vehicles that may have something open, ascending."""
@@ -169,6 +184,7 @@ class Books:
 
     def set_apart(self, code: int) -> None:
         """See to it that a vehicle is judged fix by fix: it has a record and a story of its own."""
+        self.touch(code)
         if self.stays.apart(code):
             return
         story, record = self.story_seen(code), self.record_seen(code)
@@ -233,14 +249,9 @@ class Books:
         fleet.note(code, record, deadline_us)
         # What was said in silence must be compared at the next fix, whatever that fix is like.
         fleet.watch[code] |= story.base is not None
-        self._trim(code, story)
+        self.trim(code, story)
 
-    def tidy(self) -> None:
-        """Give up what is too old of every story, so that the books depend on the fixes alone."""
-        for code, story in self.stories.items():
-            self._trim(code, story)
-
-    def _trim(self, code: int, story: Story) -> None:
+    def trim(self, code: int, story: Story) -> None:
         """Give up what is too old of a story, unless its vehicle's history is held."""
         if code not in self.held:
             last_us = int(self.fleet.time_us[code])

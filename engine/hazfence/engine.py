@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 from typing import overload
 
@@ -27,6 +27,7 @@ import numpy.typing as npt
 from hazfence.books import Books
 from hazfence.clean import Reason, screen_values
 from hazfence.columns import Before, Columns, newest_before
+from hazfence.drafts import Drafts
 from hazfence.events import Event, Kind
 from hazfence.fixes import FixBatch
 from hazfence.history import History, MilestoneNews
@@ -41,7 +42,7 @@ from hazfence.reference import ReferenceData
 from hazfence.rows import Row
 from hazfence.screen import Screen
 from hazfence.settings import EngineSettings
-from hazfence.snapshot import dump, load, unpack
+from hazfence.snapshot import Frozen, dump, load, unpack
 from hazfence.states import State
 from hazfence.stays import STEP
 from hazfence.story import Mark
@@ -174,8 +175,7 @@ class Engine:
             return Outcome(news, reason)
         fleet = self._books.fleet
         codes = fleet.codes_of(batch.vehicles, batch.vehicle if rows is None else batch.vehicle[rows])
-        self._books.stays.grow(len(fleet))
-        self._books.notes.grow(len(fleet))
+        self._books.grow()
         if (codes[1:] < codes[:-1]).any():
             order = np.argsort(codes, kind="stable")
             rows = order if rows is None else rows[order]
@@ -254,17 +254,19 @@ class Engine:
         """
         self._reference = reference
         self._books.set_all_apart()
-        self._bind(self._fences, self._sets_in_use())
-        self._rebind()
+        self._bind_judge()  # the screen stays: marks and recent fixes name sets that it has met
         fleet = self._books.fleet
         for code, record in self._books.records.items():
             if any(kind is Kind.VISIT for kind, _ in record.open):
                 fleet.deadline_us[code] = NEVER_US
 
-    def positions(self) -> FixBatch:
-        """The last accepted fix of every vehicle, one a vehicle."""
+    def positions(self, vehicles: Iterable[str] | None = None) -> FixBatch:
+        """The last accepted fix of every vehicle, one a vehicle; or of these, those unknown left out."""
         fleet = self._books.fleet
-        return fleet.last_fixes(np.flatnonzero(fleet.time_us[: len(fleet)] != NEVER_US))
+        if vehicles is None:
+            return fleet.last_fixes(np.flatnonzero(fleet.time_us[: len(fleet)] != NEVER_US))
+        codes = np.array([code for v in vehicles if (code := fleet.code(v)) is not None], np.intp)
+        return fleet.last_fixes(codes[fleet.time_us[codes] != NEVER_US])
 
     def inside(self, vehicle: str) -> tuple[str, ...]:
         """Ids of the fences that the vehicle is visiting, by entry; empty when it is unknown."""
@@ -322,7 +324,35 @@ class Engine:
             with_recent: whether recent fixes are part of it. A host that stores every accepted fix
                 can leave them out, and give them back with :meth:`remember`.
         """
-        return dump(self._books, self._screen.sets.ids, self._terms(), with_recent=with_recent)
+        return self.freeze(with_recent=with_recent).pack()
+
+    def freeze(self, *, with_recent: bool = True) -> Frozen:
+        """What :meth:`snapshot` would give, not packed yet: that can be done in another thread meanwhile."""
+        return dump(self._books, self._screen.sets.ids, self._terms, with_recent=with_recent)
+
+    def draft(self, limit: int) -> bool:
+        """Do a part of the next snapshot's work beforehand; for hosts that take one every few seconds.
+
+        From the first call on the engine keeps the text that it has written of each vehicle, and writes
+        again only what has changed.
+
+        Args:
+            limit: write about this many vehicles at most; a vehicle takes one or two tenths of a millisecond.
+
+        Returns:
+            True when nothing is left: :meth:`freeze` has only to put together what is there.
+
+        Example:
+            >>> engine = Engine(FenceSet([]))
+            >>> while not engine.draft(limit=100):
+            ...     pass  # let others have their turn
+            >>> frozen = engine.freeze()
+            >>> frozen.pack() == engine.snapshot()
+            True
+        """
+        if self._books.drafts is None:
+            self._books.drafts = Drafts(self._books)
+        return self._books.drafts.work(limit)
 
     @classmethod
     def restore(
@@ -346,7 +376,7 @@ class Engine:
         engine._bind(fences, opened.sets)
         whole = load(opened, engine._books, engine._screen.sets.fences_of_old)
         engine._rebind()
-        if opened.terms not in (None, engine._terms()):
+        if opened.terms not in (None, engine._terms):
             engine._books.begin_memory()
         elif not whole:
             engine._books.suspend_memory()
@@ -391,16 +421,21 @@ class Engine:
         """
         return self._recall.news()
 
-    def _terms(self) -> str:
-        """A fingerprint of the fences and of all settings that verdicts depend on."""
-        plain = {k: v for k, v in self._settings.to_json().items() if k not in _NO_TERMS}
-        text = json.dumps(plain, sort_keys=True, default=str).encode()
-        return f"{self._fences.fingerprint}-{blake2b(text, digest_size=8).hexdigest()}"
-
     def _bind(self, fences: FenceSet, sets: dict[int, tuple[str, ...]]) -> None:
         """Work with these fences from now on."""
         self._fences = fences
+        plain = {k: v for k, v in self._settings.to_json().items() if k not in _NO_TERMS}
+        text = json.dumps(plain, sort_keys=True, default=str).encode()
+        #: A fingerprint of the fences and of all settings that verdicts depend on.
+        self._terms = f"{fences.fingerprint}-{blake2b(text, digest_size=8).hexdigest()}"
         self._screen = Screen(fences, self._settings, sets)
+        self._bind_judge()
+
+    def _bind_judge(self) -> None:
+        """Judge by the file on hand from now on."""
+        fences = self._fences
+        if self._books.drafts is not None:
+            self._books.drafts = Drafts(self._books)
         self._judge = Judge(fences, self._settings, self._reference)
         self._teller = Teller(self._screen, self._judge)
         self._plain = Plain(fences, self._settings, self._judge)
@@ -439,6 +474,7 @@ class Engine:
             plain = plain[books.stays.ours(first[plain])]
             if len(plain):
                 taken = self._plain.take(c, before, plain, books.stays, books.notes, self._screen.sets)
+                books.touch(taken.codes)
                 fleet.deadline_us[taken.codes] = taken.deadline_us
                 fleet.watch[taken.codes] = taken.watch
                 if taken.motion is not None:

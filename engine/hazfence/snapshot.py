@@ -3,9 +3,10 @@
 You are in the core, called by ``engine.py``. Layout: the magic ``HZFS``, a version (1 byte), a
 CRC-32 (4 bytes, big endian) of what follows, then a zlib stream of: the length of a JSON header
 (4 bytes, big endian), the header, and columns one behind the other: those of the fleet, then those
-of the recent fixes. The header holds what plain Python judges (records and stories; each event
-once, in ``events``, named by its place) and the fence ids behind each set key in use. The same
-state gives the same bytes, so snapshots can be compared.
+of the recent fixes. The header holds a piece for each vehicle of which more is known than its last fix
+(``drafts.py`` writes them) and the fence ids behind each set key in use. The same state gives the same
+bytes, so snapshots can be compared. :func:`dump` takes the state down, :meth:`Frozen.pack` packs it, which
+takes longer, needs the engine no more and leaves Python to others.
 
 A release that changes the layout raises ``VERSION`` and keeps reading the versions before it.
 """
@@ -16,13 +17,14 @@ import json
 import math
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from hazfence.books import LONG_AGO_US, Books
+from hazfence.drafts import Drafts, encode
 from hazfence.events import Event
 from hazfence.presence import Fix
 from hazfence.recent import Track
@@ -31,23 +33,50 @@ from hazfence.story import Correction, Mark, Story
 from hazfence.vehicles import Record, SpeedRun, open_key
 from hazfence_fences import Fence, FenceSet
 
-__all__ = ["READABLE", "Opened", "SnapshotError", "dump", "load", "pack_mark", "unpack", "unpack_mark"]
+__all__ = [
+    "READABLE",
+    "Frozen",
+    "Opened",
+    "SnapshotError",
+    "dump",
+    "load",
+    "pack_mark",
+    "unpack",
+    "unpack_mark",
+]
 
 MAGIC = b"HZFS"
-VERSION = 2
+VERSION = 3
 #: Every version that this release restores; ``tests/data/snapshot_v*.json`` holds one of each.
-READABLE = (1, 2)
+READABLE = (1, 2, 3)
 _HEAD = struct.Struct(">4sBI")
 _LENGTH = struct.Struct(">I")
 _Columns = dict[str, npt.NDArray[np.generic]]
+_FencesOf = Callable[[int], tuple[Fence, ...]]
 
 
 class SnapshotError(ValueError):
     """The bytes are no snapshot, are damaged, or are of a version this release cannot read."""
 
 
-def dump(books: Books, ids_of: Callable[[int], tuple[str, ...]], terms: str, *, with_recent: bool) -> bytes:
-    """The books and the sets in use, as bytes; recent fixes only when asked for.
+class Frozen(NamedTuple):
+    """The state of an engine at one moment, taken down and not packed yet."""
+
+    parts: tuple[bytes, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes that there are to pack."""
+        return sum(map(len, self.parts))
+
+    def pack(self) -> bytes:
+        """The snapshot; may run in a thread of its own."""
+        packed = zlib.compress(b"".join(self.parts), level=1)
+        return _HEAD.pack(MAGIC, VERSION, zlib.crc32(packed)) + packed
+
+
+def dump(books: Books, ids_of: Callable[[int], tuple[str, ...]], terms: str, *, with_recent: bool) -> Frozen:
+    """The books and the sets in use; recent fixes only when asked for.
 
     Args:
         books: all that is known.
@@ -55,39 +84,24 @@ def dump(books: Books, ids_of: Callable[[int], tuple[str, ...]], terms: str, *, 
         terms: a fingerprint of the fences and limits that verdicts are made under.
         with_recent: see :meth:`Engine.snapshot`.
     """
-    books.tidy()
+    drafts = books.drafts or Drafts(books)
+    drafts.work()
     fleet = books.fleet.columns()
     recent: _Columns = {}
     if with_recent:
         codes, track = books.recent.all()
         recent = {"codes": codes, **track._asdict()}
-    writer = _Writer()
-    records = {
-        str(code): writer.record(record)
-        for code in books.codes_of_records()
-        if not (record := books.record_seen(code)).idle
-    }
-    stories = {
-        str(code): writer.story(story)
-        for code in books.codes_of_stories()
-        if (story := books.story_kept(code)) is not None
-    }
     used = np.unique(np.concatenate((fleet["key"], recent.get("key", fleet["key"])))).tolist()
-    keys = sorted({*used, *writer.keys} - {0})
-    header = {
-        "names": books.fleet.names,
+    keys = sorted({*used, *drafts.keys()} - {0})
+    rest = {
         "fleet": _described(fleet),
         "recent": _described(recent),
         "sets": {str(key): ids_of(key) for key in keys},
         "terms": terms,
-        "events": [event.to_json() for event in writer.events],
-        "records": records,
-        "stories": stories,
     }
-    text = json.dumps(header, ensure_ascii=True, separators=(",", ":"), allow_nan=False).encode()
+    text = f'{{"names":{drafts.names()},"told":{{{drafts.text()}}},{encode(rest)[1:]}'.encode()
     little = [c.astype(c.dtype.newbyteorder("<"), copy=False) for c in (*fleet.values(), *recent.values())]
-    packed = zlib.compress(_LENGTH.pack(len(text)) + text + b"".join(c.tobytes() for c in little), level=1)
-    return _HEAD.pack(MAGIC, VERSION, zlib.crc32(packed)) + packed
+    return Frozen((_LENGTH.pack(len(text)), text, *[c.tobytes() for c in little]))
 
 
 class Opened(NamedTuple):
@@ -124,15 +138,14 @@ def load(opened: Opened, books: Books, fences_of: Callable[[int], tuple[Fence, .
     recent, _ = _columns(header["recent"], body, at)
     books.fleet.restore(header["names"], fleet)
     books.filed_us = np.full(len(books.fleet), LONG_AGO_US)
-    books.stays.grow(len(books.fleet))
-    books.notes.grow(len(books.fleet))
-    reader = _Reader([Event.from_json(event) for event in header["events"]], fences_of)
-    for code, record in header["records"].items():
-        books.stays.set_apart(int(code))
-        books.records[int(code)] = reader.record(record)
-    for code, story in header["stories"].items():
-        books.stays.set_apart(int(code))
-        books.stories[int(code)] = reader.story(story)
+    books.grow()
+    told = _told(header, fences_of) if "told" in header else _told_by_older(header, fences_of)
+    for code, record, story in told:
+        books.stays.set_apart(code)
+        if record is not None:
+            books.records[code] = record
+        if story is not None:
+            books.stories[code] = story
     if recent:
         codes = recent.pop("codes").astype(np.int32)
         books.recent.add(codes, Track(**recent))  # type: ignore[arg-type]
@@ -179,13 +192,18 @@ def unpack(data: bytes) -> Opened:
 
 def pack_mark(mark: Mark) -> bytes:
     """A mark as bytes that stand alone; fences by their ids."""
-    writer = _Writer()
-    prev = None if mark.prev is None else [*mark.prev[:3], None, [f.id for f in mark.prev.fences]]
-    if prev is not None and mark.prev is not None and not math.isnan(mark.prev.speed_kmh):
-        prev[3] = mark.prev.speed_kmh
-    record = writer.record(mark.record)
-    events = [event.to_json() for event in writer.events]
-    return json.dumps([prev, record, events], ensure_ascii=True, separators=(",", ":")).encode()
+    fix, record = mark.prev, mark.record
+    prev: list[Any] | None = None
+    if fix is not None:
+        speed = None if math.isnan(fix.speed_kmh) else fix.speed_kmh
+        prev = [fix.time_us, fix.lon, fix.lat, speed, [fence.id for fence in fix.fences]]
+    run, events = record.run, record.standing()
+    now = {
+        "open": list(range(len(events))),
+        "run": None if run is None else {name: getattr(run, name) for name in SpeedRun.__slots__},
+        "states": to_json(record.states),
+    }
+    return encode([prev, now, [event.to_json() for event in events]]).encode()
 
 
 def unpack_mark(state: bytes, since_us: int, fences: FenceSet) -> Mark:
@@ -200,45 +218,61 @@ def unpack_mark(state: bytes, since_us: int, fences: FenceSet) -> Mark:
     return Mark(fix, reader.record(record), since_us)
 
 
-class _Writer:
-    """Records and stories as JSON values, each event once in ``events``."""
+def _told(header: dict[str, Any], fences_of: _FencesOf) -> Iterator[tuple[int, Record | None, Story | None]]:
+    """Record and story of each vehicle."""
+    for code, (events, opened, now, story) in header["told"].items():
+        known = [Event.from_json(event) for event in events]
+        going_on = iter(opened)
+        record = _record(known, next(going_on), now)
+        if story is None:
+            yield int(code), record, None
+            continue
+        judged_us, base, silent_us, corrections, marks = story
+        before = _record(known, next(going_on), base)
+        said = [known[i] for i in next(going_on)]
+        found = []
+        for (prev, state, since_us), places in zip(marks, going_on, strict=True):
+            then = _record(known, places, state)
+            assert then is not None
+            found.append(Mark(_fix(prev, fences_of), then, since_us))
+        yield int(code), record, Story(
+            marks=found,
+            judged_us=judged_us,
+            base=before,
+            silent_us=silent_us,
+            said={event.id: event for event in said},
+            corrections={event_id: Correction(*c) for event_id, c in corrections.items()},
+        )  # fmt: skip
 
-    def __init__(self) -> None:
-        self.events: dict[Event, int] = {}
-        self.keys: set[int] = set()
 
-    def record(self, record: Record) -> dict[str, Any]:
-        run = record.run
-        return {
-            "open": [self._event(event) for event in record.standing()],
-            "run": None if run is None else {name: getattr(run, name) for name in SpeedRun.__slots__},
-            "states": to_json(record.states),
-        }
+def _record(events: list[Event], places: list[int], remembered: list[Any] | None) -> Record | None:
+    if remembered is None:
+        return None
+    run, states = remembered
+    going_on = {open_key(events[i]): events[i] for i in places}
+    return Record(going_on, None if run is None else SpeedRun(**run), from_json(states))
 
-    def story(self, story: Story) -> dict[str, Any]:
-        return {
-            "judged_us": story.judged_us,
-            "base": None if story.base is None else self.record(story.base),
-            "silent_us": story.silent_us,
-            "said": [self._event(event) for event in story.said.values()],
-            "corrections": {event_id: list(c) for event_id, c in story.corrections.items()},
-            "marks": [[self._fix(m.prev), self.record(m.record), m.since_us] for m in story.marks],
-        }
 
-    def _event(self, event: Event) -> int:
-        return self.events.setdefault(event, len(self.events))
+def _fix(data: list[Any] | None, fences_of: _FencesOf) -> Fix | None:
+    if data is None:
+        return None
+    time_us, lon, lat, speed, key = data
+    return Fix(time_us, lon, lat, math.nan if speed is None else speed, fences_of(int(key)))
 
-    def _fix(self, fix: Fix | None) -> list[Any] | None:
-        if fix is None:
-            return None
-        key = sum(fence.key for fence in fix.fences) % 2**64
-        self.keys.add(key)
-        speed = None if math.isnan(fix.speed_kmh) else fix.speed_kmh
-        return [fix.time_us, fix.lon, fix.lat, speed, str(key)]
+
+def _told_by_older(
+    header: dict[str, Any], fences_of: _FencesOf
+) -> Iterator[tuple[int, Record | None, Story | None]]:
+    """The same of versions 1 and 2, which have each event of all vehicles in one list."""
+    reader = _Reader([Event.from_json(event) for event in header["events"]], fences_of)
+    for code, record in header["records"].items():
+        yield int(code), reader.record(record), None
+    for code, story in header["stories"].items():
+        yield int(code), None, reader.story(story)
 
 
 class _Reader:
-    """The way back from :class:`_Writer`."""
+    """Records and stories as versions 1 and 2 have them, and milestones still do."""
 
     def __init__(self, events: list[Event], fences_of: Callable[[int], tuple[Fence, ...]]) -> None:
         self._events = events
@@ -256,7 +290,8 @@ class _Reader:
         said = [self._events[i] for i in data["said"]]
         return Story(
             marks=[
-                Mark(self._fix(prev), self.record(record), since) for prev, record, since in data["marks"]
+                Mark(_fix(prev, self._fences_of), self.record(record), since)
+                for prev, record, since in data["marks"]
             ],
             judged_us=data["judged_us"],
             base=None if data["base"] is None else self.record(data["base"]),
@@ -264,9 +299,3 @@ class _Reader:
             said={e.id: e for e in said},
             corrections={event_id: Correction(*c) for event_id, c in data["corrections"].items()},
         )
-
-    def _fix(self, data: list[Any] | None) -> Fix | None:
-        if data is None:
-            return None
-        time_us, lon, lat, speed, key = data
-        return Fix(time_us, lon, lat, math.nan if speed is None else speed, self._fences_of(int(key)))

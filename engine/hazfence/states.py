@@ -9,7 +9,7 @@ owns them, in ``hazfence.rules``.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, NamedTuple
 
 __all__ = [
@@ -171,10 +171,15 @@ _KNOWN: dict[str, type[State]] = {
     c.name: c for c in (Motion, Parked, Drive, OffRoute, Segment, Trust, Wavering, Unsure)
 }
 
+_FIELDS = {name: tuple(field.name for field in fields(kind)) for name, kind in _KNOWN.items()}
+
 
 def to_json(states: dict[str, State]) -> dict[str, Any]:
     """The states of a record as a JSON-able dict; an unknown speed is None."""
-    return {name: {k: _plain(v) for k, v in asdict(states[name]).items()} for name in sorted(states)}
+    return {
+        name: {field: _plain(getattr(states[name], field)) for field in _FIELDS[name]}
+        for name in sorted(states)
+    }
 
 
 def from_json(data: dict[str, Any]) -> dict[str, State]:

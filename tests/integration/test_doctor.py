@@ -265,7 +265,7 @@ def test_snapshots_of_a_release_to_come(settings: WorkerSettings) -> None:
     asyncio.run(store_checkpoint(url, settings.topic, 0, 5))
     query(url, "UPDATE hazfence.checkpoint SET snapshot = '\\x485a465363' || snapshot")
     one = found(settings, "database")
-    assert (one.check, one.said) == ("snapshots", "of format 99, this release reads 1, 2")
+    assert (one.check, one.said) == ("snapshots", "of format 99, this release reads 1, 2, 3")
 
 
 def test_a_board_that_is_away_forgets_or_refuses(settings: WorkerSettings) -> None:

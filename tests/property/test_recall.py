@@ -22,7 +22,7 @@ from .rule_world import ON_FILE, RULE_WORLD, rule_batch, rule_settings, walks
 from .test_engine import SETTINGS, by_vehicle, fold, run, same, worlds
 from .test_late import cut
 from .test_rules import Rows
-from .world import START_US, WORLD, Track, at, batch_of, tracks
+from .world import START_US, WORLD, Track, at, batch_of, tracks, written_afresh
 
 T = TypeVar("T")
 #: Each example is many lives of an engine: a quarter of the usual number.
@@ -85,6 +85,8 @@ class Host:
     def checkpoint(self) -> None:
         self.offset += 1
         stones = self.engine.milestones()
+        self.engine.draft(limit=1)
+        assert self.engine.snapshot() == written_afresh(self.engine)
         snapshot = self.engine.snapshot(with_recent=False)
         fixes = FixBatch.concat(self.waiting)
         state = Checkpoint(self.offset, snapshot)

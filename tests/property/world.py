@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from hazfence import FixBatch
+from hazfence import Engine, FixBatch
 from hazfence_fences import FenceSet, parse_fences
 
 START_US = 1_772_380_800_000_000  # Monday 2026-03-02, 00:00 in Shanghai
@@ -104,3 +104,12 @@ def batch_of(track: Track) -> FixBatch:
     return FixBatch.of(
         vehicle, time_us=np.array(time_us), lon=np.array(lon), lat=np.array(lat), speed_kmh=np.array(speed)
     )
+
+
+def written_afresh(engine: Engine) -> bytes:
+    """An engine's snapshot without what it has written beforehand."""
+    drafts, engine._books.drafts = engine._books.drafts, None
+    try:
+        return engine.snapshot()
+    finally:
+        engine._books.drafts = drafts

@@ -246,6 +246,18 @@ def test_a_snapshot_restored_is_the_same_engine() -> None:
     assert {str(e.kind) for e in engine.open_events()} == {"visit", "overspeed", "overstay"}
 
 
+def test_another_file_leaves_what_is_remembered_readable() -> None:
+    # A set of fences that no vehicle is in at the moment: marks and recent fixes still name it.
+    track = [("A", t, *place) for t, place in ((0, at(4, 4)), (30, at(5, 8)), (60, at(0, 0)), (90, at(0, 0)))]
+    engine, other = Engine(WORLD), Engine(WORLD)
+    for one in (engine, other):
+        one.process(fixes(*track))
+    engine.use_reference(None)
+    assert engine.snapshot() == Engine.restore(engine.snapshot(), WORLD).snapshot()
+    late = fixes(("A", 45, *at(5, 8)))
+    assert list(engine.process(late)) == list(other.process(late))
+
+
 @pytest.mark.parametrize("damage", ["empty", "magic", "version", "cut", "flipped"])
 def test_a_damaged_snapshot_is_refused(damage: str) -> None:
     data = snapshot()

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+import hazfence.worker.processor
 from hazfence import FixBatch, Kind
 from hazfence.memory import MemoryBoard, MemoryStore
 from hazfence.ports import StoreAway
@@ -111,6 +112,36 @@ def test_many_fixes_make_a_checkpoint_at_once() -> None:
         batch = FixBatch.of(["A"] * 25, time_us=range(START_US, START_US + 25), lon=121.5, lat=29.9)
         await processor.feed(log(encode_columns(batch)))
         assert len(place.store.fixes("t", 0)) == 25
+
+    run(go())
+
+
+def test_a_large_checkpoint_is_packed_in_a_thread_and_others_have_their_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hazfence.worker.processor, "_LARGE_BYTES", 0)
+    monkeypatch.setattr(hazfence.worker.processor, "_DRAFTS_A_TURN", 5)
+
+    async def go() -> None:
+        place = Place()
+        processor = await place.processor()
+        await processor.feed(log(*[fix(0, vehicle=f"V{i}") for i in range(50)]))
+        turns = 0
+
+        async def others() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        beside = asyncio.create_task(others())
+        await processor.checkpoint()
+        beside.cancel()
+        assert turns >= 10  # fifty vehicles, five a turn
+        _, checkpoint = await place.store.claim("t", 0)
+        assert checkpoint is not None
+        assert checkpoint.snapshot == processor.engine.snapshot(with_recent=False)
+        assert len(place.store.fixes("t", 0)) == 50
 
     run(go())
 

@@ -18,6 +18,7 @@ How a write comes to count once:
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -355,6 +356,7 @@ class PostgisStore:
                 await copy.write(BEGIN)
                 for piece in copy_rows(fixes, codes, stream):
                     await copy.write(piece)
+                    await asyncio.sleep(0)  # a socket that takes everything lets nobody else have a turn
                 await copy.write(END)
         except CheckViolation as error:  # no day for a fix: upkeep took an old one away that we thought there
             self._days = set()

@@ -25,7 +25,7 @@ import asyncio
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Unpack
+from typing import NamedTuple, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +37,7 @@ from hazfence.fixes import FixBatch
 from hazfence.history import History, MilestoneNews, NeedsHistory
 from hazfence.ports import Checkpoint, Reject
 from hazfence.rules.papers import WAYBILL
+from hazfence.snapshot import Frozen
 from hazfence.wire import Message, decode
 from hazfence.worker.dead import set_aside
 from hazfence.worker.owner import Clock, Given, Owner, ProcessorSettings
@@ -46,8 +47,27 @@ __all__ = ["Clock", "PartitionProcessor", "ProcessorSettings"]
 
 #: Multiples of it spread evenly over the time between two checkpoints, however many partitions there are.
 _GOLDEN = 0.6180339887498949
+#: With more than this a checkpoint is packed in a thread; below, the way there and back is not worth it.
+_LARGE_BYTES = 200_000
+#: Vehicles written down for a snapshot before others have their turn: a few milliseconds.
+_DRAFTS_A_TURN = 20
 _Reasons = npt.NDArray[np.uint8]
 _BY_FILE = (Kind.UNREGISTERED, Kind.NO_WAYBILL, Kind.CARGO_FORBIDDEN)
+
+
+class _Known(NamedTuple):
+    """What is known at one moment, for a checkpoint."""
+
+    next_offset: int
+    frozen: Frozen
+    heard_us: int | None
+    fixes: list[FixBatch]
+    milestones: list[MilestoneNews]
+
+    def pack(self) -> tuple[Checkpoint, FixBatch]:
+        """As the store takes it; runs in a thread of its own."""
+        checkpoint = Checkpoint(self.next_offset, self.frozen.pack(), self.heard_us)
+        return checkpoint, FixBatch.concat(self.fixes)
 
 
 class PartitionProcessor(Owner):
@@ -290,7 +310,7 @@ class PartitionProcessor(Owner):
         """Make a checkpoint, with events that may not be stored without it."""
         await self._saved()
         self._count(events, rejects)
-        await self._store_known(*self._known(), events, rejects)
+        await self._store_known(await self._known(), events, rejects)
 
     async def _save_beside(self) -> None:
         """Begin a checkpoint and go on, unless one is under way.
@@ -304,7 +324,7 @@ class PartitionProcessor(Owner):
                 return
             await self._saved()
         self._saving = asyncio.create_task(
-            self._store_known(*self._known(), (), ()), name=f"checkpoint {self.topic}/{self.partition}"
+            self._store_known(await self._known(), (), ()), name=f"checkpoint {self.topic}/{self.partition}"
         )
         self._saving.add_done_callback(_seen)
         await asyncio.sleep(0)  # let it begin
@@ -316,28 +336,27 @@ class PartitionProcessor(Owner):
             await saving
             self._saving = None
 
-    def _known(self) -> tuple[Checkpoint, FixBatch, list[MilestoneNews]]:
-        """What a checkpoint made now holds; the fixes are taken out of the buffer."""
+    async def _known(self) -> _Known:
+        """What a checkpoint made now holds; the fixes are taken out of the buffer.
+
+        Other partitions have their turn while what is new of each vehicle is written down.
+        """
+        while not self.engine.draft(_DRAFTS_A_TURN):
+            await asyncio.sleep(0)
         milestones = self.engine.milestones()
-        checkpoint = Checkpoint(
-            self.next_offset,
-            self.engine.snapshot(with_recent=not self._settings.recent_in_store),
-            self._heard_us if self._settings.tell_heard else None,
-        )
-        fixes = FixBatch.concat(self._buffer)
+        frozen = self.engine.freeze(with_recent=not self._settings.recent_in_store)
+        heard_us = self._heard_us if self._settings.tell_heard else None
+        known = _Known(self.next_offset, frozen, heard_us, self._buffer, milestones)
         self._buffer, self._buffered, self._being_saved = [], 0, self._buffered
         self._checkpointed_s = self._monotonic_s()
-        return checkpoint, fixes, milestones
+        return known
 
-    async def _store_known(
-        self,
-        checkpoint: Checkpoint,
-        fixes: FixBatch,
-        milestones: Sequence[MilestoneNews],
-        events: Sequence[Event],
-        rejects: Sequence[Reject],
-    ) -> None:
-        await self._checkpoint(checkpoint, fixes, events, rejects, milestones)
+    async def _store_known(self, known: _Known, events: Sequence[Event], rejects: Sequence[Reject]) -> None:
+        if known.frozen.size + 60 * sum(map(len, known.fixes)) < _LARGE_BYTES:
+            checkpoint, fixes = known.pack()
+        else:  # packing leaves Python to others for most of the time
+            checkpoint, fixes = await asyncio.to_thread(known.pack)
+        await self._checkpoint(checkpoint, fixes, events, rejects, known.milestones)
         self._being_saved = 0
         self._told_us = checkpoint.heard_us
 

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-import numpy as np
 import structlog
 
 from hazfence.desk import Desk
@@ -28,6 +27,8 @@ __all__ = ["Showcase"]
 
 _log = structlog.get_logger(__name__)
 _CHUNK = 500
+#: Vehicles looked up and shown before others have their turn.
+_VEHICLES_A_TURN = 250
 _BACK_OFF_S = (0.5, 1.0, 2.0, 5.0)
 _SAY_AGAIN_S = 15.0
 #: A board that was emptied while nothing happens is noticed within this time.
@@ -145,7 +146,7 @@ class Showcase:
             await self._read_desk(after)
             open_events = self._told(await self._store.open_events(*self._place))
             self._processor.touched.clear()
-            fixes, inside = self._positions(None)
+            fixes, inside = await self._everywhere()
             await self._board.rebuild(*self._place, fixes, inside, open_events, after)
             self._metrics.board_rebuilds.inc()
             self._log.info("board laid anew", vehicles=len(fixes), open_events=len(open_events))
@@ -203,35 +204,41 @@ class Showcase:
         return [event for event in events if not self._desk.holds(event)]
 
     async def _show_positions(self) -> None:
-        touched = self._processor.touched
-        if not touched:
-            return
-        self._processor.touched = set()
+        """Show the vehicles that were touched, a few at a time: others have their turn in between."""
+        touched, self._processor.touched = self._processor.touched, set()
+        left = sorted(touched)
         try:
-            fixes, inside = self._positions(touched)
-            await self._board.show_positions(*self._place, fixes, inside)
+            while left:
+                fixes = self._processor.engine.positions(left[:_VEHICLES_A_TURN])
+                await self._board.show_positions(*self._place, fixes, self._inside_of(fixes.names()))
+                del left[:_VEHICLES_A_TURN]
         except BaseException:
-            self._processor.touched |= touched
+            self._processor.touched.update(left)
             raise
-        self._shown_s = self._monotonic_s()
+        if touched:
+            self._shown_s = self._monotonic_s()
 
-    def _positions(self, names: set[str] | None) -> tuple[FixBatch, list[tuple[str, ...]]]:
-        """Last fix and fences of these vehicles, or of all, from one moment of the engine."""
+    async def _everywhere(self) -> tuple[FixBatch, list[tuple[str, ...]]]:
+        """Last fix and fences of all vehicles, from one moment of the engine."""
         engine = self._processor.engine
+        names = engine.positions().names()
+        for start in range(0, len(names), _VEHICLES_A_TURN):
+            self._inside_of(names[start : start + _VEHICLES_A_TURN])
+            await asyncio.sleep(0)
         fixes = engine.positions()
-        if names is not None:
-            wanted = np.fromiter((v in names for v in fixes.vehicles), np.bool_, len(fixes.vehicles))
-            fixes = fixes.take(wanted[fixes.vehicle])
+        return fixes, self._inside_of(fixes.names())
+
+    def _inside_of(self, names: Sequence[str]) -> list[tuple[str, ...]]:
+        """The fences that vehicles are in."""
         # Most vehicles are where they were, and to ask the engine of each costs more than all the rest here.
-        inside, turned = self._inside, self._processor.turned
-        self._processor.turned = set()
+        engine, inside, turned = self._processor.engine, self._inside, self._processor.turned
         for name in turned:
             inside.pop(name, None)
-        shown = fixes.names()
-        for name in shown:
+        turned.clear()
+        for name in names:
             if name not in inside:
                 inside[name] = engine.inside(name)
-        return fixes, [inside[name] for name in shown]
+        return [inside[name] for name in names]
 
     def _away(self, error: Exception) -> None:
         self._metrics.board_failures.inc()
