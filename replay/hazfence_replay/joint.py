@@ -2,8 +2,8 @@
 
 You are in the replay's house, beside ``player.py``: an engine judges each vehicle by itself, and what a
 worker's joint processor adds to that live, :class:`Joint` adds to a replay. Rules about plate reads are not
-here, for the reads are not stored. Who uses it: ``run.py``, rehearsing and
-explaining.
+here: a history has no reads but those that events name (``explain/reads.py``). Who uses it: ``run.py``,
+rehearsing and explaining.
 """
 
 from __future__ import annotations
@@ -19,10 +19,7 @@ from hazfence.rules.separation import SeparationWatch
 from hazfence.settings import EngineSettings
 from hazfence_fences import FenceSet
 
-__all__ = ["NEEDS_READS", "Joint"]
-
-#: Kinds that rest on plate reads.
-NEEDS_READS = (Kind.PLATE_WITHOUT_GPS, Kind.GPS_WITHOUT_PLATE)
+__all__ = ["Joint"]
 
 
 class Joint:

@@ -75,7 +75,7 @@ def rehearse(
     from hazfence.cli.thresholds import file_asked, object_of, thresholds
     from hazfence.postgis.history import History
     from hazfence_fences import load_fences
-    from hazfence_replay.joint import NEEDS_READS
+    from hazfence_replay.explain.reads import READ_KINDS
     from hazfence_replay.readers import Wanted
     from hazfence_replay.readers.fix_table import FixTableReader
     from hazfence_replay.rehearse import Side, compare_sides, read_draft, run
@@ -123,7 +123,7 @@ def rehearse(
         if not count:
             raise ValueError(_no_fixes(history, window))
         live = history.beginning(since_us, until_us, visits=visits)
-        found = compare_sides(*sides, [event for event in live if event.kind not in NEEDS_READS])
+        found = compare_sides(*sides, [event for event in live if event.kind not in READ_KINDS])
         if as_json:
             typer.echo(json.dumps({"fixes": count, **found.to_json()}, ensure_ascii=False))
         else:

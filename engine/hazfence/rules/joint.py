@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from hazfence.events import Event, Phase
@@ -23,12 +24,18 @@ class Ledger:
     def __init__(self) -> None:
         self._said: dict[str, Event] = {}
 
-    def settle(self, wanted: Mapping[str, Event], among: Iterable[str]) -> list[Event]:
+    def settle(
+        self,
+        wanted: Mapping[str, Event],
+        among: Iterable[str],
+        because: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    ) -> list[Event]:
         """The revisions that bring what was said in line with what is wanted.
 
         Args:
             wanted: what should stand, by id; revisions are counted here.
             among: ids that may stand; those of them not wanted are retracted.
+            because: of those, what the retraction's detail says beside what the event's did.
 
         Returns:
             revisions by time and id.
@@ -39,7 +46,8 @@ class Ledger:
             if now is None:
                 if before is None or before.phase is Phase.RETRACTED:
                     continue
-                now = replace(before, phase=Phase.RETRACTED)
+                detail = {**before.detail, **because.get(event_id, {})}
+                now = replace(before, phase=Phase.RETRACTED, detail=detail)
             revision = 1 if before is None else before.revision + 1
             if before is not None and before.phase is not Phase.RETRACTED and now.phase is Phase.OPENED:
                 now = replace(now, phase=Phase.AMENDED)

@@ -87,6 +87,7 @@ class PlateWatch:
         """
         touched: dict[str, None] = {}
         old_us = self._now_us - self._keep_us
+        news: list[Event] = []
         for event in events:
             if event.kind is Kind.VISIT and event.fence_id in self._gates:
                 if event.ended_us is not None and event.ended_us < old_us:
@@ -108,8 +109,10 @@ class PlateWatch:
                 continue
             plate = normal_plate(read.plate)
             self._reads.setdefault(plate, set()).add(read._replace(plate=plate))
-            touched[plate] = None
-        return tuple(event for plate in touched for event in self._settle(plate))
+            touched.pop(plate, None)
+            # One by one: what is taken back names its read, the same however reads come in batches.
+            news += self._settle(plate)
+        return (*news, *(event for plate in touched for event in self._settle(plate)))
 
     def advance(self, now_us: int) -> tuple[Event, ...]:
         """Say what is still missing when its time is up, and forget what is too old to change."""
@@ -151,6 +154,7 @@ class PlateWatch:
         passages = self._passages.get(plate, {})
         wanted: dict[str, Event] = {}
         among: list[str] = []
+        because: dict[str, dict[str, str]] = {}
         vehicle = next((p.vehicle for p in passages.values()), plate)
         due: list[int] = []
         for read in reads:
@@ -173,7 +177,10 @@ class PlateWatch:
             if not self._settled(passage.start_us, params):
                 event = self._unread(passage, gate, params)
                 among.append(event.id)
-                was_read = any(_near(passage, read, params) for read in reads)
+                read_us = min((r.time_us for r in reads if _near(passage, r, params)), default=None)
+                was_read = read_us is not None
+                if read_us is not None:
+                    because[event.id] = {"read_at": iso(read_us)}
                 until_us = passage.end_us + round(params["wait_s"] * 1e6)
                 if not was_read and self._now_us > until_us:
                     wanted[event.id] = event
@@ -182,7 +189,7 @@ class PlateWatch:
         self._due_us.pop(plate, None)
         if due:
             self._due_us[plate] = min(due)
-        return self._ledger.settle(wanted, among)
+        return self._ledger.settle(wanted, among, because)
 
     def _settled(self, time_us: int, params: Params) -> bool:
         """Whether it is so old that what belongs to it may be forgotten: then what was said stands."""
@@ -196,10 +203,13 @@ class PlateWatch:
 
     def _unread(self, passage: _Passage, gate: Fence, params: Params) -> Event:
         assert passage.end_us is not None
+        slack_us = round(params["tolerance_s"] * 1e6)
         detail = {
             "tolerance_s": params["tolerance_s"],
             "wait_s": params["wait_s"],
             "passed_at": iso(passage.start_us),
+            # Reads are not stored: that there was none in this stretch is said here.
+            "unread": [iso(passage.start_us - slack_us), iso(passage.end_us + slack_us)],
         }
         span, place = (passage.start_us, passage.end_us), (passage.lon, passage.lat)
         return _said(Kind.GPS_WITHOUT_PLATE, passage.vehicle, gate, span, place, detail)

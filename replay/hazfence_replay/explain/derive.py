@@ -25,8 +25,9 @@ from hazfence.states import State
 from hazfence.vehicles import SpeedRun
 from hazfence_fences import FenceSet
 from hazfence_replay.explain.evidence import Evidence
+from hazfence_replay.explain.reads import READ_KINDS, joined, reads_of
 from hazfence_replay.facts import TOLD_AS, counterpart, differences
-from hazfence_replay.joint import NEEDS_READS, Joint
+from hazfence_replay.joint import Joint
 
 __all__ = ["Before", "Derived", "Finding", "Verdict", "derive", "examine", "parameters"]
 
@@ -112,9 +113,13 @@ def derive(evidence: Evidence, fences: FenceSet, *, which: npt.NDArray[np.bool_]
         said = paper_warnings(evidence.reference or ReferenceData(), event.started_us, event.started_us + 1)
         return _derived(event, said, None, None, late)
     at = np.arange(len(fixes)) if which is None else np.flatnonzero(which)
+    engine = Engine(fences, evidence.settings, evidence.reference)
+    if event.kind in READ_KINDS:
+        passages = [*engine.process(fixes.take(at)), *engine.advance(evidence.until_us)]
+        told = joined(event, passages, fences, evidence.settings, evidence.until_us)
+        return _derived(event, [*passages, *told], None, None, late)
     if not len(at):
         return Derived({}, None, None, None, late)
-    engine = Engine(fences, evidence.settings, evidence.reference)
     # What is over may have ended in silence that lasted; of what goes on nobody knows how long it will.
     until_us = max(int(fixes.time_us[at].max()), event.started_us + 1_000_000)
     if event.ended_us is not None:
@@ -124,10 +129,9 @@ def derive(evidence: Evidence, fences: FenceSet, *, which: npt.NDArray[np.bool_]
         joint = Joint(fences, evidence.settings, evidence.reference)
         among = [*joint.take(fixes.take(at), found), *joint.advance(until_us)]
         return _derived(event, [*found, *among], None, None, late)
-    told = list(engine.process(fixes.take(at)))
-    in_fixes = {one.id for one in told}
-    told += engine.advance(until_us)
-    derived = _derived(event, told, None, None, late)
+    heard = engine.process(fixes.take(at))
+    in_fixes = {one.id for one in heard}
+    derived = _derived(event, [*heard, *engine.advance(until_us)], None, None, late)
     if derived.found is None or derived.found.id not in in_fixes:
         return derived
     tipped, before = _decisive(evidence, fences, at, derived.found.id)
@@ -158,9 +162,9 @@ def _decisive(
 def examine(evidence: Evidence) -> Finding:
     """Judge the evidence again, compare, and look for the reason where it comes out otherwise."""
     event = evidence.event
-    if event.kind in NEEDS_READS:
+    if event.kind in READ_KINDS and reads_of(event) is None:
         return _unknown(evidence, "needs_reads", {})
-    if event.kind is not Kind.PAPER_EXPIRING and not len(evidence.fixes):
+    if not len(evidence.fixes) and not _rests_on_none(evidence):
         return _unknown(evidence, "no_fixes", {"oldest": evidence.oldest_us})
     derived = derive(evidence, evidence.fences)
     found = derived.found
@@ -253,7 +257,7 @@ def _now(
     changed = [
         i for i in was.keys() | now.keys() if i not in was or i not in now or was[i].digest != now[i].digest
     ]
-    if not changed or as_judged is None or evidence.event.kind in (*NEEDS_READS, Kind.PAPER_EXPIRING):
+    if not changed or as_judged is None or evidence.event.kind is Kind.PAPER_EXPIRING:
         return None, ()
     found = derive(evidence, evidence.fences_now).found
     if found is not None and not list(differences(as_judged, found, but=("fence_version",))):
@@ -268,6 +272,15 @@ def _now(
         else:
             reasons.append(("fence_changed", {"fence": i, "was": was[i].version, "now": now[i].version}))
     return Verdict.FALLS if found is None else Verdict.CHANGED, tuple(reasons)
+
+
+def _rests_on_none(evidence: Evidence) -> bool:
+    """Whether it is no wonder that there are no fixes: it is about a paper, or about their absence."""
+    kind, oldest = evidence.event.kind, evidence.oldest_us
+    if kind is Kind.PLATE_WITHOUT_GPS:
+        # Then fixes of that time must be stored, of others.
+        return oldest is not None and oldest <= evidence.event.started_us
+    return kind is Kind.PAPER_EXPIRING
 
 
 def _first_needed(evidence: Evidence) -> int | None:

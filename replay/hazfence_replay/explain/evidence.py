@@ -22,6 +22,7 @@ from hazfence.fixes import COLUMNS, FixBatch
 from hazfence.reference import Filed, ReferenceData, Waybill, normal_plate
 from hazfence.settings import EngineSettings
 from hazfence_fences import Fence, FenceSet, parse_fences, to_feature
+from hazfence_replay.explain.reads import READ_KINDS
 
 if TYPE_CHECKING:
     from hazfence.postgis.fence_history import FenceHistory
@@ -181,8 +182,12 @@ def gather(
         vehicles = sorted({e.vehicle for e in visits if e.is_visit})
     if event.kind is Kind.SEPARATION and isinstance(event.detail.get("other"), str):
         vehicles.append(event.detail["other"])
+    if event.kind in READ_KINDS:
+        # A terminal may write the plate in another way than the camera.
+        plate = normal_plate(event.vehicle)
+        known = (name for _, name in history.ask("vehicle_names", {"vehicles": None}))
+        vehicles += sorted(name for name in known if name != event.vehicle and normal_plate(name) == plate)
     around = history.overlapping(since_us, until_us, vehicles=vehicles)
-    oldest = history.fix_span(vehicles[0]) if vehicles and vehicles[0] else None
     return Evidence(
         event=event,
         topic=stored.topic,
@@ -196,9 +201,18 @@ def gather(
         around=tuple(e for e in around if e.id != event.id),
         since_us=since_us,
         until_us=until_us,
-        oldest_us=None if oldest is None else _us(oldest[0]),
+        oldest_us=_oldest_us(history, event, vehicles),
         doubts=tuple(doubts),
     )
+
+
+def _oldest_us(history: History, event: Event, vehicles: list[str]) -> int | None:
+    """The oldest stored fix of the vehicle; where its absence is what was said, of any."""
+    if event.kind is Kind.PLATE_WITHOUT_GPS:
+        days = history.fix_days()
+        return from_iso(f"{days[0].isoformat()}T00:00:00Z") if days else None
+    oldest = history.fix_span(vehicles[0]) if vehicles and vehicles[0] else None
+    return None if oldest is None else _us(oldest[0])
 
 
 def _as_judged(stored: Stored, versions: FenceHistory, given: FenceSet | None) -> tuple[FenceSet, list[str]]:

@@ -212,6 +212,9 @@ STEPS: dict[str, tuple[Step, ...]] = {
     "gps_without_plate": (
         (None, "The vehicle passed {fence} at {passed_at}; its camera read no such plate within {tolerance_s} s of that, {wait_s} s later.",
          "车辆于 {passed_at} 通过 {fence}；前后 {tolerance_s} 秒内摄像机未识别到该车牌（等候 {wait_s} 秒）。"),
+        (_has("unread"), "That no such plate was read from {unread} is as the event says; the passage was found again in the fixes.",
+         "{unread} 期间未识别到该车牌，以事件记录为准；通过记录由定位点重新得出。"),
+        (_has("read_at"), "It was read after all, at {read_at}.", "其后得知该车牌于 {read_at} 被识别。"),
     ),
     "zone_capacity": (
         (None, "{fence} holds {most}; from {start} on there were more, at the most {peak}.", "{fence} 容量为 {most}；自 {start} 起超量，最多 {peak} 辆。"),
@@ -256,7 +259,8 @@ REASONS: dict[str, tuple[str, str]] = {
                  "其依据的定位点已不在库中；该车最早的定位点为：{oldest}。"),
     "short": ("The fixes of the vehicle reach back only to {oldest}; what was before that may explain it.",
               "该车的定位点仅可追溯至 {oldest}；此前的情况或可解释。"),
-    "needs_reads": ("It rests on plate reads, which are not stored with the fixes.", "其依据为车牌识别记录，未与定位点一同存储。"),
+    "needs_reads": ("It rests on plate reads, and was said by a release that did not yet note in the event what was read.",
+                    "其依据为车牌识别记录；当时的版本尚未在事件中记录识别情况。"),
     "file_changed": ("The file of papers says otherwise now.", "证照档案现已变更。"),
     "doubt": ("{text}.", "{text}。"),
     "fence_gone": ("Fence {fence} is not in force any more.", "围栏 {fence} 已停用。"),
