@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from hazfence.columns import Before, Columns
 from hazfence.presence import Edge
+from hazfence.rules.prism import passage_levels
 from hazfence.sets import Sets
 from hazfence.stays import EDGES
 from hazfence.vehicles import NEVER_US
@@ -78,7 +79,7 @@ class Changes(NamedTuple):
     from_us: _Ints  #: the fixes around the crossing
     to_us: _Ints
     how: npt.NDArray[np.uint8]
-    by_fix: _Bools
+    seen: npt.NDArray[np.uint8]  #: how each visit was seen, see ``stays.py``
     touched: _Ints  #: the checkpoints met since, see ``wavers.py``
 
     def add(self, more: Changes) -> Changes:
@@ -98,13 +99,17 @@ class Crossed:
         fences: the fences in force.
         fine: bool, a fence each: the others are not looked at here.
         max_gap_us: two fixes farther apart than this witness nothing.
+        top_kmh, error_m: how fast a vehicle can be, and by how much a position may be wrong.
     """
 
-    def __init__(self, fences: FenceSet, fine: _Bools, max_gap_us: int) -> None:
+    def __init__(
+        self, fences: FenceSet, fine: _Bools, max_gap_us: int, top_kmh: float, error_m: float
+    ) -> None:
         self._fences = fences
         self._fine = fine
         self._all_fine = bool(fine.all())
         self._max_gap_us = max_gap_us
+        self._limits = top_kmh, error_m
 
     def due(self, c: Columns, before: Before, rows: _Ints) -> Due:
         """Some rows, ascending (or in any order, where only the keys are asked for)."""
@@ -200,7 +205,14 @@ class Crossed:
         place = places(at_us, *moments, *ends)
         edge = np.full(len(row), CROSSING, np.uint8)
         none = np.zeros(len(row), np.int64)
-        return Changes(row, fence, opens, at_us, *place, *moments, edge, none == 1, none)
+        seen = np.uint8(1) + passage_levels(
+            *self._fences.circles(fence[: len(lasting)].astype(np.int32)),
+            tuple(end[: len(lasting)] for end in ends),
+            (moments[1] - moments[0])[: len(lasting)] / 1e6,
+            (due.prev_kmh[row[: len(lasting)]], due.kmh[row[: len(lasting)]]),
+            *self._limits,
+        )
+        return Changes(row, fence, opens, at_us, *place, *moments, edge, np.tile(seen, 2), none)
 
 
 def _moments(part: _Floats, prev_us: _Ints, fix_us: _Ints) -> _Ints:

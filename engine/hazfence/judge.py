@@ -294,7 +294,8 @@ class Judge:
                 begins = Edge.FENCE_CHANGED
             place = _place(step, piece.start_us, begins) if waver is None else (waver.lon, waver.lat)
             fixes_us = _around(prev, fix, waver)
-            visit = opened(step.vehicle, fence, piece.start_us, place, begins, fixes_us, by_fix=piece.by_fix)
+            sure = None if piece.by_fix else self._passed(step, fence, piece)
+            visit = opened(step.vehicle, fence, piece.start_us, place, begins, fixes_us, sure=sure)
             breach = None
             if fence.kind is FenceKind.DISTRICT:
                 gate = None
@@ -341,6 +342,11 @@ class Judge:
             self._leave(record, fence.id, (piece.end_us, *place), piece.ends, fixes_us, out, more)
             if breach is not None:
                 out.append(breach)
+
+    def _passed(self, step: Step, fence: Fence, piece: Piece) -> Certainty:
+        """How certain a stay is that no fix lies in."""
+        top_kmh, error_m = self._settings.top_speed_kmh, self._settings.settle_m
+        return entry_certainty(fence, piece, step.prev, step.fix, top_kmh, error_m, self._near_border)
 
     def _entry(self, step: Step, fence: Fence, piece: Piece, visit: Event, *, new: bool) -> None:
         """Judge a visit to a restricted zone that begins, or of which it was not certain so far."""

@@ -77,7 +77,7 @@ class Telling:
 
     def count(self, steps: _Rows) -> int:
         """How many events the steps are."""
-        entries = self._plain.entry[steps["stay"]["fence"]] & steps["stay"]["by_fix"]
+        entries = self._plain.entry[steps["stay"]["fence"]] & (steps["stay"]["seen"] == 0)
         return len(steps) + int(entries.sum()) + int(steps["bypass"].sum())
 
     def events(self, step: Any) -> list[Event]:
@@ -207,7 +207,9 @@ class Telling:
             edge = EDGES.index(Edge(detail["entry"]))
             row["start_us"], row["lon"], row["lat"] = visit.started_us, visit.lon, visit.lat
             row["prev_us"], row["fix_us"], row["begins"], row["gate"] = prev_us, fix_us, edge, gate
-            row["code"], row["fence"], row["next"], row["by_fix"] = code, i, -1, detail["witness"] == "fix"
+            row["code"], row["fence"], row["next"] = code, i, -1
+            if detail["witness"] != "fix":
+                row["seen"] = 1 + tuple(Certainty).index(Certainty(detail.get("certainty", "possible")))
             told = self._open(row)
             if any(record.open.get((e.kind, fence.id)) != e for e in told):
                 return None  # it says something that a row cannot hold
@@ -268,7 +270,7 @@ class Telling:
             (float(stay["lon"]), float(stay["lat"])),
             begins,
             (int(stay["prev_us"]), int(stay["fix_us"])) if begins in BORDER else None,
-            by_fix=bool(stay["by_fix"]),
+            sure=None if stay["seen"] == 0 else tuple(Certainty)[stay["seen"] - 1],
             more={} if stay["gate"] == NO_DISTRICT else {"entry_gate": self._gate(stay["gate"])},
         )
         return [visit, entry(visit, fence)] if self._plain.entry[stay["fence"]] else [visit]

@@ -106,7 +106,9 @@ class Plain:
             )
             if fence.kind is FenceKind.DISTRICT:
                 self.fine[i] &= round_gates
-        self._crossed = Crossed(fences, self.fine, round(settings.max_gap_s * 1e6))
+        self._crossed = Crossed(
+            fences, self.fine, round(settings.max_gap_s * 1e6), settings.top_speed_kmh, settings.settle_m
+        )
         self._gate_of = np.full(n, -1, np.int64)
         for i, gate in enumerate(self.gates):
             self._gate_of[fences.index_of(gate.id)] = i
@@ -187,7 +189,7 @@ class Plain:
         noticed = row if self.noting is None else np.arange(len(due.at))
         since_us, judged_us = judged(due, noticed, stays, settling)
         note_fix(steps, row, due, since_us)
-        opening = _opening(steps, due.codes[row], fence, changes.by_fix)
+        opening = _opening(steps, due.codes[row], fence, changes.seen)
 
         done_at = np.flatnonzero(due.first)
         codes, groups_here = due.codes[done_at], due.group[done_at]
@@ -422,7 +424,7 @@ def _counting(raw: Raw, settling: Settling | None, due: Due) -> Changes:
     """The crossings that count."""
     places = raw.at_us, raw.lon, raw.lat, raw.prev_us, raw.fix_us, raw.edge
     n = len(raw.row)
-    found = Changes(raw.row, raw.fence, raw.opens, *places, np.ones(n, np.bool_), np.zeros(n, np.int64))
+    found = Changes(raw.row, raw.fence, raw.opens, *places, np.zeros(n, np.uint8), np.zeros(n, np.int64))
     if settling is None:
         return found
     late, some = settling.late, len(settling.late)
@@ -440,13 +442,13 @@ def _counting(raw: Raw, settling: Settling | None, due: Due) -> Changes:
             late["fence"].astype(np.int64),
             ~late["inside"],
             *where,
-            np.ones(some, np.bool_),
+            np.zeros(some, np.uint8),
             late["touched"].astype(np.int64),
         )
     )
 
 
-def _opening(steps: _Rows, codes: npt.NDArray[np.int32], fence: _Ints, by_fix: _Bools) -> _Bools:
+def _opening(steps: _Rows, codes: npt.NDArray[np.int32], fence: _Ints, seen: npt.NDArray[np.uint8]) -> _Bools:
     """Write down the visits that open; which steps they are."""
     opens = steps["opens"].copy()
     stay = np.zeros(len(steps), STAY)
@@ -454,7 +456,7 @@ def _opening(steps: _Rows, codes: npt.NDArray[np.int32], fence: _Ints, by_fix: _
     stay["start_us"], stay["lon"], stay["lat"] = steps["at_us"], steps["lon"], steps["lat"]
     stay["prev_us"], stay["fix_us"] = steps["from_us"], steps["to_us"]
     stay["gate"], stay["begins"], stay["next"] = steps["gate"], steps["how"], -1
-    stay["by_fix"] = by_fix
+    stay["seen"] = seen
     steps["stay"] = stay
     return opens
 

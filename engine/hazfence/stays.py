@@ -45,8 +45,8 @@ EDGES = tuple(Edge)
 NO_GATE, NO_DISTRICT = -1, -2
 
 #: A visit that goes on: vehicle's code, fence's index, start, the two fixes around it (the same for a
-#: first fix), the next visit of the same vehicle, the gate it began at, how it began, and whether a fix lies
-#: in it or only a segment passed through.
+#: first fix), the next visit of the same vehicle, the gate it began at, how it began, and how it was seen: 0,
+#: a fix lies in it; else only a segment passed through, and 1, 2, 3 tell how certain that is.
 STAY = np.dtype(
     [
         ("start_us", "i8"),
@@ -59,7 +59,7 @@ STAY = np.dtype(
         ("next", "i4"),
         ("gate", "i2"),
         ("begins", "u1"),
-        ("by_fix", "?"),
+        ("seen", "u1"),
     ]
 )
 #: A border crossed that does not count yet (``settle.py``): the crossing, its place, the two fixes around it,

@@ -73,7 +73,7 @@ class StepRows:
         went = _between(_ON_BORDER[steps["how"]] & ~opens, steps["from_us"], steps["to_us"])
         # A visit that opens has no end whose shape could matter.
         end = np.where(opens, -1, steps["how"].astype(np.int64)), np.where(opens, 0, steps["gate"])
-        begin = (stay[name].tolist() for name in ("fence", "begins", "by_fix", "gate"))
+        begin = (stay[name].tolist() for name in ("fence", "begins", "seen", "gate"))
         shapes = zip(*begin, *(column.tolist() for column in end), strict=True)
         fields = (stay[name].tolist() for name in ("code", "start_us", "lon", "lat"))
         ends = (steps[name].tolist() for name in ("at_us", "lon", "lat"))
@@ -134,10 +134,12 @@ class StepRows:
         self._shapes[key] = shape
         return shape
 
-    def _visit_shape(self, at: int, begins: int, by_fix: bool, gate: int, how: int, exit_gate: int) -> _Shape:
+    def _visit_shape(self, at: int, begins: int, seen: int, gate: int, how: int, exit_gate: int) -> _Shape:
         fence = self._plain.fences[at]
         first = f'{{"fence_kind": "{fence.kind}", "entry": "{EDGES[begins]}", "entry_between": '
-        then = f', "witness": "{"fix" if by_fix else "segment"}"'
+        then = ', "witness": "fix"'
+        if seen:
+            then = f', "witness": "segment", "certainty": "{tuple(Certainty)[seen - 1]}"'
         if gate != NO_DISTRICT:
             then += f', "entry_gate": {self._gate(gate)}'
         if how < 0:

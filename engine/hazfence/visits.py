@@ -29,7 +29,7 @@ def opened(
     begins: Edge,
     fixes_us: tuple[int, int] | None,
     *,
-    by_fix: bool,
+    sure: str | None = None,
     more: Mapping[str, Any] = MappingProxyType({}),
 ) -> Event:
     """A visit that begins.
@@ -40,7 +40,8 @@ def opened(
         at_us, place: when and where it begins.
         begins: how.
         fixes_us: times of the two fixes that it lies between, when it is a border crossed.
-        by_fix: whether a fix lies in the stay, so that it does not rest on a segment alone.
+        sure: None when a fix lies in the stay; else it rests on a segment alone, and so certain is that, a
+            ``Certainty`` of ``rules/prism.py``.
         more: what else belongs to the detail.
     """
     return Event(
@@ -59,7 +60,7 @@ def opened(
             "fence_kind": str(fence.kind),
             "entry": str(begins),
             "entry_between": between(fixes_us if begins in BORDER else None),
-            "witness": "fix" if by_fix else "segment",
+            **({"witness": "fix"} if sure is None else {"witness": "segment", "certainty": str(sure)}),
             **more,
         },
     )

@@ -157,6 +157,11 @@ class Borders:
         )
         return begin, end
 
+    def circles(self, slot: I32) -> tuple[Metric, F64]:
+        """See `FenceSet.circles`; `slot` is each fence's."""
+        border = self._border.array.take(slot)
+        return Metric(**_metric(border)), np.sqrt(border["r2"])
+
     def near(self, slot: I32, lon: F64, lat: F64, within_m: float) -> NDArray[np.bool_]:
         """See `FenceSet.near_border`; `slot` is the fence of each pair."""
         border = self._border.array.take(slot)

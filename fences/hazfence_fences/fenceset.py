@@ -24,6 +24,7 @@ from hazfence_fences.index.patch import patch_table
 from hazfence_fences.index.scalar import ScalarReader
 from hazfence_fences.index.table import CellTable
 from hazfence_fences.located import Located
+from hazfence_fences.metric import Metric
 from hazfence_fences.model import Fence
 from hazfence_fences.registry import Registry
 from hazfence_fences.thin import ThinFences
@@ -374,6 +375,14 @@ class FenceSet:
                 "give arrays of one length"
             )
         return self._registry.read_borders().passages(self._order[fence_index], ax, ay, bx, by)
+
+    def circles(self, fence_index: I32) -> tuple[Metric, F64]:
+        """The metrics and radii (metres) of n circles, as columns; without meaning for other fences.
+
+        Args:
+            fence_index: int32[n], indexes into `fences`.
+        """
+        return self._registry.read_borders().circles(self._order[fence_index])
 
     def near_border(
         self, fence_index: I32, lon: ArrayLike, lat: ArrayLike, within_m: float

@@ -72,6 +72,7 @@ def test_a_checkpoint_jumped_between_two_fixes_is_a_visit_that_the_segment_witne
     _, events = run((0, 0, 6, 60), (30, 4, 6, 60), fences=(GATE,))
     [opened, closed] = events
     assert opened.detail["witness"] == "segment"
+    assert opened.detail["certainty"] == closed.detail["certainty"] == "possible"  # it had time to go around
     # 150 m at this latitude are .7772 steps of .002 degrees of longitude; a step takes 7.5 s.
     assert said([closed]) == [
         ("visit", "closed", pytest.approx(15 - 5.826, abs=0.01), pytest.approx(20.826, abs=0.01))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -11,7 +12,16 @@ from hypothesis import strategies as st
 from pyproj import Geod
 
 from hazfence.presence import Fix
-from hazfence.rules.prism import Certainty, Way, bypass_certainty, detour_m, surely_missed, unavoidable
+from hazfence.rules.driving import apart2_m2
+from hazfence.rules.prism import (
+    Certainty,
+    Way,
+    bypass_certainty,
+    detour_m,
+    passage_levels,
+    surely_missed,
+    unavoidable,
+)
 from hazfence_fences import Fence, FenceKind, Metric, circle, parse_fences
 
 from ..property.world import START_US, at, box
@@ -129,3 +139,46 @@ def test_a_fix_in_a_bay_shows_nothing() -> None:
     [bay] = parse_fences({"type": "FeatureCollection", "features": [feature]}, source="test")
     assert not unavoidable(bay, Way.between(fix(0, 3, 5), fix(60, 6, 5), 120.0, 0.0), 600.0, 0.0)
     assert unavoidable(bay, Way.between(fix(0, 3, 5), fix(60, 9, 5), 120.0, 0.0), 1300.0, 0.0)
+
+
+def test_a_passage_through_a_circle_is_as_certain_as_the_ways_around_it_are_long() -> None:
+    rng = np.random.default_rng(5)
+    met = Counter[int]()
+    for _ in range(300):
+        pond = circle("pond", FenceKind.CHECKPOINT, 121.6, 29.9, float(rng.uniform(40, 600)), thin=True)
+        assert pond.metric is not None
+        assert pond.radius_m is not None
+        west, east, south, north = rng.uniform((0.003, 0.003, -0.003, -0.003), (0.012, 0.012, 0.003, 0.003))
+        lon0, lat0, lon1, lat1 = 121.6 - west, 29.9 + south, 121.6 + east, 29.9 + north
+        straight_m, mps = math.sqrt(apart2_m2(lon0, lat0, lon1, lat1)), float(rng.uniform(8, 36))
+        kmh = [
+            float("nan") if rng.random() < 0.1 else mps * 3.6 * float(rng.uniform(0.8, 1.05)) for _ in "ab"
+        ]
+        a = Fix(0, lon0, lat0, kmh[0], ())
+        b = Fix(round(straight_m / mps * 1e6), lon1, lat1, kmh[1], ())
+        if pond.covers(lon0, lat0) or pond.covers(lon1, lat1):
+            continue
+        columns = Metric(*(np.array([getattr(pond.metric, n)]) for n in Metric.__slots__))  # type: ignore[arg-type]
+        level = int(
+            passage_levels(
+                columns,
+                np.array([pond.radius_m]),
+                tuple(np.array([v]) for v in (lon0, lat0, lon1, lat1)),
+                np.array([b.time_us / 1e6]),
+                (np.array([kmh[0]], np.float32), np.array([kmh[1]], np.float32)),
+                120.0,
+                15.0,
+            )[0]
+        )
+        met[level] += 1
+        way = Way.between(a, b, 120.0, 15.0)
+        # A string pulled around the rim, which is a polygon to it.
+        shrunk = circle("pond", FenceKind.CHECKPOINT, 121.6, 29.9, max(pond.radius_m - 15.0, 0.1), thin=True)
+        for reach_m, enough in ((way.reach_m, (0,)), (way.likely_m, (0, 1))):
+            if way.contradicts:
+                assert level == 2
+            elif unavoidable(shrunk, way, reach_m + 3.0, 0.0):
+                assert level in enough
+            elif not unavoidable(shrunk, way, reach_m - 3.0, 0.0):
+                assert level != enough[-1]
+    assert set(met) == {0, 1, 2}, met

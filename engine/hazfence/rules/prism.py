@@ -33,7 +33,15 @@ from hazfence.presence import Fix, Piece
 from hazfence.rules.driving import apart2_m2
 from hazfence_fences import Fence, Metric
 
-__all__ = ["Certainty", "Way", "bypass_certainty", "entry_certainty", "surely_missed", "unavoidable"]
+__all__ = [
+    "Certainty",
+    "Way",
+    "bypass_certainty",
+    "entry_certainty",
+    "passage_levels",
+    "surely_missed",
+    "unavoidable",
+]
 
 _Floats = npt.NDArray[np.float64]
 
@@ -261,11 +269,73 @@ def entry_certainty(
             if not near(fence, known, way.likely_m * seconds / length_s + error_m):
                 found = Certainty.PROBABLE
     if not piece.by_fix and way is not None and not way.contradicts:
+        if fence.metric is not None:
+            level = _passage_level(fence, way, top_kmh)
+            return found if level is Certainty.POSSIBLE else level
         if unavoidable(fence, way, way.reach_m, error_m):
             return Certainty.CERTAIN
         if math.isfinite(way.likely_m) and unavoidable(fence, way, way.likely_m, error_m):
             return Certainty.PROBABLE
     return found
+
+
+def passage_levels(
+    metric: Metric,
+    radius_m: _Floats,
+    ends: tuple[_Floats, ...],
+    seconds: _Floats,
+    speeds_kmh: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]],
+    top_kmh: float,
+    error_m: float,
+) -> npt.NDArray[np.uint8]:
+    """How certain it is that circles were passed through between two fixes outside of them.
+
+    The shortest way around a circle runs straight to its rim, along it, and straight on. The circle is taken
+    as smaller by the error of a position.
+
+    Args:
+        metric, radius_m: of the circles, columns of shape (n,).
+        ends: lon, lat of the fixes before and after, each of shape (n,).
+        seconds: between them.
+        speeds_kmh: reported at both; NaN for unknown.
+        top_kmh, error_m: top speed, and by how much a position may be wrong.
+
+    Returns:
+        uint8, shape (n,): 0 certain, 1 probable, 2 possible; as ``Certainty`` has them.
+    """
+    lon0, lat0, lon1, lat1 = ends
+    kmh0, kmh1 = (kmh.astype(np.float64) for kmh in speeds_kmh)
+    apart2 = apart2_m2(lon0, lat0, lon1, lat1)
+    reach_m = np.fmax(np.fmax(kmh0, kmh1), top_kmh) / 3.6 * seconds + 2.0 * error_m
+    driven_m = np.maximum(np.maximum(kmh0, kmh1) / 3.6 * seconds, np.sqrt(apart2))
+    likely_m = driven_m + SPEED_ERROR_KMH / 3.6 * seconds + 2.0 * error_m
+    (x0, y0), (x1, y1) = metric.east_north_m(lon0, lat0), metric.east_north_m(lon1, lat1)
+    r = np.maximum(radius_m - error_m, 0.0)
+    away0, away1 = np.hypot(x0, y0), np.hypot(x1, y1)
+    turn = np.abs(np.arctan2(x0 * y1 - y0 * x1, x0 * x1 + y0 * y1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        # The angle through which the way hugs the rim: none where the fixes see each other, NaN within.
+        along = turn - np.arccos(r / away0) - np.arccos(r / away1)
+        around_m = np.sqrt(away0 * away0 - r * r) + np.sqrt(away1 * away1 - r * r) + r * along
+        hidden = (along > 0.0) & (apart2 <= (reach_m * _ROUGH) ** 2)
+        level = np.full(len(r), 2, np.uint8)
+        level[hidden & (around_m > likely_m)] = 1
+        level[hidden & (around_m > reach_m)] = 0
+    return level
+
+
+def _passage_level(fence: Fence, way: Way, top_kmh: float) -> Certainty:
+    """`passage_levels` for one."""
+    prev, fix = way.prev, way.fix
+    one = [np.array([v]) for v in (prev.lon, prev.lat, fix.lon, fix.lat)]
+    seconds = np.array([(fix.time_us - prev.time_us) / 1e6])
+    kmh = np.array([prev.speed_kmh], np.float32), np.array([fix.speed_kmh], np.float32)
+    assert fence.metric is not None
+    assert fence.radius_m is not None
+    metric = Metric(*(np.array([getattr(fence.metric, name)]) for name in Metric.__slots__))  # type: ignore[arg-type]
+    radius_m = np.array([fence.radius_m])
+    level = passage_levels(metric, radius_m, tuple(one), seconds, kmh, top_kmh, way.error_m)
+    return tuple(Certainty)[int(level[0])]
 
 
 def unavoidable(fence: Fence, way: Way, reach_m: float, error_m: float) -> bool:

@@ -61,6 +61,8 @@ STEPS: dict[str, tuple[Step, ...]] = {
          "越界发生在 {entry_between} 两个定位点之间；时刻取直线路径与边界的交点。"),
         (_is("witness", "segment"), "No fix lies inside: the way between two fixes passes through it.",
          "围栏内没有定位点：由两点之间的路径穿过围栏认定。"),
+        (_has("certainty"), "How certain that is, by the time that a way around it would have taken: {certainty}.",
+         "按绕行所需时间判定的确定程度：{certainty}。"),
         (_is("witness", "fix"), "At least one fix lies inside.", "至少一个定位点位于围栏内。"),
         _ENDED,
         _GOES_ON,
