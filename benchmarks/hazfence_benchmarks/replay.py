@@ -2,7 +2,8 @@
 
 The trucks of ``core`` (half drive through the district and its checkpoints, half stand; set A) are written
 to Parquet and CSV files and replayed by ``hazfence_replay.run``, as ``hazfence replay`` does it; every rule
-is measured on set A too. Processor time counts, of one process that reads, judges and writes. All cores
+is measured on set A too. Processor time counts, of all threads of one process that reads, judges and writes
+its rows into the journal; in one figure also the file of rows (``-o rows.parquet``) behind it. All cores
 together, and the memory that a longer file takes, are measured in processes of their own; from the longer
 file a year of a district is worked out: ``hazfence bench replay --quick --long 100000000`` does so from a
 hundred million fixes (2 GB in the temporary folder). Next room: ``core.py``, the engine alone.
@@ -31,6 +32,7 @@ from hazfence_benchmarks.memory import peak_bytes
 from hazfence_benchmarks.plan import BadOption, Plan, timed
 from hazfence_benchmarks.workloads import SETS
 from hazfence_replay.journal import Journal
+from hazfence_replay.outputs import write_file
 from hazfence_replay.readers import open_source
 from hazfence_replay.run import cores
 from hazfence_replay.run import run as replay
@@ -98,6 +100,13 @@ def run(
                 rates.append(count / max(time.process_time() - before, 1e-9))
             yield Figure(**about, what=f"{form}, {book}", unit="fixes/s", clock="cpu", values=tuple(rates),
                          note=f"{form}, {book}: {rows / count:.4f} rows a fix")  # fmt: skip
+        rates = []
+        for _ in range(rounds):
+            before = time.process_time()
+            _replay(folder / "a.parquet", "every rule", 1, into=folder / "rows.parquet")
+            rates.append(count / max(time.process_time() - before, 1e-9))
+        yield Figure(**about, what="parquet, every rule, rows to parquet", unit="fixes/s", clock="cpu",
+                     values=tuple(rates))  # fmt: skip
         yield from _long(folder, about | {"n": long}, count, long, vehicles, plan.seed)
 
 
@@ -150,10 +159,12 @@ def _read(path: Path) -> int:
     return sum(len(batch) for batch in open_source(path))
 
 
-def _replay(path: Path, book: str, processes: int) -> int:
-    """Replay a file into a journal that nobody keeps; the number of rows."""
+def _replay(path: Path, book: str, processes: int, *, into: Path | None = None) -> int:
+    """Replay a file into a journal that nobody keeps, and perhaps from there into a file; how many rows."""
     with Journal(None, {}) as journal:
         done = replay(open_source(path), Job(SETS["A"](), _BOOKS[book]()), journal, processes=processes)
+        if into is not None:
+            write_file(into, journal.rows())
     return sum(done.events.values())
 
 

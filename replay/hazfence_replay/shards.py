@@ -134,7 +134,7 @@ class Shards:
         """Give each engine its part of a pace."""
         self.under_way += 1
         batch = pace.batch
-        if batch.vehicles is not self._dealt[0]:
+        if batch.vehicles is not self._dealt[0] and not (self._count == 1 and self._rendered):
             self._dealt = batch.vehicles, self._deal(batch.vehicles)
         if self._count == 1:
             self._shards[0].give(pace)

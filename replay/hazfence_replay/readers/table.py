@@ -142,7 +142,8 @@ class TableMaker:
     def _learn(self, dictionary: pa.Array) -> npt.NDArray[np.int32]:
         """Our codes of a dictionary's names; names that differ only in blanks at their ends are one."""
         table, before = self._table, len(self._table)
-        names = map(_text, dictionary.to_pylist())
+        # By way of numpy: three times as fast as a scalar of Arrow each.
+        names = map(_text, dictionary.to_numpy(zero_copy_only=False).tolist())
         codes = [table.setdefault(name, len(table)) if name else -1 for name in names]
         if len(table) > before:
             # The very same tuple from batch to batch saves everybody behind this the looking up.
