@@ -303,9 +303,11 @@ class FenceSet:
         Raises:
             ValueError: as for `locate`.
         """
-        ax, ay = _finite_points(lon0, lat0)
-        bx, by = _finite_points(lon1, lat1)
+        ax, ay = _points(lon0, lat0)
+        bx, by = _points(lon1, lat1)  # whether they are finite is seen on the way
         if len(ax) != len(bx):
+            refuse_infinite(ax, ay)
+            refuse_infinite(bx, by)
             raise ValueError(f"{len(ax)} segment starts but {len(bx)} ends; give arrays of one length")
         thin = self._thin
         if thin is None:

@@ -10,12 +10,14 @@ circles by the arithmetic of `segments`, polygons by shapely's exact `intersects
 from __future__ import annotations
 
 from collections.abc import Sequence
+from threading import local
 from typing import Any
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from hazfence_fences.index.lookup import refuse_infinite
 from hazfence_fences.index.raster import spread
 from hazfence_fences.metric import Metric
 from hazfence_fences.model import Fence
@@ -41,6 +43,31 @@ _BATCH = 131_072
 _STEP = 32_768
 
 
+class _NotFiniteError(Exception):
+    """Some end of a segment is not finite."""
+
+
+class _Scratch(local):
+    """Each thread's scratch arrays, kept: fresh memory costs more than the arithmetic done in it."""
+
+    def __init__(self) -> None:
+        self._all = _scratch_of(_STEP)
+
+    def cut(self, n: int) -> tuple[F64, I32, I32, I64]:
+        """Room for n numbers, columns, rows and codes."""
+        if n > _STEP:
+            return _scratch_of(n)
+        work, col, row, code = self._all
+        return work[:n], col[:n], row[:n], code[:n]
+
+
+def _scratch_of(n: int) -> tuple[F64, I32, I32, I64]:
+    return np.empty(n), np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, np.int64)
+
+
+_scratch = _Scratch()
+
+
 class _Reach:
     """A grid whose cells list the thin fences within a reach of them."""
 
@@ -64,33 +91,41 @@ class _Reach:
         self._busy = self._count > 0
         self.thick = len(code) > _THICK * np.count_nonzero(self._busy)
 
-    def code(self, x: F64, y: F64) -> I32:
-        """The cell of each point."""
-        work = x - self._x0
-        work *= self._per_deg
-        np.clip(work, 0, self._nx - 1, out=work)
-        code: I32 = work.astype(np.int32)
-        np.subtract(y, self._y0, out=work)
-        work *= self._per_deg
-        np.clip(work, 0, self._ny - 1, out=work)
-        np.add(code, work.astype(np.int32) * np.int32(self._nx), out=code)
+    def code(self, x: F64, y: F64) -> I64:
+        """The cell of each point; holds until the next question of the thread."""
+        work, col, row, code = _scratch.cut(len(x))
+        for values, origin, last, cell in (
+            (x, self._x0, self._nx - 1.0, col),
+            (y, self._y0, self._ny - 1.0, row),
+        ):
+            np.subtract(values, origin, out=work)
+            np.multiply(work, self._per_deg, out=work)
+            np.clip(work, 0.0, last, out=work)
+            np.copyto(cell, work, casting="unsafe")
+        np.multiply(row, self._nx, out=row)
+        np.add(row, col, out=row)
+        np.copyto(code, row)
         return code
 
-    def beyond(self, ax: F64, ay: F64, bx: F64, by: F64) -> NDArray[np.bool_]:
-        """Which segments are longer than the reach, east-west or north-south."""
-        work = bx - ax
-        np.abs(work, out=work)
-        beyond = work > self.reach
-        np.subtract(by, ay, out=work)
-        np.abs(work, out=work)
-        beyond |= work > self.reach
-        return beyond
+    def beyond(self, ax: F64, ay: F64, bx: F64, by: F64) -> NDArray[np.bool_] | None:
+        """Which segments are longer than the reach, east-west or north-south, or not finite; None: none."""
+        work = _scratch.cut(len(ax))[0]
+        for a, b in ((ax, bx), (ay, by)):
+            np.subtract(b, a, out=work)
+            # Extremes cost half of what it costs to ask each; NaN is both of them.
+            if not (work.min() >= -self.reach and work.max() <= self.reach):
+                break
+        else:
+            return None
+        short = np.abs(bx - ax) <= self.reach
+        short &= np.abs(by - ay) <= self.reach
+        return ~short
 
-    def busy(self, code: I32) -> NDArray[np.bool_]:
-        """Whether any thin fence is within reach of each cell."""
-        return self._busy.take(code)
+    def busy(self, code: I64, out: NDArray[np.bool_]) -> None:
+        """Write down whether any thin fence is within reach of each cell."""
+        np.take(self._busy, code, out=out, mode="clip")
 
-    def pairs(self, rows: I64, code: I32) -> tuple[I64, I64]:
+    def pairs(self, rows: I64, code: I64) -> tuple[I64, I64]:
         """(row, thin fence) for all fences within reach of the rows' cells."""
         owner, place = spread(self._start[code], self._count[code])
         return rows[owner], self._held[place]
@@ -128,15 +163,26 @@ class ThinFences:
         return ThinFences(self._fences, slots.astype(np.int32))
 
     def hits(self, ax: F64, ay: F64, bx: F64, by: F64) -> tuple[I64, I64]:
-        """(rows, slots) of all pairs that touch, in no particular order."""
+        """(rows, slots) of all pairs that touch, in no particular order.
+
+        Raises:
+            ValueError: an end is not finite; the message names the row.
+        """
         none = np.zeros(0, np.int64)
         if not len(self._slots):
+            refuse_infinite(ax, ay)
+            refuse_infinite(bx, by)
             return none, none
         found = []
         for a in range(0, len(ax), _BATCH):
             part = slice(a, a + _BATCH)
             ends = ax[part], ay[part], bx[part], by[part]
-            row, fence = self._candidates(*ends)
+            try:
+                row, fence = self._candidates(*ends)
+            except _NotFiniteError:
+                refuse_infinite(ax, ay)
+                refuse_infinite(bx, by)
+                raise
             if len(row):
                 hit = self._decide(fence, *(v[row] for v in ends))
                 found.append((row[hit] + a, self._slots[fence[hit]]))
@@ -150,17 +196,22 @@ class ThinFences:
         near, far = self._near, self._far
         assert near is not None
         assert far is not None
-        code = np.empty(len(ax), np.int32)
-        maybe, beyond = np.empty(len(ax), bool), np.empty(len(ax), bool)
-        for a in range(0, len(ax), _STEP):
-            part = slice(a, a + _STEP)
-            code[part] = near.code(ax[part], ay[part])
-            beyond[part] = near.beyond(ax[part], ay[part], bx[part], by[part])
-            np.logical_or(near.busy(code[part]), beyond[part], out=maybe[part])
-        rows = np.flatnonzero(maybe)
-        is_long = beyond[rows]
-        short, rest = rows[~is_long], rows[is_long]
-        found = [near.pairs(short, code[short])]
+        maybe = np.empty(len(ax), bool)
+        far_ones = []
+        with np.errstate(over="ignore", invalid="ignore"):
+            for a in range(0, len(ax), _STEP):
+                part = slice(a, a + _STEP)
+                ends = ax[part], ay[part], bx[part], by[part]
+                near.busy(near.code(*ends[:2]), maybe[part])
+                beyond = near.beyond(*ends)
+                if beyond is not None:
+                    far_ones.append(np.flatnonzero(beyond) + a)
+        rest = np.concatenate(far_ones) if far_ones else np.zeros(0, np.int64)
+        if not all(np.isfinite(v[rest]).all() for v in (ax, ay, bx, by)):
+            raise _NotFiniteError
+        maybe[rest] = False
+        short = np.flatnonzero(maybe)
+        found = [near.pairs(short, near.code(ax[short], ay[short]))]
         if len(rest):
             length = np.maximum(np.abs(bx[rest] - ax[rest]), np.abs(by[rest] - ay[rest]))
             fits = (length <= far.reach) & (not far.thick)

@@ -39,6 +39,17 @@ def test_what_is_no_column_of_points_is_refused(district, lon, lat, message):
         district.segment_hits([0.0], [0.0], lon, lat)
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("end", range(4))
+def test_a_segment_with_an_end_that_is_nowhere_is_refused_by_its_row(district, end, bad):
+    ends = np.tile([[121.6], [29.9], [121.601], [29.901]], (1, 200_000))
+    ends[end, 150_000] = bad
+    with pytest.raises(ValueError, match="row 150000 is not finite"):
+        district.segment_hits(*ends)
+    with pytest.raises(ValueError, match="row 150000 is not finite"):
+        FenceSet([]).segment_hits(*ends)
+
+
 def test_segments_of_unequal_number(district):
     with pytest.raises(ValueError, match="2 segment starts but 1 ends"):
         district.segment_hits([1.0, 2.0], [1.0, 2.0], [1.0], [1.0])
