@@ -61,6 +61,7 @@ SUITES = {
     for suite in (
         Suite("match", "Points and segments against fences, beside what one would use instead."),
         Suite("core", "Fixes through the whole core on four fence sets, beside the same written by hand."),
+        Suite("budget", "What each step of the core costs a fix, by batch size.", in_all=False),
         Suite("rules", "Every rule on, beside visits only, on the traffic of a district."),
         Suite("late", "Fixes on time, 1 % of them late, and hours of history recalled.", services=True),
         Suite("fences", "Matching as fences grow from 7 to 100,000, beside the peers."),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["NONE", "Chains", "Found"]
+__all__ = ["NONE", "Chains", "Found", "lump"]
 
 _Ints = npt.NDArray[np.int64]
 _Rows = npt.NDArray[np.void]
@@ -19,6 +19,14 @@ _Rows = npt.NDArray[np.void]
 NONE = -1
 #: Rows of some vehicles: (int64[k] places among the vehicles, int32[k] places of the rows), by vehicle.
 Found = tuple[_Ints, npt.NDArray[np.int32]]
+
+
+def lump(rows: _Rows) -> _Rows:
+    """The same rows as mere bytes, to be copied at once: fields that numpy knows are copied one by one.
+
+    To pick rows, ``take`` and ``compress`` do as well; ``rows[index]`` is twenty times slower.
+    """
+    return rows.view(np.dtype((np.void, rows.dtype.itemsize)))
 
 
 class Chains:
@@ -93,7 +101,7 @@ class Chains:
         owner, places = found[0][stays], found[1][stays]
         self._free = np.append(self._free, found[1][~stays])
         fresh = self._allot(len(new))
-        self._rows[fresh] = new
+        lump(self._rows)[fresh] = lump(new)
         owner, places = np.append(owner, new_owner), np.append(places, fresh)
         order = np.argsort(owner, kind="stable")
         owner, places = owner[order], places[order]

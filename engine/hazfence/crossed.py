@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hazfence.columns import Before, Columns
+from hazfence.ordered import among
 from hazfence.presence import Edge
 from hazfence.rules.prism import passage_levels
 from hazfence.sets import Sets
@@ -186,7 +187,7 @@ class Crossed:
         if len(row):
             failed[due.group[row[~self._fine[fence]]]] = True
             # A circle touched that holds neither fix was passed through, unless it was but touched.
-            passed = np.flatnonzero(~np.isin((due.at[row] << 32) | fence, by_key))
+            passed = np.flatnonzero(~among((due.at[row] << 32) | fence, by_key))
             changes = changes.add(self._passages(row[passed], fence[passed], due))
         # In a step what happened first is told first; what happened at one moment in the order of fences.
         return changes.take(np.lexsort((changes.fence, changes.at_us, changes.row)))

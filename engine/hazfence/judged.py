@@ -10,10 +10,12 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from hazfence.chains import lump
 from hazfence.crossed import Due
 from hazfence.notes import ENTRY, Notes
 from hazfence.noting import Noted
-from hazfence.stays import JUDGED, STAY, STEP, WAVERED, Stays, joined
+from hazfence.ordered import among
+from hazfence.stays import JUDGED, STEP, WAVERED, Stays, joined
 from hazfence.wavers import Settling
 
 __all__ = ["entries_of", "judged", "keep_notes", "logged", "note_fix"]
@@ -70,14 +72,15 @@ def logged(
         return row, told
     at = np.searchsorted(due.at, settling.before_row)
     more = np.zeros(len(at), STEP)
-    more["stay"], more["what"] = settling.before.view(STAY), WAVERED
+    lump(more["stay"])[:], more["what"] = lump(settling.before), WAVERED
     if bare:
-        bare_row = np.setdiff1d(np.searchsorted(due.at, settling.rows), np.append(at, row))
+        bare_row = np.searchsorted(due.at, settling.rows)
+        bare_row = bare_row[~among(bare_row, np.sort(np.append(at, row)))]
         only = np.zeros(len(bare_row), STEP)
         only["what"] = JUDGED
         more, at = joined([more, only]), np.append(at, bare_row)
     good = np.flatnonzero(done[due.group[at]])
-    more, at = note_fix(more[good], at[good], due, since_us), at[good]
+    more, at = note_fix(more.take(good), at[good], due, since_us), at[good]
     told, row = joined([told, more]), np.append(row, at)
     order = np.argsort(row, kind="stable")
     return row[order], told.take(order)
@@ -85,7 +88,7 @@ def logged(
 
 def keep_notes(codes: npt.NDArray[np.int32], kept: _Bools, noted: Noted, notes: Notes) -> None:
     """Keep what rules remember of the vehicles done."""
-    notes.put(codes, noted.rows[kept])
+    notes.put(codes, noted.rows.compress(kept))
     place = np.cumsum(kept) - 1
     for vehicle in noted.pasts:
         if kept[vehicle]:
@@ -100,6 +103,6 @@ def entries_of(
     if noted is None:
         return np.zeros(0, np.int32), np.zeros(0, ENTRY)
     entries = note_fix(np.zeros(len(due.at), ENTRY), slice(None), due, since_us)
-    entries["note"], entries["steps"] = noted.before, steps
+    lump(entries["note"])[:], entries["steps"] = lump(noted.before), steps
     good = done[due.group]
-    return due.codes[good], entries[good]
+    return due.codes[good], entries.compress(good)

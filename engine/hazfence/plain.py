@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from hazfence.chains import lump
 from hazfence.columns import Before, Columns
 from hazfence.crossed import CROSSING, Changes, Crossed, Due, Raw
 from hazfence.events import Kind
@@ -24,6 +25,7 @@ from hazfence.judge import Judge
 from hazfence.judged import entries_of, judged, keep_notes, logged, note_fix
 from hazfence.notes import Notes
 from hazfence.noting import Fixes, Moved, Noting
+from hazfence.ordered import among, distinct
 from hazfence.presence import Fix
 from hazfence.rules.prism import Certainty, Way, bypass_certainty, surely_missed
 from hazfence.sets import Sets
@@ -177,8 +179,8 @@ class Plain:
         if settling is not None:
             failed[settling.lost] = True
             self._doubt_ways(settling, c, before, failed)
-            if not np.isin(settling.rows, due.at).all():
-                old, due = due.at, self._crossed.due(c, before, np.union1d(due.at, settling.rows))
+            if not among(settling.rows, due.at).all():
+                old, due = due.at, self._crossed.due(c, before, distinct(due.at, settling.rows))
                 raw = raw._replace(row=np.searchsorted(due.at, old)[raw.row])
         changes = self._crossed.passed(_counting(raw, settling, due), c, due, by_key, failed)
         steps = self._steps(changes, due)
@@ -231,7 +233,7 @@ class Plain:
             (position[found[0][where]], found[1][where]),
             goes_on[where],
             new_owner,
-            steps["stay"][still],
+            lump(steps["stay"]).take(still).view(STAY),
         )
         stays.note(codes, judged_us[kept])
         watch, deadline_us = self._waver_on(codes, groups_here, known, settling, stays)
@@ -246,9 +248,9 @@ class Plain:
                 at, places = stays.wavers.expand(codes)
                 wavers = stays.wavers.rows(places)
                 leaving = (at << 32 | wavers["fence"])[wavers["inside"]]
-                due_us[np.isin(owner << 32 | rows["fence"], leaving)] = FOREVER_US
+                due_us[among(owner << 32 | rows["fence"], np.sort(leaving))] = FOREVER_US
             np.minimum.at(deadline_us, owner, due_us)
-        told, told_row = steps[good], row[good]
+        told, told_row = steps.compress(good), row[good]
         log_row, log = logged(told, told_row, settling, due, since_us, done, bare=noted is None)
         return Taken(
             done,
@@ -269,7 +271,7 @@ class Plain:
         mine = np.zeros(len(c.starts), np.bool_)
         mine[groups] = True
         rows = rows[mine[c.group_of(rows)]]
-        return np.union1d(rows, c.starts[wavering]) if len(wavering) else rows
+        return distinct(rows, c.starts[wavering]) if len(wavering) else rows
 
     def _waver_on(
         self,
@@ -283,9 +285,9 @@ class Plain:
         watch, deadline_us = np.zeros(len(codes), np.bool_), np.full(len(codes), FOREVER_US, np.int64)
         if settling is None:
             return watch, deadline_us
-        after = np.flatnonzero(np.isin(settling.after_group, groups))
-        owner, rows = np.searchsorted(groups, settling.after_group[after]), settling.after[after]
-        at = np.union1d(owner, np.searchsorted(groups, known[0][np.isin(known[0], groups)]))
+        after = np.flatnonzero(among(settling.after_group, groups))
+        owner, rows = np.searchsorted(groups, settling.after_group[after]), settling.after.take(after)
+        at = distinct(owner, np.searchsorted(groups, known[0][among(known[0], groups)]))
         found = stays.wavers.expand(codes[at])
         none = np.zeros(len(found[1]), np.bool_)
         stays.wavers.change(codes[at], found, none, np.searchsorted(at, owner), rows)
@@ -309,7 +311,7 @@ class Plain:
             # Of what counts late, every step on the way was looked at already.
             late = settling.late["edge"] >> SURE_AT != 0
             weak = np.searchsorted(due.at, settling.late_row[late]) << 32 | settling.late["fence"][late]
-            at = np.flatnonzero(steps["bypass"] & np.isin(row << 32 | fence, weak))
+            at = np.flatnonzero(steps["bypass"] & among(row << 32 | fence, np.sort(weak)))
             failed[due.group[row[at]]] = True
         at = np.flatnonzero(steps["bypass"] & (changes.to_us == due.fix_us[row]))
         if len(at):
@@ -457,7 +459,7 @@ def _opening(steps: _Rows, codes: npt.NDArray[np.int32], fence: _Ints, seen: npt
     stay["prev_us"], stay["fix_us"] = steps["from_us"], steps["to_us"]
     stay["gate"], stay["begins"], stay["next"] = steps["gate"], steps["how"], -1
     stay["seen"] = seen
-    steps["stay"] = stay
+    lump(steps["stay"])[:] = lump(stay)
     return opens
 
 
@@ -488,7 +490,8 @@ def _pair(
     closes = np.flatnonzero(~steps["opens"][order])
     within = closes[same[closes]]
     opener, closer = order[within - 1], order[within]
-    steps["stay"][closer] = steps["stay"][opener]
+    stay = lump(steps["stay"])
+    stay[closer] = stay[opener]
     opening[opener] = False
     place = np.full(len(steps), -1, np.int64)
     rest = order[closes[~same[closes]]]
@@ -502,7 +505,7 @@ def _pair(
         failed[group[rest[missing]]] = True
         found, rest = sorted_[at[~missing]], rest[~missing]
         place[rest] = found
-        steps["stay"][rest] = open_rows[found]
+        stay[rest] = lump(open_rows.take(found))
     return place
 
 

@@ -16,8 +16,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from hazfence.chains import lump
 from hazfence.columns import Columns
 from hazfence.crossed import Raw
+from hazfence.ordered import distinct
 from hazfence.stays import EDGE_BITS, SURE_AT, WAVER
 from hazfence_fences import FenceSet
 from hazfence_fences.index.raster import spread
@@ -136,14 +138,14 @@ class Wavers:
         # Only what happens at these borders has to be looked at.
         pair = (raw.group << 32) | raw.fence
         old = (known[0] << 32) | known[1]["fence"]
-        shaky = np.unique(np.concatenate((pair[near], old)))
+        shaky = distinct(pair[near], old)
         place = np.searchsorted(shaky, pair)
         mine = np.flatnonzero(shaky.take(place, mode="clip") == pair)
 
         pair = np.concatenate((old, pair[mine]))
         order = np.lexsort((np.concatenate((c.starts[known[0]], raw.row[mine])), pair))
         source = np.concatenate((np.full(len(old), -1), mine))[order]  # -1: from before
-        waver = self._as_wavers(c, raw, mine, known)[order]
+        waver = self._as_wavers(c, raw, mine, known).take(order)
         pair, group = pair[order], pair[order] >> 32
         side = ~waver["inside"]
         fresh = source >= 0
@@ -173,13 +175,13 @@ class Wavers:
         counts[source[at_once]] = True
 
         w = np.flatnonzero(crosses & ~at_once)
-        waver, group, fresh, begin = waver[w], group[w], fresh[w], begin[w]
+        waver, group, fresh, begin = waver.take(w), group[w], fresh[w], begin[w]
         decided, end = decided[w], end[w]
         goes_on = (decided < 0) & (end == c.ends[group])
         until = np.where(decided >= 0, decided, np.where(goes_on, end - 1, end))
         from_ = begin + fresh
         owner, row = spread(from_, until - from_ + 1)
-        before = waver[owner]
+        before = waver.take(owner)
         lost = self._touch(waver, (begin, until, group), (owner, row, before), met)
         late = np.flatnonzero(decided >= 0)
         # The row that takes it back is no part of the way.
@@ -187,14 +189,14 @@ class Wavers:
         return Settling(
             counts,
             decided[late],
-            waver[late],
+            waver.take(late),
             way_row,
-            waver[way],
+            waver.take(way),
             row,
             before,
             group[goes_on],
-            waver[goes_on],
-            np.unique(np.concatenate((row, begin[fresh]))),
+            waver.compress(goes_on),
+            distinct(row, begin[fresh]),
             lost,
             (late, way, owner, np.flatnonzero(goes_on)),
         )
@@ -203,7 +205,7 @@ class Wavers:
         """Crossings from before and of the batch, as wavers."""
         old = len(known[0])
         waver = np.zeros(old + len(mine), WAVER)
-        waver[:old] = known[1]
+        lump(waver)[:old] = lump(known[1])
         new = waver[old:]
         new["at_us"], new["lon"], new["lat"] = raw.at_us[mine], raw.lon[mine], raw.lat[mine]
         new["prev_us"], new["fix_us"] = raw.prev_us[mine], raw.fix_us[mine]
