@@ -37,6 +37,7 @@ class Reason(IntEnum):
     LATE = 8  #: before fixes that are not remembered any more, so that it could not be judged
     SAME_TIME = 9  #: another fix of the same vehicle and moment stands; a clock that stands still, too
     TIME_BEHIND = 10  #: more than ``max_behind_h`` before its message: a clock that was reset
+    INACCURATE = 11  #: may be wrong by more than ``max_accuracy_m``, as the receiver itself says
 
     @property
     def label(self) -> str:
@@ -77,6 +78,8 @@ def screen_values(batch: FixBatch, settings: EngineSettings) -> npt.NDArray[np.u
         behind_us = int(settings.max_behind_h * 3.6e9)
         mark((batch.received_us > 0) & (batch.received_us - time_us > behind_us), Reason.TIME_BEHIND)
     mark((batch.status != 0) & (batch.status & STATUS_FIX_VALID == 0), Reason.FIX_INVALID)
+    if batch.accuracy_m is not None and settings.max_accuracy_m:
+        mark(batch.accuracy_m > settings.max_accuracy_m, Reason.INACCURATE)  # never NaN, which is unknown
     return reason
 
 
@@ -97,5 +100,8 @@ def _sound(batch: FixBatch, settings: EngineSettings) -> bool:
             return False
         if settings.max_behind_h and last_us - earliest_us > int(settings.max_behind_h * 3.6e9):
             return False
+    most_m = settings.max_accuracy_m
+    if batch.accuracy_m is not None and most_m and np.fmax.reduce(batch.accuracy_m) > most_m:
+        return False
     every = int(np.bitwise_and.reduce(batch.status))
     return bool(every & STATUS_FIX_VALID) or not int(batch.status.max())

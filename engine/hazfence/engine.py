@@ -55,7 +55,9 @@ __all__ = ["Engine", "Outcome"]
 _Ints = npt.NDArray[np.int64]
 
 #: Settings that say which fixes are used and kept, not what follows from them.
-_NO_TERMS = frozenset({"earliest_us", "latest_us", "max_ahead_s", "max_behind_h", "recent_s", "recall_h"})
+_NO_TERMS = frozenset(
+    ("earliest_us", "latest_us", "max_ahead_s", "max_behind_h", "max_accuracy_m", "recent_s", "recall_h")
+)
 
 
 class Outcome(Sequence[Event]):

@@ -33,6 +33,9 @@ COLUMNS: dict[str, np.dtype[Any]] = {
     "received_us": np.dtype(np.int64),
 }
 
+#: Columns that a batch may be without.
+OPTIONAL: dict[str, np.dtype[Any]] = {"accuracy_m": np.dtype(np.float32)}
+
 #: What a column holds when its sender said nothing.
 DEFAULTS: dict[str, float] = {
     "speed_kmh": float("nan"),
@@ -62,6 +65,8 @@ class FixBatch:
         item: int32, place of the fix within its message.
         received_us: int64, when the message was put on the topic, microseconds UTC; 0 when
             unknown. It comes with the message, so "in the future" means the same on every run.
+        accuracy_m: float32, by how much each position may be wrong, metres (``accuracy.py``), NaN where that
+            is not known; None when it is known of none, and then costs nothing.
 
     Example:
         >>> FixBatch.of(["A", "A", "B"], time_us=[0, 5_000_000, 0], lon=[121.5] * 3, lat=[29.9] * 3)
@@ -80,10 +85,12 @@ class FixBatch:
     offset: npt.NDArray[np.int64]
     item: npt.NDArray[np.int32]
     received_us: npt.NDArray[np.int64]
+    accuracy_m: npt.NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.vehicle)
-        for name, dtype in COLUMNS.items():
+        optional = {} if self.accuracy_m is None else OPTIONAL
+        for name, dtype in (COLUMNS | optional).items():
             column = getattr(self, name)
             if not isinstance(column, np.ndarray) or column.dtype != dtype:
                 got = getattr(column, "dtype", type(column).__name__)
@@ -108,7 +115,7 @@ class FixBatch:
         Raises:
             TypeError, ValueError: a column is missing, unknown, or of another length.
         """
-        names = columns.pop("vehicles", None)
+        names, optional = columns.pop("vehicles", None), {}
         if names is None:
             table: dict[str, int] = {}
             codes = np.fromiter(
@@ -121,6 +128,9 @@ class FixBatch:
         else:
             codes = np.asarray(vehicle, dtype=np.int32)
         n = len(codes)
+        for name in OPTIONAL:
+            if (given := columns.pop(name, None)) is not None:
+                optional[name] = np.ascontiguousarray(np.broadcast_to(np.asarray(given, OPTIONAL[name]), n))
         if unknown := columns.keys() - COLUMNS.keys():
             raise TypeError(f"FixBatch has no column {sorted(unknown)[0]!r}; it has {', '.join(COLUMNS)}")
         filled: dict[str, Any] = {"vehicle": codes}
@@ -131,7 +141,7 @@ class FixBatch:
                 raise TypeError(f"FixBatch needs the column {name!r}")
             value = np.asarray(columns.get(name, DEFAULTS.get(name)), dtype=dtype)
             filled[name] = np.full(n, value, dtype) if value.ndim == 0 else np.ascontiguousarray(value)
-        return cls(vehicles=tuple(names), **filled)
+        return cls(vehicles=tuple(names), **filled, **optional)
 
     @classmethod
     def empty(cls) -> FixBatch:
@@ -147,6 +157,8 @@ class FixBatch:
         if len(parts) == 1:
             return parts[0]
         columns = {n: np.concatenate([getattr(p, n) for p in parts]) for n in COLUMNS if n != "vehicle"}
+        if any(part.accuracy_m is not None for part in parts):
+            columns["accuracy_m"] = np.concatenate([part.accuracy() for part in parts])
         if all(part.vehicles is parts[0].vehicles for part in parts):
             whole = np.concatenate([part.vehicle for part in parts])
             return cls(vehicles=parts[0].vehicles, vehicle=whole, **columns)
@@ -161,7 +173,14 @@ class FixBatch:
 
     def take(self, index: npt.NDArray[Any] | slice) -> FixBatch:
         """The fixes at ``index`` (integers, a bool mask or a slice), with the same dictionary."""
-        return replace(self, **{name: getattr(self, name)[index] for name in COLUMNS})
+        columns = {name: getattr(self, name)[index] for name in COLUMNS}
+        if self.accuracy_m is not None:
+            columns["accuracy_m"] = self.accuracy_m[index]
+        return replace(self, **columns)
+
+    def accuracy(self) -> npt.NDArray[np.float32]:
+        """The column ``accuracy_m``, NaN for each fix where there is none."""
+        return np.full(len(self), np.nan, np.float32) if self.accuracy_m is None else self.accuracy_m
 
     def names(self) -> list[str]:
         """The vehicle's name of every fix: for edges of the system and tests, not for hot paths."""
@@ -180,6 +199,10 @@ class FixBatch:
         return (
             len(self) == len(other)
             and self.names() == other.names()
+            and (
+                self.accuracy_m is other.accuracy_m is None
+                or np.array_equal(self.accuracy(), other.accuracy(), equal_nan=True)
+            )
             and all(
                 np.array_equal(getattr(self, n), getattr(other, n), equal_nan=dt.kind == "f")
                 for n, dt in COLUMNS.items()
@@ -190,4 +213,4 @@ class FixBatch:
     __hash__ = None  # type: ignore[assignment]
 
 
-assert [f.name for f in fields(FixBatch)][1:] == list(COLUMNS), "columns and fields must agree"
+assert [f.name for f in fields(FixBatch)][1:] == [*COLUMNS, *OPTIONAL], "columns and fields must agree"

@@ -34,6 +34,9 @@ class EngineSettings:
         max_behind_h: how far a fix may be behind that moment, hours; 0 for any. A terminal whose clock was
             reset sends fixes of years ago. More than any store-and-forward takes (720 is a month), and 0
             where old tracks are sent to the topic on purpose.
+        max_accuracy_m: a fix that may be wrong by more than this, as its receiver says (``accuracy_m``, HDOP,
+            satellites), is set aside; 0 for none. A passage through a checkpoint, 150 m wide, cannot be told
+            by one that is wrong by as much; 100 is an HDOP of 10.
         max_gap_s: two fixes farther apart than this do not witness what happened between them:
             no passage and no gate bypass is concluded from such a segment, an overspeed ends.
         gate_tolerance_m: a district border crossing this near to a checkpoint counts as made
@@ -64,6 +67,7 @@ class EngineSettings:
     latest_us: int = _YEAR_2090_US
     max_ahead_s: float = 300.0
     max_behind_h: float = 0.0
+    max_accuracy_m: float = 100.0
     max_gap_s: float = 300.0
     gate_tolerance_m: float = 200.0
     top_speed_kmh: float = 120.0

@@ -114,6 +114,7 @@ def test_a_fix_is_judged_by_its_own_values_whatever_is_beside_it() -> None:
         "lat": [29.9, 29.9, 29.9, 0.0, -90.5, float("nan")],
         "status": [0, 3, 3, 2, 1],
         "received_us": [0, START_US, START_US, START_US - 301 * S, START_US + 4000 * S],
+        "accuracy_m": [float("nan"), 100.0, 15.0, 100.1, float("inf")],
     }
     found = set()
     for _ in range(300):
@@ -140,6 +141,7 @@ def _reason(batch: FixBatch, i: int) -> Reason:
         (received_us > 0 and at_us - received_us > 300 * S, Reason.TIME_FUTURE),
         (received_us > 0 and received_us - at_us > 3600 * S, Reason.TIME_BEHIND),
         (status != 0 and not status & 2, Reason.FIX_INVALID),
+        (float(batch.accuracy()[i]) > 100.0, Reason.INACCURATE),
     )
     return next((why for applies, why in rows if applies), Reason.OK)
 

@@ -24,6 +24,7 @@ its header says, and nothing is allocated before that. ``packer.py`` writes thes
              4 n  bit 1: heading_deg  float32, NaN unknown
              4 n  bit 2: status       uint32
              4 n  bit 3: alarm        uint32
+             4 n  bit 4: accuracy_m   float32, NaN unknown
                b  names     UTF-8, separated by one zero byte
 """
 
@@ -37,7 +38,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hazfence.fixes import COLUMNS, DEFAULTS, FixBatch
+from hazfence.fixes import COLUMNS, DEFAULTS, OPTIONAL, FixBatch
 from hazfence.wire.refusals import MAX_VEHICLE_BYTES, Refusal, Refused, check_vehicle
 from hazfence_fences.datum import Datum, to_wgs84
 
@@ -48,9 +49,10 @@ VERSION = 1
 _HEADER = struct.Struct("<4sBBHIIII")
 _DATUMS = (Datum.WGS84, Datum.CGCS2000, Datum.GCJ02, Datum.BD09)
 _REQUIRED = ("time_us", "lon", "lat", "vehicle")
-_OPTIONAL = ("speed_kmh", "heading_deg", "status", "alarm")
+_OPTIONAL = ("speed_kmh", "heading_deg", "status", "alarm", "accuracy_m")
 _DTYPES = {
-    n: np.dtype("<u4") if n == "vehicle" else COLUMNS[n].newbyteorder("<") for n in _REQUIRED + _OPTIONAL
+    n: np.dtype("<u4") if n == "vehicle" else (COLUMNS | OPTIONAL)[n].newbyteorder("<")
+    for n in _REQUIRED + _OPTIONAL
 }
 _ROW_BYTES = tuple(_DTYPES[n].itemsize for n in _REQUIRED)
 _OPTIONAL_MASK = (1 << len(_OPTIONAL)) - 1
@@ -85,6 +87,8 @@ def encode_columns(batch: FixBatch, datum: Datum = Datum.WGS84) -> bytes:
     present = 0
     for bit, name in enumerate(_OPTIONAL):
         column = getattr(batch, name)
+        if column is None:
+            continue
         if np.isnan(column).all() if column.dtype.kind == "f" else not column.any():
             continue
         present |= 1 << bit
@@ -113,6 +117,7 @@ class ColumnReader:
         self._table: dict[str, int] = defaultdict(count().__next__)
         self._parts: dict[str, list[Any]] = {name: [] for name in _DTYPES}
         self._counts: list[int] = []
+        self._accurate = False  # whether any message told how good positions are
         self._offsets: list[int] = []
         self._received: list[int] = []
         self._shifted: list[tuple[int, int, Datum]] = []
@@ -141,8 +146,11 @@ class ColumnReader:
             if present >> bit & 1:
                 parts[name].append(whole[position : position + 4 * n])
                 position += 4 * n
-            else:
+                self._accurate |= name in OPTIONAL
+            elif name in DEFAULTS:
                 parts[name].append(np.full(n, DEFAULTS[name], _DTYPES[name]))
+            elif n:
+                parts[name].append(n)  # so many fixes without; filled in only where others have it
         if datum not in (Datum.WGS84, Datum.CGCS2000):
             self._shifted.append((self._rows, self._rows + n, datum))
         self._counts.append(n)
@@ -154,12 +162,19 @@ class ColumnReader:
         """All fixes read so far, in the order of the messages, in WGS-84."""
         columns: dict[str, Any] = {}
         for name, dtype in _DTYPES.items():
-            if name == "vehicle":
+            if name in OPTIONAL:
+                if not self._accurate:
+                    continue
+                told: list[Any] = [
+                    np.full(p, np.nan, dtype) if isinstance(p, int) else p for p in self._parts[name]
+                ]
+                joined = np.frombuffer(bytearray().join(told), dtype)
+            elif name == "vehicle":
                 joined = np.concatenate(self._parts[name]) if self._parts[name] else np.empty(0, np.int32)
             else:
                 # bytearray, not bytes: numpy gives a writable array over it, and the datum needs one.
                 joined = np.frombuffer(bytearray().join(self._parts[name]), dtype)
-            columns[name] = joined.astype(COLUMNS[name], copy=False)
+            columns[name] = joined.astype((COLUMNS | OPTIONAL)[name], copy=False)
         for start, stop, datum in self._shifted:
             rows_to_wgs84(columns["lon"], columns["lat"], slice(start, stop), datum)
         counts = np.array(self._counts, np.int64)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hazfence.accuracy import accuracy_of
 from hazfence.fixes import FixBatch
 from hazfence.ports import Reject
 from hazfence.wire.columns import MAGIC, ColumnReader, rows_to_wgs84
@@ -118,6 +119,7 @@ class _Singles:
     def __init__(self) -> None:
         self._table: dict[str, int] = {}
         self._rows: list[tuple[int, int, float, float, float, float, int, int, int, int]] = []
+        self._accuracy: dict[int, float] = {}  # of the few, or of none, that say something
         self._shifted: dict[Datum, list[int]] = {}
 
     def __len__(self) -> int:
@@ -127,6 +129,8 @@ class _Singles:
         time_us, datum = fix.time_us(), fix.datum_or_default()
         if datum is not Datum.WGS84 and datum is not Datum.CGCS2000:
             self._shifted.setdefault(datum, []).append(len(self._rows))
+        if fix.accuracy_m is not None or fix.hdop is not None or fix.satellites is not None:
+            self._accuracy[len(self._rows)] = accuracy_of(fix.accuracy_m, fix.hdop, fix.satellites)
         self._rows.append(
             (
                 self._table.setdefault(fix.vehicle, len(self._table)),
@@ -149,6 +153,10 @@ class _Singles:
         x, y = np.array(lon, np.float64), np.array(lat, np.float64)
         for datum, rows in self._shifted.items():
             rows_to_wgs84(x, y, np.array(rows), datum)
+        accuracy = None
+        if self._accuracy:
+            accuracy = np.full(len(vehicle), np.nan)
+            accuracy[list(self._accuracy)] = list(self._accuracy.values())
         with np.errstate(over="ignore"):  # a speed of 1e300 is infinite as float32, which is as good
             return FixBatch.of(
                 np.array(vehicle, np.int32),
@@ -163,4 +171,5 @@ class _Singles:
                 offset=offset,
                 item=0,
                 received_us=received,
+                accuracy_m=None if accuracy is None else accuracy.astype(np.float32),
             )

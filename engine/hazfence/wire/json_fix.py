@@ -39,6 +39,7 @@ class JsonFix(msgspec.Struct, gc=False):
         time: ISO 8601 with offset; or ``time_ms``: milliseconds since 1970 UTC.
         speed_kmh, heading_deg: None when unknown.
         status, alarm: bits of JT/T 808.
+        accuracy_m, hdop, satellites: how good the position is, see ``hazfence.accuracy``.
         datum: WGS-84, CGCS2000, GCJ-02 or BD-09.
     """
 
@@ -52,6 +53,9 @@ class JsonFix(msgspec.Struct, gc=False):
     status: _Bits | None = None
     alarm: _Bits | None = None
     datum: str | None = None
+    accuracy_m: float | None = None
+    hdop: float | None = None
+    satellites: float | None = None
 
     def time_us(self) -> int:
         """Microseconds UTC since 1970.
@@ -139,6 +143,9 @@ def _slow(value: bytes) -> JsonFix:
         status=_bits(data, "status"),
         alarm=_bits(data, "alarm"),
         datum=_get(data, "datum", str, "text"),
+        accuracy_m=_number(data, "accuracy_m"),
+        hdop=_number(data, "hdop"),
+        satellites=_number(data, "satellites"),
     )
 
 
@@ -185,6 +192,7 @@ def encode_fix(
     heading_deg: float | None = None,
     status: int | None = None,
     alarm: int | None = None,
+    accuracy_m: float | None = None,
     datum: Datum = Datum.WGS84,
 ) -> bytes:
     """Write one fix as a message; what is None is left out.
@@ -195,6 +203,7 @@ def encode_fix(
     """
     data: dict[str, Any] = {"vehicle": vehicle, "time": iso(time_us), "lon": lon, "lat": lat}
     optional = {"speed_kmh": speed_kmh, "heading_deg": heading_deg, "status": status, "alarm": alarm}
+    optional["accuracy_m"] = accuracy_m
     data |= {key: value for key, value in optional.items() if value is not None}
     data["datum"] = str(datum)
     return msgspec.json.encode(data)
@@ -222,5 +231,8 @@ def fix_as_json(batch: FixBatch, row: int) -> bytes:
     for key in ("status", "alarm"):
         if bits := int(getattr(batch, key)[row]):
             data[key] = bits
+    if batch.accuracy_m is not None and not np.isnan(batch.accuracy_m[row]):
+        # There is no infinity in JSON.
+        data["accuracy_m"] = min(float(batch.accuracy_m[row]), float(np.finfo(np.float32).max))
     data["datum"] = str(Datum.WGS84)
     return msgspec.json.encode(data)

@@ -23,7 +23,7 @@ from hazfence_fences.datum import Datum
 __all__ = ["Packed", "Packer", "partition_of"]
 
 _NAN = float("nan")
-_Row = tuple[str, int, float, float, float, float, int, int]
+_Row = tuple[str, int, float, float, float, float, int, int, float]
 
 
 @lru_cache(maxsize=1 << 18)
@@ -98,12 +98,13 @@ class Packer:
         heading_deg: float = _NAN,
         status: int = 0,
         alarm: int = 0,
+        accuracy_m: float = _NAN,
     ) -> list[Packed]:
         """Add one fix; gives the message that it filled, if it did."""
         check_vehicle(vehicle, "vehicle")
         partition = partition_of(vehicle, len(self._buffers))
         buffer = self._buffers[partition]
-        buffer.rows.append((vehicle, time_us, lon, lat, speed_kmh, heading_deg, status, alarm))
+        buffer.rows.append((vehicle, time_us, lon, lat, speed_kmh, heading_deg, status, alarm, accuracy_m))
         return self._added(partition, buffer, 1, now_s)
 
     def add_batch(self, batch: FixBatch, *, now_s: float) -> list[Packed]:
@@ -177,7 +178,7 @@ class _Buffer:
 
     def close_rows(self) -> None:
         if self.rows:
-            vehicle, time_us, lon, lat, speed, heading, status, alarm = zip(*self.rows, strict=True)
+            vehicle, time_us, lon, lat, speed, heading, status, alarm, accuracy = zip(*self.rows, strict=True)
             batch = FixBatch.of(
                 list(vehicle),
                 time_us=time_us,
@@ -187,6 +188,7 @@ class _Buffer:
                 heading_deg=heading,
                 status=status,
                 alarm=alarm,
+                accuracy_m=None if np.isnan(accuracy).all() else accuracy,
             )
             self.parts.append(batch)
             self.rows = []

@@ -47,6 +47,7 @@ _MEND = {
     Reason.LATE: "send a vehicle's fixes in the order of their times, on one partition, or less late",
     Reason.SAME_TIME: "send one fix a vehicle and moment; see that the terminal's clock runs",
     Reason.TIME_BEHIND: "set the terminal's clock",
+    Reason.INACCURATE: "see to the terminal's antenna, or raise max_accuracy_m",
 }
 
 

@@ -25,6 +25,7 @@ from xml.parsers import expat
 
 import numpy as np
 
+from hazfence.accuracy import accuracy_of
 from hazfence.fixes import FixBatch
 from hazfence_fences.datum import Datum, to_wgs84
 from hazfence_replay.readers.files import split
@@ -132,6 +133,7 @@ class GpxReader:
                 heading_deg=np.array(handler.heading_deg),
                 offset=np.array(handler.line),
                 item=np.array(handler.number),
+                accuracy_m=None if np.isnan(handler.accuracy_m).all() else np.array(handler.accuracy_m),
             )
         )
         for start in range(0, len(whole), self._batch_fixes):
@@ -190,7 +192,7 @@ class _Handler:
         self._line = 0
         self.vehicle, self.number = array("i"), array("i")
         self.time_us, self.line = array("q"), array("q")
-        self.lon, self.lat, self.speed_kmh, self.heading_deg = (array("d") for _ in range(4))
+        self.lon, self.lat, self.speed_kmh, self.heading_deg, self.accuracy_m = (array("d") for _ in range(5))
 
     def doctype(self, *_: object) -> None:
         # GPX has no document type; an internal one is only good for entity tricks.
@@ -226,7 +228,7 @@ class _Handler:
         name = path.pop()
         if name == "trkpt":
             self._point()
-        elif name in ("time", "speed", "course") and "trkpt" in path:
+        elif name in ("time", "speed", "course", "hdop", "sat") and "trkpt" in path:
             self._values.setdefault(name, "".join(self._text).strip())
         elif name == "name" and path and path[-1] == "trk":
             self._track_name = "".join(self._text).strip()
@@ -266,6 +268,8 @@ class _Handler:
         self.lat.append(lat)
         self.speed_kmh.append(_number(self._values.get("speed")) * _MPS_IN_KMH)
         self.heading_deg.append(_number(self._values.get("course")))
+        told = (_number(self._values.get(name)) for name in ("hdop", "sat"))
+        self.accuracy_m.append(accuracy_of(None, *told))
         self.line.append(self._line)
         self.number.append(self.ordinal)
 

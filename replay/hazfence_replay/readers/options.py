@@ -27,6 +27,9 @@ FIELDS = (
     "heading_deg",
     "status",
     "alarm",
+    "accuracy_m",
+    "hdop",
+    "satellites",
 )
 
 

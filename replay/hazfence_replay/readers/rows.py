@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from hazfence.accuracy import accuracy_of
 from hazfence.fixes import FixBatch
 from hazfence_fences.datum import Datum, to_wgs84
 from hazfence_replay.readers.rejects import Reject, Rejects
 from hazfence_replay.readers.times import NoZone, TimeReader
 
-__all__ = ["Rows"]
+__all__ = ["Rows", "told"]
 
 _KMH_A_MPS = 3.6
 
@@ -43,6 +44,7 @@ class Rows:
         self._time_us, self._lines = array("q"), array("q")
         self._lon, self._lat, self._speed, self._heading = (array("d") for _ in range(4))
         self._status, self._alarm = array("q"), array("q")
+        self._accuracy = array("d")
 
     def __len__(self) -> int:
         return len(self._codes)
@@ -87,6 +89,7 @@ class Rows:
             mps = _number(cells.get("speed_mps"))
             speed = _number(cells.get("speed_kmh")) if math.isnan(mps) else mps * _KMH_A_MPS
             heading = _number(cells.get("heading_deg"))
+            accuracy = accuracy_of(*map(told, map(cells.get, ("accuracy_m", "hdop", "satellites"))))
             status, alarm = _bits(cells.get("status")), _bits(cells.get("alarm"))
         except _BadNumber as error:
             self.lose(line, "bad_number", str(error), where)
@@ -99,6 +102,7 @@ class Rows:
         self._heading.append(heading)
         self._status.append(status)
         self._alarm.append(alarm)
+        self._accuracy.append(accuracy)
         self._lines.append(line)
         self._items.append(item)
 
@@ -123,6 +127,7 @@ class Rows:
             alarm=np.array(self._alarm).astype(np.uint32),
             offset=np.array(self._lines),
             item=np.array(self._items, np.int32),
+            accuracy_m=None if np.isnan(self._accuracy).all() else np.array(self._accuracy),
         )
         self._clear()
         return batch
@@ -130,6 +135,14 @@ class Rows:
 
 class _BadNumber(ValueError):
     pass
+
+
+def told(cell: Any) -> float:
+    """A number that no fix is lost for; NaN for a word that is none."""
+    try:
+        return _number(cell)
+    except _BadNumber:
+        return math.nan
 
 
 _NO_PLACE = "lon must be in -180..180 and lat in -90..90 degrees"

@@ -66,6 +66,9 @@ KNOWN: Mapping[str, tuple[str, ...]] = {
     ),
     "status": ("status", "statusbits", "状态位", "状态"),
     "alarm": ("alarm", "alarmbits", "报警位", "报警标志", "报警"),
+    "accuracy_m": ("accuracym", "accuracy", "hacc", "horizontalaccuracy", "精度", "定位精度"),
+    "hdop": ("hdop", "水平精度因子"),
+    "satellites": ("satellites", "satellite", "sats", "sat", "nsat", "satnum", "卫星数", "定位卫星数"),
 }
 
 

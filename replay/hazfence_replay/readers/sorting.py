@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hazfence.fixes import COLUMNS, FixBatch
+from hazfence.fixes import COLUMNS, OPTIONAL, FixBatch
 from hazfence_replay.readers.merge import in_time_order, sorted_by_time
 
 __all__ = ["by_time"]
@@ -63,11 +63,15 @@ def _write(folder: Path, batch: FixBatch, names: dict[str, int]) -> tuple[Path, 
     for name in COLUMNS:
         column = codes[batch.vehicle] if name == "vehicle" else getattr(batch, name)
         np.save(folder / f"{name}.npy", column)
+    for name in OPTIONAL:
+        if (column := getattr(batch, name)) is not None:
+            np.save(folder / f"{name}.npy", column)
     return folder, len(batch)
 
 
 def _read(folder: Path, count: int, names: tuple[str, ...], size: int) -> Iterator[FixBatch]:
-    columns = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in COLUMNS}
+    there = [name for name in (*COLUMNS, *OPTIONAL) if (folder / f"{name}.npy").exists()]
+    columns = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in there}
     for start in range(0, count, size):
         cut = {name: np.array(column[start : start + size]) for name, column in columns.items()}
         # Only the names of this batch: a dictionary of all is looked through for every batch.

@@ -16,9 +16,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hazfence.accuracy import accuracy_m
 from hazfence.fixes import FixBatch
 from hazfence_fences.datum import to_wgs84
 from hazfence_replay.readers.options import ReadOptions
+from hazfence_replay.readers.rows import told
 from hazfence_replay.readers.shape import Shape
 from hazfence_replay.readers.times import TimeReader, scale_us
 
@@ -111,6 +113,10 @@ class TableMaker:
             if name in self._shape.at:
                 columns[name] = self._bits(table, name)
         columns["offset"] = np.arange(n)
+        said = [f for f in ("accuracy_m", "hdop", "satellites") if f in self._shape.at]
+        accuracy = accuracy_m({f: _sane(self._told(table, f)) for f in said}, n)
+        if accuracy is not None:
+            columns["accuracy_m"] = accuracy
         if not fine.all():
             rows = np.flatnonzero(fine)
             codes, time_us, lon, lat = codes[rows], time_us[rows], lon[rows], lat[rows]
@@ -155,6 +161,13 @@ class TableMaker:
         if not pa.types.is_float64(column.type):
             column = column.cast(pa.float64())
         return np.asarray(pc.fill_null(column, float("nan")).to_numpy(zero_copy_only=False))
+
+    def _told(self, table: pa.Table, field: str) -> npt.NDArray[np.float64]:
+        """Numbers that no fix is lost for; NaN where it is no number."""
+        try:
+            return self._floats(table, field)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            return np.array([told(cell) for cell in self._column(table, field).to_pylist()])
 
     def _bits(self, table: pa.Table, field: str) -> npt.NDArray[np.uint32]:
         column = self._column(table, field)
