@@ -4,7 +4,7 @@
 #   make check  linters, types, import contracts, tests
 #   make chaos  kill, freeze and cut off everything for a quarter of an hour, and compare all rows (KILLS=500 SEED=7)
 #   make fuzz   a million odd inputs at everything that takes input from outside (FUZZ_CASES=1000000 SEED=7)
-#   make nightly  20,000 examples of every property, for hours (NIGHTLY=tests/property/test_late.py for one of them)
+#   make nightly  20,000 examples of every property, for hours (NIGHTLY='tests/property/test_late.py -k any_order': half an hour)
 #   make audit  known vulnerabilities of the pinned packages, where a registry of them can be reached
 #   make bench  measure this machine for five minutes, write .bench/report.html, tell what changed since the baseline
 #   make bench-report  the same, then the largest sizes; write docs/benchmarks.md and the baseline anew (quiet machine!)

@@ -205,6 +205,10 @@ class Numbers:
         return np.append(0, ends[:-1]), ends
 
 
+#: Vehicles with at most so many fixes out of order are walked side by side.
+_TOGETHER = 8
+
+
 def newest_before(time_us: _Ints, groups: tuple[_Ints, _Ints], last_us: _Ints) -> _Ints | None:
     """For each fix, the latest moment its vehicle was seen before it arrived.
 
@@ -222,10 +226,15 @@ def newest_before(time_us: _Ints, groups: tuple[_Ints, _Ints], last_us: _Ints) -
         return None
     if len(starts) == len(time_us):
         return before
-    # Only vehicles with disorder have to be walked; the others' fix before is their newest.
-    for group in np.flatnonzero(np.logical_or.reduceat(time_us <= before, starts)).tolist():
-        lo, hi = int(starts[group]), int(ends[group])
-        before[lo:hi] = np.maximum.accumulate(np.append(last_us[group], time_us[lo : hi - 1]))
+    # Only vehicles with disorder have to be walked, those of few fixes together; the others' fix before is
+    # their newest.
+    uneven = np.flatnonzero(np.logical_or.reduceat(time_us <= before, starts))
+    first, count = starts[uneven], (ends - starts)[uneven]
+    for place in range(1, min(_TOGETHER, int(count.max()))):
+        at = first[count > place] + place
+        before[at] = np.maximum(before[at - 1], time_us[at - 1])
+    for lo, n in zip(first[count > _TOGETHER].tolist(), count[count > _TOGETHER].tolist(), strict=True):
+        before[lo : lo + n] = np.maximum.accumulate(np.append(before[lo], time_us[lo : lo + n - 1]))
     return before
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from hazfence import Engine, EngineSettings, Event, FixBatch, Phase, Reason, SnapshotError
 from hazfence.clean import screen_values
+from hazfence.columns import newest_before
 from hazfence.events import Kind, event_id, from_iso, iso
 from hazfence_fences import FenceSet
 
@@ -126,6 +127,28 @@ def test_a_fix_is_judged_by_its_own_values_whatever_is_beside_it() -> None:
         assert reason == [_reason(batch, i) for i in range(n)]
         found.update(reason)
     assert found == set(Reason) - {Reason.DUPLICATE, Reason.LATE, Reason.SAME_TIME}
+
+
+def test_the_newest_moment_before_each_fix_is_that_of_all_before_it() -> None:
+    rng = np.random.default_rng(8)
+    for most in (1, 3, 9, 40):
+        for _ in range(40):
+            counts = rng.integers(1, most + 1, rng.integers(1, 7))
+            ends = np.cumsum(counts)
+            starts = ends - counts
+            time_us = rng.integers(0, 50, int(ends[-1]))
+            last_us = rng.integers(-5, 20, len(counts))
+            last_us[rng.random(len(counts)) < 0.3] = np.iinfo(np.int64).min
+            wanted = [
+                max([int(last_us[g]), *time_us[lo : lo + i].tolist()])
+                for g, (lo, n) in enumerate(zip(starts.tolist(), counts.tolist(), strict=True))
+                for i in range(n)
+            ]
+            found = newest_before(time_us, (starts, ends), last_us.copy())
+            if found is None:
+                assert (time_us > np.array(wanted)).all()
+            else:
+                assert found.tolist() == wanted
 
 
 def _reason(batch: FixBatch, i: int) -> Reason:
