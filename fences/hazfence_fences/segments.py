@@ -323,7 +323,7 @@ def circle_roots(m: Metric, r2: F64, u: F64, v: F64, du: F64, dv: F64, out: F64,
     t = low + np.where(out > low, step - first, -step - first) / (second + 1e-300)
     a, b = out.copy(), low.copy()
     found: F64 = np.empty_like(u)
-    left = np.arange(len(t))
+    left, open_ = np.arange(len(t)), np.ones(len(t), np.bool_)
     for _ in range(60):
         beside = ~((np.minimum(a, b) <= t) & (t <= np.maximum(a, b)))
         t = np.where(beside, (a + b) / 2.0, t)
@@ -332,15 +332,18 @@ def circle_roots(m: Metric, r2: F64, u: F64, v: F64, du: F64, dv: F64, out: F64,
         first, _ = _slope(m, u + t * du, v + t * dv, du, dv)
         with np.errstate(divide="ignore", invalid="ignore"):
             near = np.where(first != 0.0, t - excess / (2.0 * first), (a + b) / 2.0)
-        done = np.abs(near - t) <= 1e-15
+        done = open_ & (np.abs(near - t) <= 1e-15)
         found[left[done]] = np.minimum(np.maximum(near[done], 0.0), 1.0)
-        if done.all():
+        open_ &= ~done
+        count, t = np.count_nonzero(open_), near
+        if not count:
             return found
-        still = np.flatnonzero(~done)
-        m = Metric(*(getattr(m, name).take(still) for name in Metric.__slots__))
-        r2, u, v, du, dv = (column.take(still) for column in (r2, u, v, du, dv))
-        a, b, t, left = a.take(still), b.take(still), near.take(still), left.take(still)
-    found[left] = t
+        if 2 * count < len(t):  # to go on with a few that are done costs less than to part from them
+            still = np.flatnonzero(open_)
+            m = Metric(*(getattr(m, name).take(still) for name in Metric.__slots__))
+            r2, u, v, du, dv = (column.take(still) for column in (r2, u, v, du, dv))
+            a, b, t, left, open_ = a.take(still), b.take(still), t.take(still), left.take(still), open_[still]
+    found[left[open_]] = t[open_]
     return found
 
 
@@ -373,10 +376,12 @@ def circle_passages(
     u, v, du, dv, r2, first, last = (column.take(at) for column in (u, v, du, dv, r2, first, last))
     low = np.minimum(np.maximum(_nearest(m, u, v, du, dv, (first + last) / 2.0), first), last)
     inside = np.flatnonzero(_height(m, u + low * du, v + low * dv) <= r2)
+    n = len(inside)
+    inside = np.append(inside, inside)  # both ends at once
     m = Metric(*(getattr(m, name).take(inside) for name in Metric.__slots__))
-    u, v, du, dv, r2 = (column.take(inside) for column in (u, v, du, dv, r2))
-    low = low.take(inside)
-    a = circle_roots(m, r2, u, v, du, dv, first.take(inside), low)
-    b = circle_roots(m, r2, u, v, du, dv, last.take(inside), low)
+    u, v, du, dv, r2, low = (column.take(inside) for column in (u, v, du, dv, r2, low))
+    out = np.append(first.take(inside[:n]), last.take(inside[:n]))
+    root = circle_roots(m, r2, u, v, du, dv, out, low)
+    a, b, inside = root[:n], root[n:], inside[:n]
     begin[at.take(inside)], end[at.take(inside)] = np.minimum(a, b), np.maximum(a, b)
     return begin, end
