@@ -20,7 +20,7 @@ import numpy as np
 import shapely
 
 from hazfence import Engine, EngineSettings, FixBatch
-from hazfence.engine import Outcome
+from hazfence.outcome import Outcome
 from hazfence_benchmarks.form import OURS, Figure
 from hazfence_benchmarks.peers.tellers import TellerByHand
 from hazfence_benchmarks.plan import BadOption, Plan, Took, rates, timed

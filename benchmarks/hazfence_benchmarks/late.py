@@ -21,7 +21,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from hazfence import Engine, EngineSettings, Event, FixBatch, Phase
-from hazfence.engine import Outcome
+from hazfence.outcome import Outcome
 from hazfence.postgis import PostgisStore
 from hazfence.services import ServiceError
 from hazfence.wire import Message, encode_columns

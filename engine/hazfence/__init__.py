@@ -8,10 +8,11 @@ PostGIS store in ``hazfence.postgis``, the Redis board in ``hazfence.redis_board
 """
 
 from hazfence.clean import Reason
-from hazfence.engine import Engine, Outcome
+from hazfence.engine import Engine
 from hazfence.events import Event, Kind, Phase, Severity
 from hazfence.fixes import FixBatch
 from hazfence.history import History, NeedsHistory
+from hazfence.outcome import Outcome
 from hazfence.presence import Presence
 from hazfence.reference import Filed, ReferenceData, ReferenceFault, Waybill
 from hazfence.settings import EngineSettings

@@ -14,11 +14,12 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from hazfence.fixes import FixBatch
 from hazfence.presence import Fix
 from hazfence.recent import Track
 from hazfence.vehicles import NEVER_US, Fleet, Record, side_by_side
 
-__all__ = ["Before", "Columns", "Numbers", "any_of", "newest_before", "shifted"]
+__all__ = ["Before", "Columns", "Numbers", "any_of", "newest_before", "shifted", "track_of"]
 
 _Ints = npt.NDArray[np.int64]
 _T = TypeVar("_T", bound=np.generic)
@@ -251,3 +252,13 @@ def shifted(column: npt.NDArray[_T], starts: _Ints, first: npt.NDArray[_T]) -> n
     before[1:] = column[:-1]
     before[starts] = first
     return before
+
+
+def track_of(batch: FixBatch, rows: _Ints | None) -> Track:
+    """Fixes of a batch (None: all, not copied); where they lie is not known yet."""
+    key = np.broadcast_to(np.uint64(0), (len(batch) if rows is None else len(rows),))
+    b = batch
+    if rows is None:
+        return Track(b.time_us, b.lon, b.lat, b.speed_kmh, b.heading_deg, key, b.alarm)
+    time_us, lon, lat, alarm = b.time_us[rows], b.lon[rows], b.lat[rows], b.alarm[rows]
+    return Track(time_us, lon, lat, b.speed_kmh[rows], b.heading_deg[rows], key, alarm)

@@ -16,17 +16,15 @@ On time, fixes go straight through; one that comes late is judged from memory (`
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from hashlib import blake2b
-from typing import overload
 
 import numpy as np
 import numpy.typing as npt
 
 from hazfence.books import Books
-from hazfence.clean import Reason, screen_values
-from hazfence.columns import Before, Columns, newest_before
+from hazfence.clean import screen_values
+from hazfence.columns import Before, Columns, newest_before, track_of
 from hazfence.drafts import Drafts
 from hazfence.events import Event, Kind
 from hazfence.fixes import FixBatch
@@ -34,12 +32,12 @@ from hazfence.history import History, MilestoneNews
 from hazfence.judge import Judge
 from hazfence.late import Late
 from hazfence.news import Batch, News, Telling
+from hazfence.outcome import Outcome
 from hazfence.plain import Plain, Taken
 from hazfence.presence import Fix, Presence
 from hazfence.recall import Recall
 from hazfence.recent import Track
 from hazfence.reference import ReferenceData
-from hazfence.rows import Row
 from hazfence.screen import Screen
 from hazfence.settings import EngineSettings
 from hazfence.snapshot import Frozen, dump, load, unpack
@@ -47,10 +45,11 @@ from hazfence.states import State
 from hazfence.stays import STEP
 from hazfence.story import Mark
 from hazfence.tell import Teller
+from hazfence.turns import in_turns
 from hazfence.vehicles import NEVER_US, SpeedRun
 from hazfence_fences import FenceSet
 
-__all__ = ["Engine", "Outcome"]
+__all__ = ["Engine"]
 
 _Ints = npt.NDArray[np.int64]
 
@@ -58,61 +57,6 @@ _Ints = npt.NDArray[np.int64]
 _NO_TERMS = frozenset(
     ("earliest_us", "latest_us", "max_ahead_s", "max_behind_h", "max_accuracy_m", "recent_s", "recall_h")
 )
-
-
-class Outcome(Sequence[Event]):
-    """What came of a batch: a sequence of events, and what became of each fix.
-
-    Attributes:
-        reason: uint8, shape (n,), a :class:`~hazfence.clean.Reason` for every fix of the batch.
-    """
-
-    __slots__ = ("_events", "_news", "reason")
-
-    def __init__(self, news: News, reason: npt.NDArray[np.uint8]) -> None:
-        self._news = news
-        self._events: tuple[Event, ...] | None = None
-        self.reason = reason
-
-    @property
-    def events(self) -> tuple[Event, ...]:
-        """The new revisions; in time order a vehicle. Made at the first look."""
-        if self._events is None:
-            self._events = self._news.events()
-        return self._events
-
-    def rows(self) -> list[Row]:
-        """Of each fact among the events the last revision, as :class:`~hazfence.rows.Row`, in no set order.
-
-        For a host that stores many: no event is made of what arose in columns.
-        """
-        return self._news.rows()
-
-    @property
-    def accepted(self) -> npt.NDArray[np.bool_]:
-        """bool, shape (n,): the fixes that were used."""
-        return np.equal(self.reason, 0)
-
-    def counts(self) -> Counter[str]:
-        """How many fixes were set aside, by reason."""
-        codes, numbers = np.unique(self.reason[self.reason != 0], return_counts=True)
-        return Counter({Reason(c).label: n for c, n in zip(codes.tolist(), numbers.tolist(), strict=True)})
-
-    @overload
-    def __getitem__(self, index: int) -> Event: ...
-    @overload
-    def __getitem__(self, index: slice) -> tuple[Event, ...]: ...
-    def __getitem__(self, index: int | slice) -> Event | tuple[Event, ...]:
-        return self.events[index]
-
-    def __len__(self) -> int:
-        return len(self._news) if self._events is None else len(self._events)
-
-    def __iter__(self) -> Iterator[Event]:
-        return iter(self.events)
-
-    def __repr__(self) -> str:
-        return f"Outcome({len(self)} events, {int(self.accepted.sum())} of {len(self.reason)} fixes accepted)"
 
 
 class Engine:
@@ -182,12 +126,12 @@ class Engine:
             order = np.argsort(codes, kind="stable")
             rows = order if rows is None else rows[order]
             codes = codes[order]
-        track = _track(batch, rows)
+        track = track_of(batch, rows)
         groups = self._screen.groups(codes)
         last = Before(fleet, codes if len(groups[0]) == len(codes) else codes[groups[0]])
         newest_us = newest_before(track.time_us, groups, last.time_us)
         if newest_us is None:
-            news.add(self._on_time(codes, track, groups))
+            news.add(self._on_time(codes, track, groups, last))
             return Outcome(news, reason)
         track = track._replace(key=np.zeros(len(codes), np.uint64))
         rows = np.arange(len(batch)) if rows is None else rows
@@ -196,10 +140,12 @@ class Engine:
         found, in_turn = self._late.look(codes, track, newest_us)
         reason[rows] = found
         late = track.time_us <= newest_us
-        for on_time, lone in _in_turns(groups, late, in_turn):
+        for on_time, lone in in_turns(groups, late, in_turn):
             if len(on_time):
                 some = codes[on_time]
-                news.add(self._on_time(some, track.cut(on_time), self._screen.groups(some)))
+                mine = self._screen.groups(some)
+                before = Before(fleet, some[mine[0]])
+                news.add(self._on_time(some, track.cut(on_time), mine, before))
             if len(lone):
                 reason[rows[lone]], told = self._late.take_in(codes[lone], track.cut(lone), newest_us[lone])
                 news.add(told)
@@ -460,11 +406,12 @@ class Engine:
         fleet = self._books.fleet
         return {key: self._screen.sets.ids(key) for key in np.unique(fleet.key[: len(fleet)]).tolist()}
 
-    def _on_time(self, codes: npt.NDArray[np.int32], track: Track, groups: tuple[_Ints, _Ints]) -> Batch:
+    def _on_time(
+        self, codes: npt.NDArray[np.int32], track: Track, groups: tuple[_Ints, _Ints], before: Before
+    ) -> Batch:
         """Take in fixes that are news for their vehicles, sorted by vehicle and time, in these groups."""
         books, fleet = self._books, self._books.fleet
         first = codes if len(groups[0]) == len(codes) else codes[groups[0]]
-        before = Before(fleet, first)
         if self._books.recall_us:
             new = before.time_us == NEVER_US
             fleet.first_us[first[new]] = track.time_us[groups[0][new]]
@@ -548,45 +495,3 @@ class Engine:
     def __repr__(self) -> str:
         books = self._books
         return f"Engine({len(books.fleet)} vehicles, {len(books.records)} of them with something open)"
-
-
-def _track(batch: FixBatch, rows: _Ints | None) -> Track:
-    """Fixes of a batch (None: all, not copied); where they lie is not known yet."""
-    key = np.broadcast_to(np.uint64(0), (len(batch) if rows is None else len(rows),))
-    b = batch
-    if rows is None:
-        return Track(b.time_us, b.lon, b.lat, b.speed_kmh, b.heading_deg, key, b.alarm)
-    time_us, lon, lat, alarm = b.time_us[rows], b.lon[rows], b.lat[rows], b.alarm[rows]
-    return Track(time_us, lon, lat, b.speed_kmh[rows], b.heading_deg[rows], key, alarm)
-
-
-def _in_turns(
-    groups: tuple[_Ints, _Ints], late: npt.NDArray[np.bool_], in_turn: npt.NDArray[np.bool_]
-) -> Iterator[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]]:
-    """The order in which fixes are taken in, some of which are late: as if each late one had come alone.
-
-    So the revisions are the same however the input is cut, which a second run after a crash relies on.
-    Vehicles have nothing to do with each other: what all have before their first late fix goes together,
-    then the first late fix of each, then what each has up to its second one, and so on.
-
-    Args:
-        groups: the rows at which each vehicle begins and ends; within a vehicle in order of arrival.
-        late: which fixes are late.
-        in_turn: which belong to vehicles with late fixes that are not done with yet.
-
-    Yields:
-        places of fixes on time, sorted by vehicle and in order; then of late ones, one a vehicle.
-    """
-    lone = late & in_turn
-    if not lone.any():
-        yield np.flatnonzero(~late), np.zeros(0, np.intp)
-        return
-    starts, ends = groups
-    # How many of its vehicle came late before each.
-    before = np.cumsum(lone, dtype=np.int64) - lone
-    turn = 2 * (before - np.repeat(before[starts], ends - starts)) + lone
-    at = np.flatnonzero(~late | lone)
-    at = at[np.argsort(turn[at], kind="stable")]
-    cuts = np.searchsorted(turn[at], np.arange(1, int(turn[at[-1]]) + 3)).tolist()
-    for i in range(0, len(cuts) - 1, 2):
-        yield at[cuts[i - 1] if i else 0 : cuts[i]], at[cuts[i] : cuts[i + 1]]

@@ -17,8 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from hazfence.engine import Outcome
 from hazfence.events import Event, Phase
+from hazfence.outcome import Outcome
 from hazfence.rows import Row, event_of, last_rows
 
 __all__ = ["Checkpoint", "Journal", "JournalMismatch", "as_rows"]
