@@ -30,6 +30,8 @@ __all__ = ["HELD_FIXES", "MILESTONE_US", "Recall"]
 #: A vehicle gets a milestone about once in this time.
 MILESTONE_US = 3_600_000_000
 _BEGINNING = Mark(None, Record(), NEVER_US)
+#: Every vehicle has that one, and at the start they all come in one moment.
+_PACKED_BEGINNING = pack_mark(_BEGINNING)
 
 #: Fixes of held histories at most (about 48 bytes each), beyond what one batch needs.
 HELD_FIXES = 300_000
@@ -137,7 +139,7 @@ class Recall:
         found = []
         for code, (from_us, marks) in books.stones.items():
             name = fleet.names[code]
-            stones = tuple(Milestone(name, m.time_us, m.since_us, pack_mark(m)) for m in marks)
+            stones = tuple(Milestone(name, m.time_us, m.since_us, _packed(m)) for m in marks)
             needed_us = int(fleet.time_us[code]) - books.recall_us
             found.append(MilestoneNews(name, from_us, needed_us, stones))
         books.stones = {}
@@ -215,3 +217,7 @@ class Recall:
         marks.sort(key=lambda mark: mark.time_us)
         story.marks[:0] = marks
         books.held[code].filed = list(marks)
+
+
+def _packed(mark: Mark) -> bytes:
+    return _PACKED_BEGINNING if mark is _BEGINNING else pack_mark(mark)

@@ -44,6 +44,8 @@ __all__ = ["PostgisStore"]
 
 #: Events a statement: a few megabytes of JSON.
 _EVENTS_A_STATEMENT = 5_000
+#: Vehicles with new milestones a statement: a few milliseconds of the event loop.
+_VEHICLES_A_STATEMENT = 500
 _REASON_LIMIT, _DETAIL_LIMIT = 100, 2_000
 _DAY_US = 86_400_000_000
 _EPOCH_DAY = date(1970, 1, 1)
@@ -185,8 +187,9 @@ class PostgisStore:
                 raise StoreAway("PostgreSQL: an earlier try at this checkpoint has just been committed")
             await self._store_events(connection, claim, events)
             await self._store_rejects(connection, claim, rejects)
-            if milestones:
-                await _store_milestones(connection, stream, walkers.tolist(), milestones)
+            for start in range(0, len(milestones), _VEHICLES_A_STATEMENT):
+                some = slice(start, start + _VEHICLES_A_STATEMENT)
+                await _store_milestones(connection, stream, walkers[some].tolist(), milestones[some])
             await connection.execute(
                 queries.load("store_checkpoint"),
                 {
