@@ -82,15 +82,13 @@ def no_end(_: Place) -> LogEnd | None:
     return None
 
 
-def test_loaded_when_fed_and_when_ticked() -> None:
+def test_loaded_as_soon_as_assigned_without_a_fix_or_a_tick() -> None:
     async def go() -> None:
         worker = Worker()
         assert worker.all.unready() == ["no partition is assigned to this worker"]
         worker.all.assign({A, B})
         assert worker.all.unready() == ["t/0: not loaded yet", "t/1: not loaded yet"]
         await worker.feed({A: [fix(0)]})
-        assert worker.all.unready() == ["t/1: not loaded yet"]
-        await worker.tick(START_US, no_end)
         assert worker.all.unready() == []
         # Each is read from where its checkpoint stands, whatever the consumer thinks.
         assert sorted(worker.seeks) == [(A, 0), (B, 0)]

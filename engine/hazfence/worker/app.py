@@ -21,6 +21,7 @@ in its 0.15 and worked around in this file:
   queue's own limit is enough;
 - ``fetch_max_wait_ms`` is fixed at 1500, which makes half a second of latency: set in
   :class:`_ConsumerThread`;
+- it sleeps a second at the start to let tables register: there are none (:class:`_NoTables`);
 - a module-level app would catch an event loop on import: there is only this function.
 """
 
@@ -39,6 +40,7 @@ import faust
 import structlog
 from aiokafka import TopicPartition
 from aiokafka.errors import IllegalStateError
+from faust.tables import TableManager
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
@@ -121,6 +123,7 @@ def build_app(
         broker_max_poll_interval=24 * 3600.0,
         broker_commit_interval=max(1.0, settings.checkpoint_every_s / 2),
         producer_acks=-1,
+        TableManager=_NoTables,
     )
     app.transport = _Transport(app.conf.broker_consumer, app, settings.fetch_max_wait_ms)
     dead = DeadLetters(_dead_topic(app, settings.dead_topic) if settings.dead_topic else None, metrics)
@@ -252,6 +255,14 @@ def _end_process(error: BaseException) -> None:
         exc_info=error,
     )
     os._exit(_FATAL)
+
+
+class _NoTables(TableManager):
+    """Faust's manager of tables, of which there are none: it need not wait a second for them to register."""
+
+    async def on_start(self) -> None:
+        await self._update_channels()
+        await self.recovery.start()
 
 
 class _App(faust.App):

@@ -175,10 +175,12 @@ class Partitions:
         return {place: s.processor.next_offset for place, s in self._slots.items() if s.processor.loaded}
 
     def assign(self, places: Collection[Place]) -> None:
-        """These are ours now; they are loaded with their first message or at the next :meth:`tick`."""
+        """These are ours now: those that are not loaded yet begin to be."""
         self._assigned = set(places)
         self._barred.clear()
         self._truncated.clear()
+        for place in sorted(self._assigned):
+            self._slot(place)
 
     async def put(self, place: Place, messages: Sequence[Message]) -> None:
         """Hand over the next messages of a partition; waits only when too much lies unprocessed.
