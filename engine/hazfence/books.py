@@ -175,12 +175,15 @@ class Books:
         found |= self.stays.log.steps_from(codes, time_us, after_us)
         return found | self.notes.log.steps_from(codes, time_us, after_us)
 
-    def ever_unsure(self, code: int) -> bool:
-        """Whether it was not certain at some moment remembered that a vehicle was in a restricted zone."""
-        story, record = self.stories.get(code), self.records.get(code)
-        if record is not None and record.unsure:
-            return True
-        return story is not None and any(mark.record.unsure for mark in story.marks)
+    def ever_unsure(self, codes: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
+        """Which vehicles were in a restricted zone, at some moment remembered, but not for certain."""
+        found = self.fleet.unsure[codes]
+        maybe = self.stays.log.doubted(codes)
+        for i in np.flatnonzero(~found).tolist():
+            code = int(codes[i])
+            story = self.story_seen(code) if maybe[i] else self.stories.get(code)
+            found[i] = story is not None and any(mark.record.unsure for mark in story.marks)
+        return found
 
     def set_apart(self, code: int) -> None:
         """See to it that a vehicle is judged fix by fix: it has a record and a story of its own."""
@@ -194,6 +197,8 @@ class Books:
             self.stories[code] = story
         if not record.idle:
             self.records[code] = record
+        if record.unsure:
+            self.fleet.doubted[code] = record.doubted
         self.stays.set_apart(code)
         self.notes.forget(code)
 
@@ -233,6 +238,7 @@ class Books:
             if any(i in said or c.started_us >= begins_us for i, c in story.corrections.items()):
                 return
         self.records.pop(code, None)
+        self.fleet.doubted.pop(code, None)
         self.stays.take_in(code, NEVER_US if story is None else story.judged_us, *rows)
         self.notes.put(np.array([code], np.int32), note[0])
         self.notes.set_past(code, note[1])

@@ -7,6 +7,8 @@ batch changes is written in a few array operations, however many vehicles there 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -113,6 +115,10 @@ class Chains:
         self.head[codes] = NONE
         self.head[codes[owner[first]]] = places[first]
         return owner, self._rows.take(places)
+
+    def write(self, places: npt.NDArray[np.int32], name: str, values: npt.NDArray[Any]) -> None:
+        """Write one field of rows."""
+        self._rows[name][places] = values
 
     def put(self, code: int, rows: _Rows, head: int = NONE) -> None:
         """Give a vehicle these rows and no others; with none, this ``head``."""

@@ -7,7 +7,6 @@ the functions here neither sort nor copy. Next room: ``plain.py``, which works i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cached_property
 from typing import NamedTuple, TypeVar
 
@@ -17,7 +16,9 @@ import numpy.typing as npt
 from hazfence.fixes import FixBatch
 from hazfence.presence import Fix
 from hazfence.recent import Track
+from hazfence.stays import Stays
 from hazfence.vehicles import NEVER_US, Fleet, Record, side_by_side
+from hazfence_fences import FenceSet
 
 __all__ = ["Before", "Columns", "Numbers", "any_of", "newest_before", "shifted", "track_of"]
 
@@ -33,19 +34,16 @@ class Before:
 
     Args:
         source: has columns of these names, by vehicle.
-        at: the vehicles.
+        codes: the vehicles.
+        stays: knows of those that are not set apart in which visits it is not certain that they are.
     """
 
     def __init__(
-        self,
-        source: Fleet | _One,
-        at: npt.NDArray[np.int32] | slice,
-        doubted: Mapping[int, tuple[str, ...]] | None = None,
+        self, source: Fleet | _One, codes: npt.NDArray[np.int32], stays: Stays | None = None
     ) -> None:
-        self._doubted = source.doubted if isinstance(source, Fleet) else doubted or {}
-        self._source = source
+        self._source, self._codes, self._stays = source, codes, stays
         # Where the vehicles lie side by side, as all of them do, columns need no copy.
-        self._at = at if isinstance(at, slice) else side_by_side(at)
+        self._at = side_by_side(codes)
 
     @cached_property
     def time_us(self) -> _Ints:
@@ -83,9 +81,24 @@ class Before:
         """Whether a fix well inside a restricted zone has to be judged."""
         return self._source.unsure[self._at]
 
-    def doubted(self, codes: npt.NDArray[np.int32]) -> list[tuple[str, ...] | None]:
-        """Of vehicles the restricted zones of which it is not certain that they are inside; None: unknown."""
-        return [self._doubted.get(code) for code in codes.tolist()]
+    def doubted(self, fences: FenceSet) -> tuple[_Ints, _Ints]:
+        """The restricted zones in which it is not certain that vehicles are: (group, fence), by group."""
+        groups = np.flatnonzero(self.unsure)
+        codes = self._codes[groups]
+        apart = np.ones(len(groups), np.bool_) if self._stays is None else ~self._stays.ours(codes)
+        pairs = [
+            (group, fences.index_of(fence_id))
+            for group, code in zip(groups[apart].tolist(), codes[apart].tolist(), strict=True)
+            for fence_id in self._source.doubted.get(code, ())
+            if fence_id in fences
+        ]
+        found = np.array(pairs, np.int64).reshape(-1, 2)
+        if self._stays is None or apart.all():
+            return found[:, 0], found[:, 1]
+        owner, zone = self._stays.doubted(codes[~apart])
+        group, zones = np.append(found[:, 0], groups[~apart][owner]), np.append(found[:, 1], zone)
+        order = np.argsort(group, kind="stable")
+        return group[order], zones[order].astype(np.int64)
 
     @cached_property
     def speed_kmh(self) -> npt.NDArray[np.float32]:
@@ -124,6 +137,7 @@ class Before:
             np.array([0 if prev is None else prev.alarm], np.uint32),
             np.array([record.motion], np.int8),
             np.array([record.departed]),
+            {0: record.doubted},
         )
         return cls(one, np.zeros(times, np.int32))
 
@@ -142,6 +156,7 @@ class _One(NamedTuple):
     alarm: npt.NDArray[np.uint32]
     motion: npt.NDArray[np.int8]
     departed: npt.NDArray[np.bool_]
+    doubted: dict[int, tuple[str, ...]]
 
 
 class Columns(NamedTuple):

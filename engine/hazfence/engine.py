@@ -128,7 +128,8 @@ class Engine:
             codes = codes[order]
         track = track_of(batch, rows)
         groups = self._screen.groups(codes)
-        last = Before(fleet, codes if len(groups[0]) == len(codes) else codes[groups[0]])
+        firsts = codes if len(groups[0]) == len(codes) else codes[groups[0]]
+        last = Before(fleet, firsts, self._books.stays)
         newest_us = newest_before(track.time_us, groups, last.time_us)
         if newest_us is None:
             news.add(self._on_time(codes, track, groups, last))
@@ -144,7 +145,7 @@ class Engine:
             if len(on_time):
                 some = codes[on_time]
                 mine = self._screen.groups(some)
-                before = Before(fleet, some[mine[0]])
+                before = Before(fleet, some[mine[0]], self._books.stays)
                 news.add(self._on_time(some, track.cut(on_time), mine, before))
             if len(lone):
                 reason[rows[lone]], told = self._late.take_in(codes[lone], track.cut(lone), newest_us[lone])
@@ -426,6 +427,7 @@ class Engine:
                 books.touch(taken.codes)
                 fleet.deadline_us[taken.codes] = taken.deadline_us
                 fleet.watch[taken.codes] = taken.watch
+                fleet.unsure[taken.codes] = taken.unsure
                 if taken.motion is not None:
                     fleet.motion[taken.codes] = taken.motion
                 active = active[~taken.groups[active]]

@@ -108,7 +108,7 @@ class Late:
         inside = np.flatnonzero(fine)
         inside = inside[self._screen.well_inside(fixes.cut(inside))]
         # It may make certain what was not.
-        fine[inside] = [not self._books.ever_unsure(code) for code in codes[inside].tolist()]
+        fine[inside] = ~self._books.ever_unsure(codes[inside])
         return near.known, fine
 
     def take_in(

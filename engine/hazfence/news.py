@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from hazfence.doubts import in_doubt
 from hazfence.events import Event, Kind, from_iso, iso
 from hazfence.notes import Notes, Past, blank
 from hazfence.plain import Plain
@@ -26,14 +27,19 @@ from hazfence.rules.gates import Crossing, Gate, bypass
 from hazfence.rules.prism import Certainty
 from hazfence.rules.zones import entry
 from hazfence.sets import Sets
-from hazfence.states import Waver, Wavering
+from hazfence.states import Unsure, Waver, Wavering
 from hazfence.stays import (
+    CLEARED,
+    CONFIRMED,
     CROSSED,
     EDGE_BITS,
     EDGES,
+    IN_DOUBT,
+    JUDGED,
     NO_DISTRICT,
     NO_GATE,
     STAY,
+    SURE,
     SURE_AT,
     WAVER,
     WAVERED,
@@ -42,12 +48,13 @@ from hazfence.stays import (
 from hazfence.steprows import StepRows
 from hazfence.story import Mark
 from hazfence.vehicles import NEVER_US, Record
-from hazfence.visits import BORDER, closed, exit_detail, opened
+from hazfence.visits import BORDER, closed, entered_by, exit_detail, opened
 
 __all__ = ["Batch", "News", "Telling"]
 
 _Ints = npt.NDArray[np.int64]
 _Rows = npt.NDArray[np.void]
+_ENTRIES = (Kind.RESTRICTED_ENTRY, Kind.POSSIBLE_ENTRY)
 
 
 class Telling:
@@ -67,22 +74,28 @@ class Telling:
 
     def written(self, steps: _Rows) -> list[Row]:
         """The events of the steps as rows; of a fact opened and closed by them both revisions."""
-        rows = self._rows.visits(steps)
+        crossed = steps["what"] == CROSSED
+        rows = self._rows.visits(steps if crossed.all() else steps[crossed])
         if (at := np.flatnonzero(steps["bypass"])).size:
             rows += self._rows.bypasses(steps[at])
         entries = self._plain.entry[steps["stay"]["fence"]]
         for step in steps[entries] if entries.any() else ():
-            rows += [row_of(event) for event in self.events(step) if event.kind is Kind.RESTRICTED_ENTRY]
+            rows += [row_of(event) for event in self.events(step) if event.kind in _ENTRIES]
         return rows
 
     def count(self, steps: _Rows) -> int:
         """How many events the steps are."""
-        entries = self._plain.entry[steps["stay"]["fence"]] & (steps["stay"]["seen"] == 0)
+        plain, stay = self._plain, steps["stay"]
+        # A visit to a restricted zone is told with its entry, unless that is in doubt, and no doubt is told.
+        entries = (steps["what"] == CROSSED) & plain.entry[stay["fence"]] & (stay["seen"] == 0)
+        entries &= ~in_doubt(stay) | plain.possible[stay["fence"]]
         return len(steps) + int(entries.sum()) + int(steps["bypass"].sum())
 
     def events(self, step: Any) -> list[Event]:
         """The events of one step, in the order in which the judge would say them."""
         stay = step["stay"]
+        if step["what"] in (CONFIRMED, CLEARED):
+            return [self._settled(step)]
         going_on = self._open(stay)
         gate, how = self._gate(step["gate"]), EDGES[step["how"]]
         breach = self._bypass(step, going_on[0]) if step["bypass"] else None
@@ -98,6 +111,16 @@ class Telling:
         ]
         return over if breach is None else [*over, breach]
 
+    def _settled(self, step: Any) -> Event:
+        """What a doubt that is over is told by: the entry, or the end of what was but possible."""
+        stay = step["stay"].copy()
+        if step["what"] == CONFIRMED:
+            stay["sure_us"] = step["fix_us"]
+            return self._open(stay)[1]
+        possible = self._open(stay)[1]
+        place = float(step["lon"]), float(step["lat"])
+        return closed(possible, int(step["at_us"]), place, {**possible.detail, "exit": "confirmed"})
+
     def record(self, stays: _Rows, wavers: _Rows, note: np.void | None = None, past: Past = ()) -> Record:
         """What goes on, wavers and is remembered, as the judge knows it."""
         found = [event for stay in stays for event in self._open(stay)]
@@ -108,6 +131,9 @@ class Telling:
         if len(wavers):
             borders = sorted((self._waver(waver) for waver in wavers), key=lambda w: w.fence_id)
             states[Wavering.name] = Wavering(tuple(borders))
+        doubted = [self._plain.fences[int(stay["fence"])].id for stay in stays if in_doubt(stay)]
+        if doubted:
+            states[Unsure.name] = Unsure(tuple(sorted(doubted)))
         return Record(going_on, None, states)
 
     def marks(self, code: int, stays: Stays, notes: Notes, after_us: int) -> list[Mark]:
@@ -147,7 +173,7 @@ class Telling:
                 wavers.append(stay)
             elif step["what"] == CROSSED and step["opens"]:
                 del going_on[int(stay["fence"])]
-            elif step["what"] == CROSSED:
+            elif step["what"] != JUDGED:
                 going_on[int(stay["fence"])] = stay
         return np.array(wavers, STAY).view(WAVER)
 
@@ -210,11 +236,24 @@ class Telling:
             row["code"], row["fence"], row["next"] = code, i, -1
             if detail["witness"] != "fix":
                 row["seen"] = 1 + tuple(Certainty).index(Certainty(detail.get("certainty", "possible")))
+            row["sure_us"] = self._sure_us(record, visit)
             told = self._open(row)
             if any(record.open.get((e.kind, fence.id)) != e for e in told):
                 return None  # it says something that a row cannot hold
             held += len(told)
-        return (rows, wavers) if held == len(record.open) else None
+        if held != len(record.open) or len(record.doubted) != int(in_doubt(rows).sum()):
+            return None
+        return rows, wavers
+
+    @staticmethod
+    def _sure_us(record: Record, visit: Event) -> int:
+        """The fix that made a visit certain, as a row has it."""
+        fence_id = str(visit.fence_id)
+        if fence_id in record.doubted:
+            return IN_DOUBT
+        entered = record.open.get((Kind.RESTRICTED_ENTRY, fence_id))
+        fixes = [] if entered is None else entered.detail["fixes"]
+        return from_iso(fixes[-1]) if len(fixes) > len(entered_by(visit)) else SURE
 
     def _waver_rows(self, code: int, borders: Sequence[Waver]) -> _Rows | None:
         """Borders near which a vehicle wavers as rows; None when rows cannot hold them."""
@@ -254,7 +293,9 @@ class Telling:
     def note(self, record: Record) -> tuple[_Rows, Past] | None:
         """What a record remembers as a note of one; None when that is more than a note can hold."""
         noting = self._plain.noting
-        states = {name: state for name, state in record.states.items() if name != Wavering.name}
+        states = {
+            name: state for name, state in record.states.items() if name not in (Wavering.name, Unsure.name)
+        }
         if noting is None:
             return None if states else (blank(1), ())
         return noting.note(states, record.open)
@@ -273,7 +314,13 @@ class Telling:
             sure=None if stay["seen"] == 0 else tuple(Certainty)[stay["seen"] - 1],
             more={} if stay["gate"] == NO_DISTRICT else {"entry_gate": self._gate(stay["gate"])},
         )
-        return [visit, entry(visit, fence)] if self._plain.entry[stay["fence"]] else [visit]
+        if not self._plain.entry[stay["fence"]]:
+            return [visit]
+        if in_doubt(stay):
+            possible = self._plain.possible[stay["fence"]]
+            return [visit, entry(visit, fence, Certainty.PROBABLE)] if possible else [visit]
+        seen = [] if stay["sure_us"] == SURE else [iso(int(stay["sure_us"]))]
+        return [visit, entry(visit, fence, seen=seen)]
 
     def _prev(self, step: Any) -> Fix | None:
         """The fix before the one that made a step."""

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from hazfence.chains import lump
 from hazfence.columns import Before, Columns
 from hazfence.crossed import CROSSING, Changes, Crossed, Due, Raw
+from hazfence.doubts import Doubts, confirmed, doubts_of, in_doubt, in_order
 from hazfence.events import Kind
 from hazfence.judge import Judge
 from hazfence.judged import entries_of, judged, keep_notes, logged, note_fix
@@ -30,7 +31,7 @@ from hazfence.presence import Fix
 from hazfence.rules.prism import Certainty, Way, bypass_certainty, surely_missed
 from hazfence.sets import Sets
 from hazfence.settings import EngineSettings
-from hazfence.stays import EDGE_BITS, NO_DISTRICT, NO_GATE, STAY, STEP, SURE_AT, Stays
+from hazfence.stays import EDGE_BITS, IN_DOUBT, NO_DISTRICT, NO_GATE, STAY, STEP, SURE, SURE_AT, Stays
 from hazfence.vehicles import FOREVER_US, NEVER_US
 from hazfence.wavers import Settling, Wavers
 from hazfence_fences import Fence, FenceKind, FenceSet, Metric
@@ -44,6 +45,7 @@ _Rows = npt.NDArray[np.void]
 
 #: More checkpoints than this are a case for the judge.
 _MOST_GATES = 256
+_NONE = np.zeros(0, np.int64)
 
 
 class Taken(NamedTuple):
@@ -54,8 +56,8 @@ class Taken(NamedTuple):
         group: int64, shape (k,), the group of each step, sorted.
         steps: shape (k,), visits opened and closed, by vehicle and in the order in which they are told.
         log_codes, logged: those, and whatever else was judged, with the vehicle of each.
-        codes, watch, deadline_us: the vehicles done, whether every fix of each must be judged now, and
-            until when each may be silent.
+        codes, watch, unsure, deadline_us: the vehicles done, whether every fix of each must be judged now,
+            whether one well inside a restricted zone must, and until when each may be silent.
         motion: whether each stands or moves, as in ``Fleet``; None when no rule asks.
         noted: the vehicle (code) of each entry.
         entries: what was remembered before each fix judged, by vehicle and time.
@@ -68,6 +70,7 @@ class Taken(NamedTuple):
     logged: _Rows
     codes: npt.NDArray[np.int32]
     watch: _Bools
+    unsure: _Bools
     deadline_us: _Ints
     motion: npt.NDArray[np.int8] | None
     noted: npt.NDArray[np.int32]
@@ -80,7 +83,8 @@ class Plain:
     Attributes:
         on: whether there is anything that it can do under these rules.
         noting: works out what rules with a memory remember; None when none is on.
-        entry: bool, a fence each: its visits are restricted entries too.
+        entry, possible: bool, a fence each: its visits are restricted entries too; and possible ones are
+            told while it is not certain.
         gates: the checkpoints, by id; ``gate_number`` is the way back.
         wavers: settles borders.
         tolerance_m: per fence, how near to a checkpoint a crossing of its border counts as made through
@@ -97,7 +101,7 @@ class Plain:
         self._settle_m = settings.settle_m
         self.wavers = Wavers(fences, settings.settle_m, settings.settle_s)
         self.fine = np.ones(n, np.bool_)
-        self.entry, self.bypass_on = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
+        self.entry, self.possible, self.bypass_on = (np.zeros(n, np.bool_) for _ in range(3))
         self.district, self.tolerance_m = np.zeros(n, np.bool_), np.full(n, settings.gate_tolerance_m)
         self.top_kmh = np.full(n, settings.top_speed_kmh)
         self._limit_us = np.full(n, FOREVER_US, np.int64)
@@ -134,8 +138,12 @@ class Plain:
             self._limit_us[i] = round(stay["max_min"] * 60e6)
         if fence.kind is FenceKind.RESTRICTED:
             self.entry[i] = book.lookup(Kind.RESTRICTED_ENTRY, fence) is not None
+            self.possible[i] = book.lookup(Kind.POSSIBLE_ENTRY, fence) is not None
+            constant = book.constant(Kind.RESTRICTED_ENTRY, fence) and book.constant(
+                Kind.POSSIBLE_ENTRY, fence
+            )
             # Passed through between two fixes, it is a question of the ways around it.
-            return book.constant(Kind.RESTRICTED_ENTRY, fence) and not fence.thin
+            return constant and not fence.thin
         if fence.kind is FenceKind.DISTRICT:
             self.district[i] = True
             params = book.lookup(Kind.GATE_BYPASS, fence)
@@ -183,21 +191,28 @@ class Plain:
                 old, due = due.at, self._crossed.due(c, before, distinct(due.at, settling.rows))
                 raw = raw._replace(row=np.searchsorted(due.at, old)[raw.row])
         changes = self._crossed.passed(_counting(raw, settling, due), c, due, by_key, failed)
+        done_at = np.flatnonzero(due.first)
+        codes, groups_here = due.codes[done_at], due.group[done_at]
+        found = stays.visits.expand(codes)
+        open_rows = stays.visits.rows(found[1])
+        doubts = self._doubts(c, due, changes, (groups_here[found[0]], open_rows))
+        if doubts is not None and not among(doubts.row, due.at).all():
+            old, due = due.at, self._crossed.due(c, before, distinct(due.at, doubts.row))
+            changes = changes._replace(row=np.searchsorted(due.at, old)[changes.row])
         steps = self._steps(changes, due)
         row, fence = changes.row, changes.fence
         self._gate(steps, changes, c, sets, due)
         self._doubt(steps, changes, due, settling, failed)
         # Rules with a memory take notice of every fix that is due.
-        noticed = row if self.noting is None else np.arange(len(due.at))
+        sure_row = _NONE if doubts is None else np.searchsorted(due.at, doubts.row)
+        noticed = np.append(row, sure_row) if self.noting is None else np.arange(len(due.at))
         since_us, judged_us = judged(due, noticed, stays, settling)
         note_fix(steps, row, due, since_us)
         opening = _opening(steps, due.codes[row], fence, changes.seen)
 
-        done_at = np.flatnonzero(due.first)
-        codes, groups_here = due.codes[done_at], due.group[done_at]
-        found = stays.visits.expand(codes)
-        open_rows = stays.visits.rows(found[1])
         owners = due.codes[row], due.group[row]
+        if doubts is not None:
+            steps["stay"]["sure_us"][doubts.opens] = IN_DOUBT
         closer = _pair(steps, opening, open_rows, owners, fence, failed)
         if self._any_limit:
             for group, start_us, of in (
@@ -225,6 +240,20 @@ class Plain:
         goes_on[closer[closer >= 0]] = False
         still = np.flatnonzero(opening & good)
         position = np.cumsum(kept) - 1
+        begun, more = steps["stay"], None
+        if doubts is not None:
+            over = np.flatnonzero(done[due.group[sure_row]])
+            doubts, sure_row = doubts.of(over), sure_row[over]
+            was, begun = doubts.settle(steps, open_rows, due.fix_us[sure_row])
+            known_before = doubts.old >= 0
+            stays.visits.write(
+                found[1][doubts.old[known_before]], "sure_us", due.fix_us[sure_row[known_before]]
+            )
+            more = confirmed(was, sure_row, due, self.possible)
+        told_row, told = row[good], steps.compress(good)
+        if more is not None and len(more[0]):
+            note_fix(more[1], more[0], due, since_us)
+            told_row, told = in_order(told_row, told, more)
         where = kept[found[0]]
         new_owner = position[np.searchsorted(codes, due.codes[row[still]])]
         codes, groups_here = codes[kept], groups_here[kept]
@@ -233,7 +262,7 @@ class Plain:
             (position[found[0][where]], found[1][where]),
             goes_on[where],
             new_owner,
-            lump(steps["stay"]).take(still).view(STAY),
+            lump(begun).take(still).view(STAY),
         )
         stays.note(codes, judged_us[kept])
         watch, deadline_us = self._waver_on(codes, groups_here, known, settling, stays)
@@ -250,7 +279,6 @@ class Plain:
                 leaving = (at << 32 | wavers["fence"])[wavers["inside"]]
                 due_us[among(owner << 32 | rows["fence"], np.sort(leaving))] = FOREVER_US
             np.minimum.at(deadline_us, owner, due_us)
-        told, told_row = steps.compress(good), row[good]
         log_row, log = logged(told, told_row, settling, due, since_us, done, bare=noted is None)
         return Taken(
             done,
@@ -260,6 +288,7 @@ class Plain:
             log,
             codes,
             watch,
+            np.bincount(owner, in_doubt(rows), len(codes)) > 0,
             deadline_us,
             None if noted is None else noted.rows["motion"][kept],
             *entries_of(due, since_us, noted, np.bincount(log_row, minlength=len(due.at)), done),
@@ -318,11 +347,18 @@ class Plain:
             near_m = np.where(steps["near"][at] >= 0, steps["near_m"][at], np.inf)
             unsure = at[~self._surely_missed(due, row[at], fence[at], near_m)]
             failed[due.group[row[unsure]]] = True
-        at = np.flatnonzero(changes.opens & self.entry[fence])
-        if len(at) and self._settle_m:
-            r = row[at]
-            near = self.wavers.near(fence[at], due.lon[r], due.lat[r])
-            failed[due.group[r[near]]] = True
+
+    def _doubts(self, c: Columns, due: Due, changes: Changes, known: tuple[_Ints, _Rows]) -> Doubts | None:
+        """The visits to restricted zones that begin in doubt, and the doubts that end.
+
+        ``known`` are the visits from before: (group, rows).
+        """
+        if not self._settle_m:
+            return None
+        group, rows = known
+        at = np.flatnonzero(in_doubt(rows))
+        old = at, group[at], rows["fence"][at].astype(np.int64)
+        return doubts_of(c, due, changes, self.entry, old, self.wavers.near)
 
     def _doubt_ways(self, settling: Settling, c: Columns, before: Before, failed: _Bools) -> None:
         """How certain each step leaves a crossing on which a vehicle wavers at a district's border."""
@@ -458,7 +494,7 @@ def _opening(steps: _Rows, codes: npt.NDArray[np.int32], fence: _Ints, seen: npt
     stay["start_us"], stay["lon"], stay["lat"] = steps["at_us"], steps["lon"], steps["lat"]
     stay["prev_us"], stay["fix_us"] = steps["from_us"], steps["to_us"]
     stay["gate"], stay["begins"], stay["next"] = steps["gate"], steps["how"], -1
-    stay["seen"] = seen
+    stay["seen"], stay["sure_us"] = seen, SURE
     lump(steps["stay"])[:] = lump(stay)
     return opens
 

@@ -13,7 +13,7 @@ comparing sets is comparing integers; what a key stands for is looked up once an
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -126,6 +126,9 @@ class Screen:
         hit_rows, hit_fences = self._touched(track, starts, before, None if every else witnessed)
         telling = self._telling(hit_rows, hit_fences, track.key, key_before)
         due[hit_rows[telling]] = True
+        if before.unsure.any():
+            group, zone = before.doubted(self._fences)
+            due[self.first_well_inside(track, zone, starts[group], ends[group])] = True
         rough = [self._fast(track), hit_rows[telling & ~self._round[hit_fences]]]
         if self._alarm_bits and int(np.bitwise_or.reduce(track.alarm)) & self._alarm_bits:
             rough.append(np.flatnonzero(track.alarm & np.uint32(self._alarm_bits)))
@@ -136,10 +139,6 @@ class Screen:
             rough.append(
                 np.flatnonzero(self._astray.far(self._off_route(track.key) & unsaid, track.lon, track.lat))
             )
-        unsure = np.flatnonzero(before.unsure)
-        if len(unsure):
-            _, rows = spread(starts[unsure], (ends - starts)[unsure])
-            rough.append(rows[self.well_inside(track.cut(rows), before.doubted(codes[rows]))])
         for rows in rough:
             due[rows] = True
         light = np.broadcast_to(np.False_, due.shape)
@@ -174,26 +173,44 @@ class Screen:
                 at = at[track.speed_kmh[at] > self._limit_of(track.key[at]) + self._margin_kmh]
         return at
 
-    def well_inside(
-        self, fixes: Track, zones: Sequence[tuple[str, ...] | None] | None = None
-    ) -> npt.NDArray[np.bool_]:
-        """bool, shape (n,): fixes farther inside a restricted zone than a position may be wrong.
-
-        Args:
-            fixes: some.
-            zones: of each the zones asked for, by id; None for all.
-        """
+    def well_inside(self, fixes: Track) -> npt.NDArray[np.bool_]:
+        """bool, shape (n,): fixes farther inside a restricted zone than a position may be wrong."""
         row, member = self.sets.members(fixes.key)
         at = np.flatnonzero(self._restricted[member])
         row, member = row[at], member[at]
-        if zones is not None:
-            pairs = zip(row.tolist(), member.tolist(), strict=True)
-            asked = [(z := zones[r]) is None or self._fences[i].id in z for r, i in pairs]
-            at = np.flatnonzero(np.array(asked, np.bool_))
-            row, member = row[at], member[at]
         found = np.zeros(len(fixes.time_us), np.bool_)
         near = self._fences.near_border(member, fixes.lon[row], fixes.lat[row], self._settle_m)
         found[row[~near]] = True
+        return found
+
+    def first_well_inside(self, track: Track, zone: _Ints, begin: _Ints, end: _Ints) -> _Ints:
+        """The first fix of each stretch, if there is one, so far inside a zone.
+
+        Args:
+            track: fixes of any vehicles.
+            zone: int64, shape (k,), a fence for each stretch.
+            begin, end: rows of ``track``, the last one not included.
+
+        Returns:
+            rows of ``track``.
+        """
+        owner, row = spread(begin, end - begin)
+        at, member = self.sets.members(track.key[row])
+        here = at[member == zone[owner[at]]]
+        owner, row = owner[here], row[here]
+        near = self._fences.near_border(
+            zone[owner].astype(np.int32), track.lon[row], track.lat[row], self._settle_m
+        )
+        owner, row = owner[~near], row[~near]
+        _, first = np.unique(owner, return_index=True)
+        found: _Ints = row[first]
+        return found
+
+    def first_inside(self, track: Track, zones: Iterable[str], rows: tuple[int, int]) -> list[int]:
+        """The first of some rows, the last one not included, that is so far inside each zone."""
+        zone = np.array([self._fences.index_of(i) for i in zones if i in self._fences], np.int64)
+        begin, end = (np.full(len(zone), row) for row in rows)
+        found: list[int] = self.first_well_inside(track, zone, begin, end).tolist()
         return found
 
     def touches(self, a: Track, b: Track) -> npt.NDArray[np.bool_]:

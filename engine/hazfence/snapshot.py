@@ -144,6 +144,8 @@ def load(opened: Opened, books: Books, fences_of: Callable[[int], tuple[Fence, .
         books.stays.set_apart(code)
         if record is not None:
             books.records[code] = record
+            if record.unsure:
+                books.fleet.doubted[code] = record.doubted
         if story is not None:
             books.stories[code] = story
     if recent:

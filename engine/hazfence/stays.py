@@ -17,18 +17,22 @@ import numpy.typing as npt
 
 from hazfence.chains import Chains
 from hazfence.presence import Edge
-from hazfence.vehicles import NEVER_US
+from hazfence.vehicles import FOREVER_US, NEVER_US
 from hazfence_fences.index.raster import spread
 
 __all__ = [
+    "CLEARED",
+    "CONFIRMED",
     "CROSSED",
     "EDGES",
     "EDGE_BITS",
+    "IN_DOUBT",
     "JUDGED",
     "NO_DISTRICT",
     "NO_GATE",
     "STAY",
     "STEP",
+    "SURE",
     "SURE_AT",
     "WAVER",
     "WAVERED",
@@ -45,8 +49,9 @@ EDGES = tuple(Edge)
 NO_GATE, NO_DISTRICT = -1, -2
 
 #: A visit that goes on: vehicle's code, fence's index, start, the two fixes around it (the same for a
-#: first fix), the next visit of the same vehicle, the gate it began at, how it began, and how it was seen: 0,
-#: a fix lies in it; else only a segment passed through, and 1, 2, 3 tell how certain that is.
+#: first fix), the fix that made certain that it is one (``SURE`` from the start, ``IN_DOUBT``: none so far),
+#: the next visit of the same vehicle, the gate it began at, how it began, and how it was seen: 0, a fix lies
+#: in it; else only a segment passed through, and 1, 2, 3 tell how certain that is.
 STAY = np.dtype(
     [
         ("start_us", "i8"),
@@ -54,6 +59,7 @@ STAY = np.dtype(
         ("lat", "f8"),
         ("prev_us", "i8"),
         ("fix_us", "i8"),
+        ("sure_us", "i8"),
         ("code", "i4"),
         ("fence", "i4"),
         ("next", "i4"),
@@ -65,8 +71,8 @@ STAY = np.dtype(
 #: A border crossed that does not count yet (``settle.py``): the crossing, its place, the two fixes around it,
 #: the vehicle's code, the fence's index, the next one of the same vehicle, the checkpoints that it had to do
 #: with since (a number that ``wavers.py`` gives), how (the lower bits of ``edge``) and how certain it is that
-#: there were no others (the upper ones), and whether the vehicle still counts as inside. As long as a visit,
-#: so that a step can hold either.
+#: there were no others (the upper ones), and whether the vehicle still counts as inside. As long as a visit
+#: (hence ``none_us``), so that a step can hold either.
 WAVER = np.dtype(
     [
         ("at_us", "i8"),
@@ -74,6 +80,7 @@ WAVER = np.dtype(
         ("lat", "f8"),
         ("prev_us", "i8"),
         ("fix_us", "i8"),
+        ("none_us", "i8"),
         ("code", "i4"),
         ("fence", "i4"),
         ("next", "i4"),
@@ -84,9 +91,11 @@ WAVER = np.dtype(
 )
 #: Of ``edge`` of a waver: the bits that tell how, and where those begin that tell how certain.
 EDGE_BITS, SURE_AT = 15, 4
+#: ``sure_us`` of visits that never were in doubt, and of those that are; see ``doubts.py``.
+SURE, IN_DOUBT = NEVER_US, FOREVER_US
 #: What a step is: a visit opened or closed; a border near which the vehicle wavered before the fix; nothing
-#: but that the fix was judged.
-CROSSED, WAVERED, JUDGED = range(3)
+#: but that the fix was judged; a visit in doubt that became certain, and the end of the doubt.
+CROSSED, WAVERED, JUDGED, CONFIRMED, CLEARED = range(5)
 #: One visit opened or closed by a fix: the visit (or the waver), the moment and place, the two fixes around
 #: that, the moments of the fix before, of this one and of the judgement before, the fix before itself, the
 #: gate, how, whether it is a gate bypass, and how near which checkpoint (an index among the checkpoints) was.
@@ -161,6 +170,13 @@ class Stays:
         here = (head >= 0) | ((self._judged_us != NEVER_US) & (head != _APART))
         return np.flatnonzero(here).tolist()
 
+    def doubted(self, codes: npt.NDArray[np.int32]) -> tuple[_Ints, npt.NDArray[np.int32]]:
+        """The fences of visits in doubt: (places among the vehicles, fences)."""
+        owner, places = self.visits.expand(codes)
+        rows = self.visits.rows(places)
+        at = np.flatnonzero(rows["sure_us"] == IN_DOUBT)
+        return owner[at], rows["fence"][at]
+
     def judged_us(self, code: int) -> int:
         """When the vehicle was last judged here."""
         return int(self._judged_us[code])
@@ -227,8 +243,7 @@ class Log:
         fix_us = np.ascontiguousarray(steps["fix_us"])
         old = steps["prev_us"] < self._limit_us(code)
         begins = np.append(True, (code[1:] != code[:-1]) | (fix_us[1:] != fix_us[:-1]))
-        begins = np.append(np.flatnonzero(begins), len(code))
-        following = begins[np.searchsorted(begins, np.arange(len(code)), side="right")]
+        following = np.append(np.flatnonzero(begins), len(code))[np.cumsum(begins)]
         inside = np.minimum(following, len(code) - 1)
         needless = (following < len(code)) & (code[inside] == code) & old[inside]
         if not needless.any():
@@ -268,6 +283,16 @@ class Log:
             row, at = spread(lo, np.searchsorted(known, codes, side="right") - lo)
             from_it = (steps["prev_us"][at] == prev_us[row]) & (steps["fix_us"][at] > after_us[row])
             found[row[from_it]] = True
+        return found
+
+    def doubted(self, codes: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
+        """Of each vehicle, whether a visit in doubt is among the steps."""
+        found = np.zeros(len(codes), np.bool_)
+        for known, steps in self._chunks:
+            lo = np.searchsorted(known, codes)
+            owner, at = spread(lo, np.searchsorted(known, codes, side="right") - lo)
+            # Of a waver, the field says nothing.
+            found[owner[steps["stay"]["sure_us"][at] == IN_DOUBT]] = True
         return found
 
     def clear(self) -> None:

@@ -67,7 +67,8 @@ class Teller:
         due = [lo + i for i in np.flatnonzero(c.due[lo:hi]).tolist()]
         due.reverse()
         last_us = int(time_us[hi - 1]) if hi > lo else deadline_us
-        inside: list[int] | None = None  # rows well inside a restricted zone, once somebody asks
+        zones: tuple[str, ...] = ()  # in doubt, and the rows well inside one of them
+        inside: list[int] = []
         events: list[Event] = []
         row, fix = lo, None
         while True:
@@ -76,13 +77,11 @@ class Teller:
             if not record.watch:
                 candidate = due[-1] if due else hi
                 if record.unsure:
-                    if inside is None:  # whichever zone it is that is in doubt
-                        found = self._screen.well_inside(c.track.cut(slice(lo, hi)))
-                        inside = [lo + i for i in np.flatnonzero(found).tolist()]
-                        inside.reverse()
-                    while inside and inside[-1] < row:
-                        inside.pop()
-                    candidate = min(candidate, inside[-1]) if inside else candidate
+                    # One passed that did not end the doubt (a zone not in force) is not the last one.
+                    if zones != record.doubted or min(inside, default=hi) < row:
+                        zones = record.doubted
+                        inside = self._screen.first_inside(c.track, zones, (row, hi)) if row < hi else []
+                    candidate = min([candidate, *inside])
                 if deadline_us < last_us:
                     passed = lo + int(np.searchsorted(time_us[lo:hi], deadline_us, side="right"))
                     candidate = min(candidate, max(passed, row))

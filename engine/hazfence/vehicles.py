@@ -147,7 +147,7 @@ class Fleet:
         deadline_us: int64, the next moment at which the vehicle must be judged without a fix.
         watch: bool, True while every fix of the vehicle must be judged.
         unsure: bool, True while it is not certain that it is inside a restricted zone.
-        doubted: of those the zones, by vehicle code, where they are known.
+        doubted: the zones, by the code of the vehicle, of those of them that are set apart.
         alarm: uint32, alarm bits of the last fix.
         motion: int8, what the record knows of its motion: 0 nothing, 1 stands, 2 moves.
         hushed: bool, True when it was said already that the vehicle is silent.
