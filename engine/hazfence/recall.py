@@ -22,7 +22,7 @@ from hazfence.recent import Track, merge_tracks
 from hazfence.screen import Screen
 from hazfence.snapshot import pack_mark, unpack_mark
 from hazfence.story import Mark
-from hazfence.vehicles import NEVER_US, Record
+from hazfence.vehicles import FOREVER_US, NEVER_US, Record
 from hazfence_fences import FenceSet
 
 __all__ = ["HELD_FIXES", "MILESTONE_US", "Recall"]
@@ -123,13 +123,15 @@ class Recall:
         limit_us = fleet.time_us[: len(fleet)] - books.recent_us
         more = len(fleet) - len(books.filed_us)
         books.filed_us = np.append(books.filed_us, np.full(more, NEVER_US, np.int64))
-        for code in np.flatnonzero(books.filed_us == NEVER_US).tolist():
-            if books.begins(code):
-                self._replace_stones(code, NEVER_US, [_BEGINNING])
+        # The same as ``books.begins``, of all at once: at the start they all come in one moment.
+        begin = (books.filed_us == NEVER_US) & (fleet.first_us[: len(fleet)] != FOREVER_US)
+        for code in np.flatnonzero(begin).tolist():
+            self._replace_stones(code, NEVER_US, [_BEGINNING])
         np.maximum(books.filed_us, LONG_AGO_US, out=books.filed_us)
         due = (fleet.time_us[: len(fleet)] != NEVER_US) & (limit_us - books.filed_us >= MILESTONE_US)
-        for code in np.flatnonzero(due).tolist():
-            books.filed_us[code] = limit_us[code]
+        books.filed_us[due] = limit_us[due]
+        told = set(books.codes_of_stories())  # most vehicles were never judged, and have no mark to give
+        for code in [code for code in np.flatnonzero(due).tolist() if code in told]:
             story = None if code in books.held else books.story_seen(code)
             mark = None if story is None else story.mark_before(int(limit_us[code]) - 1)
             if mark is not None:
@@ -137,11 +139,11 @@ class Recall:
         for code in books.held:
             self._file_held(code)
         found = []
-        for code, (from_us, marks) in books.stones.items():
+        needed_us = (fleet.time_us[list(books.stones)] - books.recall_us).tolist()
+        for (code, (from_us, marks)), until_us in zip(books.stones.items(), needed_us, strict=True):
             name = fleet.names[code]
-            stones = tuple(Milestone(name, m.time_us, m.since_us, _packed(m)) for m in marks)
-            needed_us = int(fleet.time_us[code]) - books.recall_us
-            found.append(MilestoneNews(name, from_us, needed_us, stones))
+            stones = tuple([Milestone(name, m.time_us, m.since_us, _packed(m)) for m in marks])
+            found.append(MilestoneNews(name, from_us, until_us, stones))
         books.stones = {}
         return found
 
