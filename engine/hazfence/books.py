@@ -16,9 +16,10 @@ import numpy.typing as npt
 from hazfence.drafts import Drafts
 from hazfence.news import Telling
 from hazfence.notes import Notes
-from hazfence.recent import Recent, Track
+from hazfence.recent import Recent
 from hazfence.stays import Stays
 from hazfence.story import Mark, Story
+from hazfence.track import Track
 from hazfence.vehicles import FOREVER_US, NEVER_US, Fleet, Record, open_key
 
 __all__ = ["LONG_AGO_US", "Books", "Held"]

@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from hazfence.fixes import FixBatch
 from hazfence.presence import Fix
-from hazfence.recent import Track
 from hazfence.stays import Stays
+from hazfence.track import Track
 from hazfence.vehicles import NEVER_US, Fleet, Record, side_by_side
 from hazfence_fences import FenceSet
 

@@ -36,7 +36,6 @@ from hazfence.outcome import Outcome
 from hazfence.plain import Plain, Taken
 from hazfence.presence import Fix, Presence
 from hazfence.recall import Recall
-from hazfence.recent import Track
 from hazfence.reference import ReferenceData
 from hazfence.screen import Screen
 from hazfence.settings import EngineSettings
@@ -45,6 +44,7 @@ from hazfence.states import State
 from hazfence.stays import STEP
 from hazfence.story import Mark
 from hazfence.tell import Teller
+from hazfence.track import Track
 from hazfence.turns import in_turns
 from hazfence.vehicles import NEVER_US, SpeedRun
 from hazfence_fences import FenceSet

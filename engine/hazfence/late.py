@@ -19,10 +19,10 @@ from hazfence.columns import Before
 from hazfence.events import Event
 from hazfence.judge import Judge
 from hazfence.presence import Fix
-from hazfence.recent import Track, rank
 from hazfence.screen import Screen
 from hazfence.story import Mark
 from hazfence.tell import Teller, Told
+from hazfence.track import Track, rank
 from hazfence.vehicles import FOREVER_US, NEVER_US, Record
 
 __all__ = ["Late"]

@@ -21,6 +21,7 @@ from hazfence.crossed import places
 from hazfence.events import Event, Kind
 from hazfence.judge import Judge
 from hazfence.notes import DRIVE_SAID, NOTE, OFF_SAID, PARK_SAID, Notes, Past, blank
+from hazfence.noticed import Fixes, Moved, Sorts, Zones, first_rows, zones_of
 from hazfence.rules.book import Params
 from hazfence.rules.driving import (
     PARTS,
@@ -37,7 +38,7 @@ from hazfence.states import Drive, Motion, OffRoute, Parked, Segment, State
 from hazfence.vehicles import FOREVER_US, NEVER_US, Record
 from hazfence_fences import Fence, FenceKind, FenceSet, Schedule
 
-__all__ = ["Fixes", "Moved", "Noted", "Noting"]
+__all__ = ["Noted", "Noting"]
 
 _Ints = npt.NDArray[np.int64]
 _Bools = npt.NDArray[np.bool_]
@@ -48,33 +49,6 @@ _STANDS, _MOVES = 1, 2
 _MEMORY = (Kind.OVERPARK, Kind.OVERDRIVE, Kind.CORRIDOR_DEPARTURE, Kind.SEGMENT_OVERTIME)
 _HOUR_US = 3_600_000_000
 _DAY_US = 24 * _HOUR_US
-
-
-class Fixes(NamedTuple):
-    """Due fixes, by vehicle and time, with the fix before each; columns of shape (n,).
-
-    ``vehicle`` numbers the vehicles from 0; ``next_us`` is the time of the vehicle's next due fix, or of its
-    last fix in the batch.
-    """
-
-    vehicle: _Ints
-    prev_us: _Ints
-    prev_lon: _Floats
-    prev_lat: _Floats
-    fix_us: _Ints
-    lon: _Floats
-    lat: _Floats
-    kmh: npt.NDArray[np.float32]
-    next_us: _Ints
-
-
-class Moved(NamedTuple):
-    """Visits that open or close; columns of shape (k,), by fix and, within one, by time."""
-
-    row: _Ints  #: of the fixes
-    fence: _Ints
-    opens: _Bools
-    at_us: _Ints
 
 
 class Noted(NamedTuple):
@@ -115,12 +89,11 @@ class Noting:
         self._parks, self._drives = on[Kind.OVERPARK], on[Kind.OVERDRIVE]
         self._routes, self._segments = judge.remit.leaves_routes, False
         kinds = [f.kind for f in fences.fences]
-        self._district = np.array([kind is FenceKind.DISTRICT for kind in kinds], np.bool_)
-        self._route = np.array([f.id in judge.remit.routes for f in fences.fences], np.bool_)
-        self._gate = np.array([kind is FenceKind.CHECKPOINT for kind in kinds], np.bool_)
+        district = np.array([kind is FenceKind.DISTRICT for kind in kinds], np.bool_)
+        route = np.array([f.id in judge.remit.routes for f in fences.fences], np.bool_)
         constant = all(book.constant(kind, f) for kind in _MEMORY if on[kind] for f in (None, *fences.fences))
-        self.able = constant and int(self._district.sum()) <= 1
-        self._stand = np.zeros(len(kinds), np.bool_)
+        self.able = constant and int(district.sum()) <= 1
+        self._sorts = Sorts(district, route, np.zeros(len(kinds), np.bool_), None)
         self._home = next((f for f in fences.fences if f.kind is FenceKind.DISTRICT), None)
         self._most_us = self._for_us = FOREVER_US
         self._rest_us, self._hours = 0, _Hours()
@@ -131,7 +104,8 @@ class Noting:
             return book.lookup(rule, fence)
 
         if self._parks:
-            self._stand = np.array([may_stand(f, ask, 0) for f in fences.fences], np.bool_)
+            stand = np.array([may_stand(f, ask, 0) for f in fences.fences], np.bool_)
+            self._sorts = self._sorts._replace(stand=stand)
         if self._home is not None:
             params = book.lookup(Kind.OVERPARK, self._home) if self._parks else None
             self._most_us = FOREVER_US if params is None else round(params["max_min"] * 60e6)
@@ -145,6 +119,9 @@ class Noting:
         if on[Kind.SEGMENT_OVERTIME]:
             told = (book.lookup(Kind.SEGMENT_OVERTIME, f) for f in judge.remit.checkpoints)
             self._segments = any(params is not None and params["to"] for params in told)
+        if self._segments:
+            gate = np.array([kind is FenceKind.CHECKPOINT for kind in kinds], np.bool_)
+            self._sorts = self._sorts._replace(gate=gate)
 
     def work(
         self,
@@ -164,42 +141,16 @@ class Noting:
             inside: (number of the vehicle, fence) of the visits that went on before.
             notes: as they were; nothing is changed.
         """
-        work = _Work(self._zones(codes, fixes, crossed, inside), fixes, notes.rows(codes))
-        number = np.arange(len(fixes.vehicle))
-        first = np.append(True, fixes.vehicle[1:] != fixes.vehicle[:-1]) if len(number) else number
-        turn = number - number[np.flatnonzero(first)][fixes.vehicle] if len(number) else number
+        begins = first_rows(fixes)
+        zones = zones_of(fixes, begins, crossed, inside, len(codes), self._sorts)
+        work = _Work(zones, fixes, notes.rows(codes))
+        turn = np.arange(len(fixes.vehicle)) - begins[fixes.vehicle]
         for k in range(int(turn.max(initial=-1)) + 1):
             rows = np.flatnonzero(turn == k)
             rows = rows[~work.failed[fixes.vehicle[rows]]]
             if len(rows):
                 self._round(work, rows, codes, notes)
         return Noted(work.failed, work.rows, work.before, work.deadline_us, work.pasts)
-
-    def _zones(
-        self, codes: npt.NDArray[np.int32], fixes: Fixes, crossed: Moved, inside: tuple[_Ints, _Ints]
-    ) -> _Zones:
-        """In how many fences of each sort a vehicle is before each fix, and at the fix."""
-        n, counts = len(fixes.vehicle), list[tuple[_Ints, _Ints]]()
-        first = np.append(True, fixes.vehicle[1:] != fixes.vehicle[:-1]) if n else np.zeros(0, np.bool_)
-        begins = np.flatnonzero(first)
-        kinds = self._district, self._route, self._stand
-        for sort in kinds:
-            step = np.where(crossed.opens, 1, -1) * sort[crossed.fence]
-            here = np.bincount(crossed.row, step, n).astype(np.int64)
-            total = np.cumsum(here)
-            base = np.bincount(inside[0], sort[inside[1]], len(codes)).astype(np.int64)
-            after = total + (base - (total - here)[begins])[fixes.vehicle]
-            counts.append((after - here, after))
-        sorts = self._district | self._route, self._district | self._stand
-        met = [np.bincount(crossed.row, sort[crossed.fence], n) > 0 for sort in sorts]
-        at_us = np.clip(crossed.at_us, fixes.prev_us[crossed.row], fixes.fix_us[crossed.row])
-        of = [np.where(crossed.opens, 1, -1) * sort[crossed.fence] for sort in kinds]
-        starts = np.searchsorted(crossed.row, np.arange(n + 1))
-        gates = crossed.row[self._gate[crossed.fence]] if self._segments else np.zeros(0, np.int64)
-        gate = np.bincount(gates, minlength=n) > 0
-        return _Zones(
-            counts[0], counts[1], counts[2], met[0], met[1], at_us, of[0], of[1], of[2], starts, gate
-        )
 
     def _round(self, w: _Work, r: _Ints, codes: npt.NDArray[np.int32], notes: Notes) -> None:
         """One due fix of some vehicles."""
@@ -344,7 +295,7 @@ class Noting:
 
     @staticmethod
     def _way(
-        zones: _Zones,
+        zones: Zones,
         r: _Ints,
         span: tuple[_Ints, _Ints],
         since_us: _Ints,
@@ -480,26 +431,10 @@ class Noting:
 _PLACES = ("turned", "parked", "off", "left")
 
 
-class _Zones(NamedTuple):
-    """Where vehicles are before each fix and at it, in numbers of fences, and which borders they meet."""
-
-    district: tuple[_Ints, _Ints]
-    route: tuple[_Ints, _Ints]
-    stand: tuple[_Ints, _Ints]
-    met_route: _Bools  #: a border of the district or of a route
-    met_stand: _Bools  #: a border of the district or of a fence where standing is allowed
-    at_us: _Ints  #: of each crossing
-    of_district: _Ints  #: what each crossing adds to the number of districts, and so on
-    of_route: _Ints
-    of_stand: _Ints
-    starts: _Ints  #: of the crossings of each fix
-    gate: _Bools  #: a checkpoint is met
-
-
 class _Work:
     """What is being worked out: the notes as they are so far, and what was found."""
 
-    def __init__(self, zones: _Zones, fixes: Fixes, rows: _Rows) -> None:
+    def __init__(self, zones: Zones, fixes: Fixes, rows: _Rows) -> None:
         self.zones, self.fixes, self.rows = zones, fixes, rows
         self.before = np.zeros(len(fixes.vehicle), NOTE)
         self.failed = np.zeros(len(rows), np.bool_)

@@ -19,19 +19,21 @@ import numpy.typing as npt
 
 from hazfence.chains import lump
 from hazfence.columns import Before, Columns
-from hazfence.crossed import CROSSING, Changes, Crossed, Due, Raw
+from hazfence.crossed import CROSSING, Changes, Crossed, Due
 from hazfence.doubts import Doubts, confirmed, doubts_of, in_doubt, in_order
 from hazfence.events import Kind
 from hazfence.judge import Judge
 from hazfence.judged import entries_of, judged, keep_notes, logged, note_fix
 from hazfence.notes import Notes
-from hazfence.noting import Fixes, Moved, Noting
+from hazfence.noticed import Fixes, Moved
+from hazfence.noting import Noting
 from hazfence.ordered import among, distinct
 from hazfence.presence import Fix
 from hazfence.rules.prism import Certainty, Way, bypass_certainty, surely_missed
 from hazfence.sets import Sets
 from hazfence.settings import EngineSettings
-from hazfence.stays import EDGE_BITS, IN_DOUBT, NO_DISTRICT, NO_GATE, STAY, STEP, SURE, SURE_AT, Stays
+from hazfence.stays import IN_DOUBT, NO_DISTRICT, NO_GATE, STAY, SURE_AT, Stays
+from hazfence.steps import counting, open_visits, pair, steps_of
 from hazfence.vehicles import FOREVER_US, NEVER_US
 from hazfence.wavers import Settling, Wavers
 from hazfence_fences import Fence, FenceKind, FenceSet, Metric
@@ -190,7 +192,7 @@ class Plain:
             if not among(settling.rows, due.at).all():
                 old, due = due.at, self._crossed.due(c, before, distinct(due.at, settling.rows))
                 raw = raw._replace(row=np.searchsorted(due.at, old)[raw.row])
-        changes = self._crossed.passed(_counting(raw, settling, due), c, due, by_key, failed)
+        changes = self._crossed.passed(counting(raw, settling, due), c, due, by_key, failed)
         done_at = np.flatnonzero(due.first)
         codes, groups_here = due.codes[done_at], due.group[done_at]
         found = stays.visits.expand(codes)
@@ -199,7 +201,7 @@ class Plain:
         if doubts is not None and not among(doubts.row, due.at).all():
             old, due = due.at, self._crossed.due(c, before, distinct(due.at, doubts.row))
             changes = changes._replace(row=np.searchsorted(due.at, old)[changes.row])
-        steps = self._steps(changes, due)
+        steps = steps_of(changes)
         row, fence = changes.row, changes.fence
         self._gate(steps, changes, c, sets, due)
         self._doubt(steps, changes, due, settling, failed)
@@ -208,12 +210,12 @@ class Plain:
         noticed = np.append(row, sure_row) if self.noting is None else np.arange(len(due.at))
         since_us, judged_us = judged(due, noticed, stays, settling)
         note_fix(steps, row, due, since_us)
-        opening = _opening(steps, due.codes[row], fence, changes.seen)
+        opening = open_visits(steps, due.codes[row], fence, changes.seen)
 
         owners = due.codes[row], due.group[row]
         if doubts is not None:
             steps["stay"]["sure_us"][doubts.opens] = IN_DOUBT
-        closer = _pair(steps, opening, open_rows, owners, fence, failed)
+        closer = pair(steps, opening, open_rows, owners, fence, failed)
         if self._any_limit:
             for group, start_us, of in (
                 (due.group[row], changes.at_us, np.where(changes.opens, fence, -1)),
@@ -323,13 +325,6 @@ class Plain:
         watch[owner] = True
         np.minimum.at(deadline_us, owner, rows["at_us"] + (self.wavers.settle_us - 1))
         return watch, deadline_us
-
-    def _steps(self, changes: Changes, due: Due) -> _Rows:
-        """What opens and closes, as rows."""
-        steps = np.zeros(len(changes.row), STEP)
-        for name in ("at_us", "lon", "lat", "from_us", "to_us", "how", "opens"):
-            steps[name] = getattr(changes, name)
-        return steps
 
     def _doubt(
         self, steps: _Rows, changes: Changes, due: Due, settling: Settling | None, failed: _Bools
@@ -456,93 +451,6 @@ class Plain:
         gate = self._gate_of[np.concatenate([pair[1] for pair in pairs] or [np.zeros(0, np.int64)])]
         mine = np.flatnonzero(gate >= 0)
         return place[mine], gate[mine]
-
-
-def _counting(raw: Raw, settling: Settling | None, due: Due) -> Changes:
-    """The crossings that count."""
-    places = raw.at_us, raw.lon, raw.lat, raw.prev_us, raw.fix_us, raw.edge
-    n = len(raw.row)
-    found = Changes(raw.row, raw.fence, raw.opens, *places, np.zeros(n, np.uint8), np.zeros(n, np.int64))
-    if settling is None:
-        return found
-    late, some = settling.late, len(settling.late)
-    where = (
-        late["at_us"],
-        late["lon"],
-        late["lat"],
-        late["prev_us"],
-        late["fix_us"],
-        (late["edge"] & EDGE_BITS).astype(np.uint8),
-    )
-    return found.take(settling.counts).add(
-        Changes(
-            np.searchsorted(due.at, settling.late_row),
-            late["fence"].astype(np.int64),
-            ~late["inside"],
-            *where,
-            np.zeros(some, np.uint8),
-            late["touched"].astype(np.int64),
-        )
-    )
-
-
-def _opening(steps: _Rows, codes: npt.NDArray[np.int32], fence: _Ints, seen: npt.NDArray[np.uint8]) -> _Bools:
-    """Write down the visits that open; which steps they are."""
-    opens = steps["opens"].copy()
-    stay = np.zeros(len(steps), STAY)
-    stay["code"], stay["fence"] = codes, fence
-    stay["start_us"], stay["lon"], stay["lat"] = steps["at_us"], steps["lon"], steps["lat"]
-    stay["prev_us"], stay["fix_us"] = steps["from_us"], steps["to_us"]
-    stay["gate"], stay["begins"], stay["next"] = steps["gate"], steps["how"], -1
-    stay["seen"], stay["sure_us"] = seen, SURE
-    lump(steps["stay"])[:] = lump(stay)
-    return opens
-
-
-def _pair(
-    steps: _Rows,
-    opening: _Bools,
-    open_rows: _Rows,
-    owners: tuple[npt.NDArray[np.int32], _Ints],
-    fence: _Ints,
-    failed: _Bools,
-) -> _Ints:
-    """Give every step that closes a visit the visit it closes.
-
-    Args:
-        opening: cleared for steps whose visit is closed again among the steps.
-        open_rows: what was open before.
-        owners: code and group of each step's vehicle.
-        fence: of each step.
-        failed: set for groups of which some visit is not open.
-
-    Returns:
-        for each step the place in ``open_rows`` of the visit it closes, -1 for none.
-    """
-    codes, group = owners
-    name = (codes.astype(np.int64) << 32) | fence
-    order = np.argsort(name, kind="stable")  # the steps of one vehicle and fence in the order of time
-    same = np.append(False, name[order[1:]] == name[order[:-1]]) if len(order) else np.zeros(0, np.bool_)
-    closes = np.flatnonzero(~steps["opens"][order])
-    within = closes[same[closes]]
-    opener, closer = order[within - 1], order[within]
-    stay = lump(steps["stay"])
-    stay[closer] = stay[opener]
-    opening[opener] = False
-    place = np.full(len(steps), -1, np.int64)
-    rest = order[closes[~same[closes]]]
-    if len(rest):
-        known = (open_rows["code"].astype(np.int64) << 32) | open_rows["fence"]
-        sorted_ = np.argsort(known)
-        at = np.searchsorted(known, name[rest], sorter=sorted_)
-        missing = np.ones(len(rest), np.bool_)
-        inside = at < len(known)
-        missing[inside] = known[sorted_[at[inside]]] != name[rest[inside]]
-        failed[group[rest[missing]]] = True
-        found, rest = sorted_[at[~missing]], rest[~missing]
-        place[rest] = found
-        stay[rest] = lump(open_rows.take(found))
-    return place
 
 
 def _fixes(c: Columns, due: Due) -> Fixes:

@@ -18,10 +18,10 @@ import numpy.typing as npt
 
 from hazfence.books import LONG_AGO_US, Books, Held
 from hazfence.history import History, Milestone, MilestoneNews, Missing, NeedsHistory, thinned
-from hazfence.recent import Track, merge_tracks
 from hazfence.screen import Screen
 from hazfence.snapshot import pack_mark, unpack_mark
 from hazfence.story import Mark
+from hazfence.track import Track, merge_tracks
 from hazfence.vehicles import FOREVER_US, NEVER_US, Record
 from hazfence_fences import FenceSet
 

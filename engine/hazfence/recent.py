@@ -16,9 +16,10 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from hazfence.blocks import Blocks, Neighbours, Track, merge_tracks, rank
+from hazfence.blocks import Blocks, Neighbours
+from hazfence.track import Track
 
-__all__ = ["Neighbours", "Recent", "Track", "merge_tracks", "rank"]
+__all__ = ["Neighbours", "Recent"]
 
 #: Fixes of one vehicle farther apart than this are noted, so that the earlier one is not dropped too soon.
 _GAP_US = 120_000_000

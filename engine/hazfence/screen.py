@@ -19,13 +19,13 @@ import numpy as np
 import numpy.typing as npt
 
 from hazfence.columns import Before, Columns, Numbers, any_of, shifted
-from hazfence.recent import Track
 from hazfence.rules.astray import Astray
 from hazfence.rules.driving import STAND_KMH, STAND_M, apart2_m2
 from hazfence.rules.speed import lowest_limit
 from hazfence.rules.terminal import BITS
 from hazfence.sets import Sets
 from hazfence.settings import EngineSettings
+from hazfence.track import Track
 from hazfence.vehicles import NEVER_US, Fleet
 from hazfence_fences import Fence, FenceKind, FenceSet
 from hazfence_fences.index.raster import spread

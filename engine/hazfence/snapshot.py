@@ -27,9 +27,9 @@ from hazfence.books import LONG_AGO_US, Books
 from hazfence.drafts import Drafts, encode
 from hazfence.events import Event
 from hazfence.presence import Fix
-from hazfence.recent import Track
 from hazfence.states import from_json, to_json
 from hazfence.story import Correction, Mark, Story
+from hazfence.track import Track
 from hazfence.vehicles import Record, SpeedRun, open_key
 from hazfence_fences import Fence, FenceSet
 

@@ -16,9 +16,9 @@ from hazfence.columns import Columns
 from hazfence.events import Event
 from hazfence.judge import Judge
 from hazfence.presence import Fix
-from hazfence.recent import Track
 from hazfence.screen import Screen
 from hazfence.story import Mark
+from hazfence.track import Track
 from hazfence.vehicles import NEVER_US, Record
 
 __all__ = ["Teller", "Told"]

@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from hazfence.events import Event, Kind
 from hazfence.fixes import FixBatch
-from hazfence.recent import Track
 from hazfence.states import Motion, OffRoute, State, Trust, Unsure, Wavering
+from hazfence.track import Track
 
 __all__ = ["FOREVER_US", "NEVER_US", "Fleet", "Record", "SpeedRun", "open_key", "side_by_side"]
 

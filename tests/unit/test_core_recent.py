@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hazfence.recent import Recent, Track
+from hazfence.recent import Recent
+from hazfence.track import Track
 
 START_US = 1_772_380_800_000_000
 RECENT_US = 600_000_000

@@ -1,0 +1,104 @@
+"""Fixes as columns, and which of two fixes at one moment stands.
+
+You are in the core, at the bottom: batches, the memory of recent fixes and snapshots all speak in tracks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Track", "merge_tracks", "rank", "same_fixes"]
+
+
+class Track(NamedTuple):
+    """Fixes of one vehicle (or of many, sorted by vehicle, in a chunk) as columns of shape (n,).
+
+    ``time_us`` int64, ``lon``, ``lat`` float64, ``speed_kmh``, ``heading_deg`` float32, ``key``
+    uint64 (the set of fences covering the fix), ``alarm`` uint32 (alarm bits as sent).
+    """
+
+    time_us: npt.NDArray[np.int64]
+    lon: npt.NDArray[np.float64]
+    lat: npt.NDArray[np.float64]
+    speed_kmh: npt.NDArray[np.float32]
+    heading_deg: npt.NDArray[np.float32]
+    key: npt.NDArray[np.uint64]
+    alarm: npt.NDArray[np.uint32]
+
+    def cut(self, index: npt.NDArray[np.intp] | npt.NDArray[np.bool_] | slice) -> Track:
+        """The fixes at ``index``."""
+        return Track(
+            self.time_us[index],
+            self.lon[index],
+            self.lat[index],
+            self.speed_kmh[index],
+            self.heading_deg[index],
+            self.key[index],
+            self.alarm[index],
+        )
+
+    def copy(self) -> Track:
+        """The same fixes in memory of their own."""
+        return Track(
+            self.time_us.copy(),
+            self.lon.copy(),
+            self.lat.copy(),
+            self.speed_kmh.copy(),
+            self.heading_deg.copy(),
+            self.key.copy(),
+            self.alarm.copy(),
+        )
+
+    @classmethod
+    def join(cls, tracks: Sequence[Track]) -> Track:
+        """Tracks one behind the other."""
+        return cls(
+            np.concatenate([t.time_us for t in tracks]),
+            np.concatenate([t.lon for t in tracks]),
+            np.concatenate([t.lat for t in tracks]),
+            np.concatenate([t.speed_kmh for t in tracks]),
+            np.concatenate([t.heading_deg for t in tracks]),
+            np.concatenate([t.key for t in tracks]),
+            np.concatenate([t.alarm for t in tracks]),
+        )
+
+
+def rank(track: Track, at: int) -> tuple[float, float, float, float, float]:
+    """What decides between fixes of one vehicle and moment: the greatest stands."""
+    lon, lat, speed_kmh, heading_deg = (float(column[at]) for column in track[1:5])
+    unknown = -math.inf
+    return (
+        lon,
+        lat,
+        unknown if math.isnan(speed_kmh) else speed_kmh,
+        unknown if math.isnan(heading_deg) else heading_deg,
+        float(track.alarm[at]),
+    )
+
+
+def merge_tracks(*tracks: Track) -> Track:
+    """One vehicle's fixes in time order, one a moment.
+
+    Of several fixes at one moment the one of the greatest :func:`rank` stands, whichever came
+    first, so the result depends on the set of fixes alone.
+    """
+    all_fixes = Track.join(tracks)
+    speed = np.where(np.isnan(all_fixes.speed_kmh), -np.inf, all_fixes.speed_kmh)
+    heading = np.where(np.isnan(all_fixes.heading_deg), -np.inf, all_fixes.heading_deg)
+    order = np.lexsort((all_fixes.alarm, heading, speed, all_fixes.lat, all_fixes.lon, all_fixes.time_us))
+    time_us = all_fixes.time_us[order]
+    stands = np.append(time_us[1:] != time_us[:-1], True) if len(time_us) else np.zeros(0, np.bool_)
+    return all_fixes.cut(order[stands])
+
+
+def same_fixes(a: Track, b: Track) -> npt.NDArray[np.bool_]:
+    """bool, shape (n,): the same place, speed, heading and alarm bits; NaN equals NaN."""
+    same: npt.NDArray[np.bool_] = (a.lon == b.lon) & (a.lat == b.lat) & (a.alarm == b.alarm)
+    for x, y in ((a.speed_kmh, b.speed_kmh), (a.heading_deg, b.heading_deg)):
+        same &= (x == y) | (np.isnan(x) & np.isnan(y))
+    return same
