@@ -247,9 +247,10 @@ def test_a_worker_on_a_kafka_that_wants_tls_user_and_password(
     plain = {"kafka_sasl_mechanism": "PLAIN", "kafka_username": "worker", "kafka_password": "plain-s3cret"}
     asyncio.run(wait_for_broker(WorkerSettings.load(**{**how.model_dump(), **plain})))
     wrong = how.model_copy(update={"kafka_password": type(how.kafka_password)("wr0ng-s3cret")})
-    (one,) = [f for f in examine(wrong) if f.part == "broker"]
-    assert (one.status, "user, password" in one.mend) == (Status.FAIL, True)
-    assert "wr0ng" not in one.said
+    for _ in range(5):  # a refused connection is often still open a moment later: none may be left behind
+        (one,) = [f for f in examine(wrong) if f.part == "broker"]
+        assert (one.status, "user, password" in one.mend) == (Status.FAIL, True)
+        assert "wr0ng" not in one.said
 
 
 def test_a_broker_that_must_not_be_trusted(

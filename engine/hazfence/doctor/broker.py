@@ -18,7 +18,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from hazfence.doctor.report import Say
-from hazfence.worker.broker import client_options
+from hazfence.worker.broker import client_options, until_hung_up
 from hazfence.worker.config import SettingsError, WorkerSettings
 
 __all__ = ["look"]
@@ -71,6 +71,7 @@ async def _look(settings: WorkerSettings, say: Say, checkpoints: dict[int, int])
     finally:
         with contextlib.suppress(KafkaError, OSError):
             await admin.close()
+        await until_hung_up()
 
 
 async def _examine(settings: WorkerSettings, admin: Any, say: Say, topics: _Topics) -> None:

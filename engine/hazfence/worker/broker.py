@@ -21,13 +21,14 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 from hazfence.worker.config import PREFIX, SettingsError, WorkerSettings
 from hazfence.worker.waiting import within
 
-__all__ = ["client_options", "leave", "tls_context", "wait_for_broker"]
+__all__ = ["client_options", "leave", "tls_context", "until_hung_up", "wait_for_broker"]
 
 _log = structlog.get_logger(__name__)
 _PAUSE_S = (0.5, 1.0, 2.0, 3.0)
 _SAY_AGAIN_S = 15.0
 #: A broker that answers does so in milliseconds.
 _POLITE_S = 3.0
+_LOOK_AGAIN_S = 0.005
 
 
 def tls_context(settings: WorkerSettings) -> ssl.SSLContext | None:
@@ -102,6 +103,20 @@ async def leave(client: AIOKafkaClient, stopping: Coroutine[Any, Any, Any]) -> N
                 connection._writer.transport.abort()
         with contextlib.suppress(TimeoutError):
             await within(_POLITE_S, client.close())
+
+
+async def until_hung_up() -> None:
+    """Wait, before an event loop ends, until the connections that were closed in it are gone.
+
+    A TLS connection is gone when the broker has answered the goodbye. aiokafka waits for that with those
+    that worked and not with one whose user or password was refused, which then outlives its loop as an
+    open socket. A broker that does not answer is not waited for longer than :func:`leave` would.
+    """
+    transports = vars(asyncio.get_running_loop()).get("_transports", {})
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_POLITE_S):
+            while any(one._sock is not None for one in list(transports.values())):
+                await asyncio.sleep(_LOOK_AGAIN_S)
 
 
 async def wait_for_broker(settings: WorkerSettings, *, joint: bool = False) -> None:
