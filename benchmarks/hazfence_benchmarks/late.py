@@ -140,7 +140,7 @@ def _raw(engine: Engine, *, with_recent: bool) -> bytes:
     if not with_recent:
         return b""
     codes, track = engine._books.recent.all()
-    return codes.tobytes() + b"".join(column.tobytes() for column in track)
+    return codes.tobytes() + b"".join(column.tobytes() for column in track if column is not None)
 
 
 def _standing(events: list[Event]) -> dict[str, object]:

@@ -2,7 +2,8 @@
 
 You are on the floor of the core, asked by the decoders (``hazfence.wire``) and the readers of tracks. What
 is found is the column ``accuracy_m`` of a :class:`hazfence.fixes.FixBatch`; ``clean.py`` sets aside what is
-too bad.
+too bad, and what is worse than ``EngineSettings.settle_m`` goes on as ``error_m`` of a
+:class:`hazfence.track.Track` (:func:`beyond_m`).
 
 * **HDOP** (horizontal dilution of precision): twice the distance root mean square error of a position, which
   holds in 95 to 98 cases of 100, is ``2 * HDOP * UERE`` (National Research Council, The Global Positioning
@@ -23,11 +24,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["UERE_M", "accuracy_m", "accuracy_of"]
+__all__ = ["UERE_M", "accuracy_m", "accuracy_of", "beyond_m", "of_stored"]
 
 #: Standard error of the range to one satellite, metres.
 UERE_M = 5.0
 _NEEDED = 4
+#: Nothing is farther: all of the earth's girth, metres. So that whatever is remembered is a plain number.
+_FARTHEST_M = np.float32(4.0e7)
 
 
 def accuracy_of(
@@ -70,3 +73,39 @@ def accuracy_m(columns: dict[str, npt.NDArray[Any]], n: int) -> npt.NDArray[np.f
         found = np.where(said > 0.0, said, np.where(hdop > 0.0, 2.0 * hdop * UERE_M, np.nan))
         found[(satellites > 0) & (satellites < _NEEDED)] = np.inf
         return found.astype(np.float32)
+
+
+def beyond_m(accuracy: npt.NDArray[np.float32] | None, settle_m: float) -> npt.NDArray[np.float32] | None:
+    """By how much positions may be wrong, where that is more than what is taken of all of them.
+
+    Nothing follows from an accuracy that is no worse than ``settle_m``, so nobody need remember it. And where
+    ``settle_m`` is 0 every position is taken as it is.
+
+    Args:
+        accuracy: metres, NaN for what is not said; None when nothing is.
+        settle_m: see ``EngineSettings``.
+
+    Returns:
+        metres, 0 where it is no more than that; None when it is of none.
+
+    Example:
+        >>> beyond_m(np.array([9.0, np.nan, 40.0], np.float32), 15.0).tolist()
+        [0.0, 0.0, 40.0]
+        >>> beyond_m(np.array([9.0, np.nan], np.float32), 15.0) is None
+        True
+    """
+    if accuracy is None or not settle_m or not np.fmax.reduce(accuracy, initial=0.0) > settle_m:
+        return None
+    with np.errstate(invalid="ignore"):
+        return np.where(accuracy > settle_m, np.minimum(accuracy, _FARTHEST_M), np.float32(0.0))
+
+
+def of_stored(accuracy: npt.NDArray[np.float32]) -> npt.NDArray[np.float32] | None:
+    """The column of a batch from that of the fix table, where 0 stands for what is not said.
+
+    Example:
+        >>> of_stored(np.array([0.0, 9.0], np.float32)).tolist(), of_stored(np.zeros(2, np.float32))
+        ([nan, 9.0], None)
+    """
+    said = accuracy > 0.0
+    return np.where(said, accuracy, np.float32(np.nan)).astype(np.float32) if said.any() else None

@@ -76,12 +76,14 @@ _FIX = np.dtype(
         ("code", "i4"),
     ]
 )
+#: Those of its fields that are columns of a track; ``error_m`` lies beside them, when there is any.
+_NAMES = Track._fields[:-1]
 #: The same for numpy to copy as a whole.
 _WHOLE = np.dtype((np.void, _FIX.itemsize))
 
 
 class Blocks:
-    """Fixes of all vehicles (50 bytes each).
+    """Fixes of all vehicles (50 bytes each; 54 once one has come that is not accurate, see ``Track``).
 
     Every vehicle has a chain of blocks of eight fixes, in the order of arrival, so adding a fix costs the
     same however many are remembered. The oldest block is used again when the one after it is old.
@@ -98,6 +100,7 @@ class Blocks:
     def clear(self) -> None:
         """Forget everything."""
         self._fixes = np.zeros(64 * _SLOTS, _FIX)
+        self._error_m: npt.NDArray[np.float32] | None = None  # of each, from the first one that says so
         self._newer = np.full(64, _NONE, np.int32)  # the next block of the same vehicle
         self._used = 0
         self._free = np.zeros(0, np.int32)
@@ -144,10 +147,15 @@ class Blocks:
                 block[at] = np.where(here == _NONE, self._oldest[codes[at]], self._newer[here])
         self._fill[own] = ((filled - 1) & (_SLOTS - 1)) + 1
         rows = np.empty(len(codes), _FIX)
-        for name, column in fixes._asdict().items():
+        for name, column in zip(_NAMES, fixes, strict=False):
             rows[name] = column
         rows["code"] = codes
-        self._fixes.view(_WHOLE)[block * _SLOTS + (place & (_SLOTS - 1))] = rows.view(_WHOLE)
+        slots = block * _SLOTS + (place & (_SLOTS - 1))
+        self._fixes.view(_WHOLE)[slots] = rows.view(_WHOLE)
+        if fixes.error_m is not None and self._error_m is None:
+            self._error_m = np.zeros(len(self._fixes), np.float32)
+        if self._error_m is not None:
+            self._error_m[slots] = 0.0 if fixes.error_m is None else fixes.error_m
         if own is codes:
             self._earliest_us[block] = np.minimum(self._earliest_us[block], fixes.time_us)
             self._latest_us[block] = np.maximum(self._latest_us[block], fixes.time_us)
@@ -211,6 +219,8 @@ class Blocks:
             self._latest_us = np.append(self._latest_us, np.full(more, _BEGINNING_US, np.int64))
             # In place: the system moves pages, where a copy would touch every byte. Nobody holds a view.
             self._fixes.resize(size * _SLOTS, refcheck=False)
+            if self._error_m is not None:
+                self._error_m.resize(size * _SLOTS, refcheck=False)
         fresh = np.arange(self._used, end, dtype=np.int32)
         self._used = end
         return np.append(reused, fresh)
@@ -339,7 +349,10 @@ class Blocks:
     def _track(self, slots: npt.NDArray[np.int64]) -> Track:
         """The fixes in some slots."""
         rows = self._fixes.view(_WHOLE).take(slots).view(_FIX)
-        return Track(*(np.ascontiguousarray(rows[name]) for name in Track._fields))
+        error_m = None if self._error_m is None else self._error_m.take(slots)
+        if error_m is not None and not error_m.any():
+            error_m = None
+        return Track(**{name: np.ascontiguousarray(rows[name]) for name in _NAMES}, error_m=error_m)
 
     def _places(self, codes: npt.NDArray[np.int32]) -> _Places:
         """Where the fixes of some vehicles (distinct) lie, by vehicle and time; of a moment as they came."""

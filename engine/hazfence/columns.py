@@ -13,6 +13,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from hazfence.accuracy import beyond_m
 from hazfence.fixes import FixBatch
 from hazfence.presence import Fix
 from hazfence.stays import Stays
@@ -80,6 +81,12 @@ class Before:
     def unsure(self) -> npt.NDArray[np.bool_]:
         """Whether a fix well inside a restricted zone has to be judged."""
         return self._source.unsure[self._at]
+
+    @property
+    def error_m(self) -> npt.NDArray[np.float32] | None:
+        """Of the last fix, see ``Track``; None when it is 0 of every vehicle there is."""
+        source = self._source
+        return source.error_m[self._at] if isinstance(source, Fleet) and source.inexact else None
 
     def doubted(self, fences: FenceSet) -> tuple[_Ints, _Ints]:
         """The restricted zones in which it is not certain that vehicles are: (group, fence), by group."""
@@ -269,11 +276,16 @@ def shifted(column: npt.NDArray[_T], starts: _Ints, first: npt.NDArray[_T]) -> n
     return before
 
 
-def track_of(batch: FixBatch, rows: _Ints | None) -> Track:
-    """Fixes of a batch (None: all, not copied); where they lie is not known yet."""
+def track_of(batch: FixBatch, rows: _Ints | None, settle_m: float) -> Track:
+    """Fixes of a batch (None: all, not copied); where they lie is not known yet.
+
+    What they say of their accuracy is noted where it is worse than ``EngineSettings.settle_m``.
+    """
     key = np.broadcast_to(np.uint64(0), (len(batch) if rows is None else len(rows),))
     b = batch
     if rows is None:
-        return Track(b.time_us, b.lon, b.lat, b.speed_kmh, b.heading_deg, key, b.alarm)
+        error_m = beyond_m(b.accuracy_m, settle_m)
+        return Track(b.time_us, b.lon, b.lat, b.speed_kmh, b.heading_deg, key, b.alarm, error_m)
     time_us, lon, lat, alarm = b.time_us[rows], b.lon[rows], b.lat[rows], b.alarm[rows]
-    return Track(time_us, lon, lat, b.speed_kmh[rows], b.heading_deg[rows], key, alarm)
+    error_m = None if b.accuracy_m is None else beyond_m(b.accuracy_m[rows], settle_m)
+    return Track(time_us, lon, lat, b.speed_kmh[rows], b.heading_deg[rows], key, alarm, error_m)

@@ -31,7 +31,7 @@ from hazfence.vehicles import FOREVER_US, NEVER_US, Record, SpeedRun
 if TYPE_CHECKING:
     from hazfence.books import Books
 
-__all__ = ["Drafts", "encode", "set_key"]
+__all__ = ["Drafts", "encode", "inexact", "set_key"]
 
 #: JSON as snapshots have it: the same value gives the same text.
 encode = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), allow_nan=False).encode
@@ -175,13 +175,18 @@ def set_key(fix: Fix) -> int:
     return sum(fence.key for fence in fix.fences) % 2**64
 
 
+def inexact(fix: Fix) -> list[float]:
+    """What is written of a fix's error: nothing where it is 0, as it mostly is."""
+    return [fix.error_m] if fix.error_m else []
+
+
 def _tell(mark: Mark, kept: Mark | None) -> _Told:
     prev, record = mark.prev, mark.record
     key, fix = 0, "null"
     if prev is not None:
         key = set_key(prev)
         speed = None if math.isnan(prev.speed_kmh) else prev.speed_kmh
-        fix = encode([prev.time_us, prev.lon, prev.lat, speed, str(key)])
+        fix = encode([prev.time_us, prev.lon, prev.lat, speed, str(key), *inexact(prev)])
     text = f"[{fix},{_remembered(record)},{mark.since_us}]"
     return _Told(kept, mark.time_us, text, record.standing(), key)
 

@@ -126,7 +126,7 @@ class Engine:
             order = np.argsort(codes, kind="stable")
             rows = order if rows is None else rows[order]
             codes = codes[order]
-        track = track_of(batch, rows)
+        track = track_of(batch, rows, self._settings.settle_m)
         groups = self._screen.groups(codes)
         firsts = codes if len(groups[0]) == len(codes) else codes[groups[0]]
         last = Before(fleet, firsts, self._books.stays)
@@ -341,16 +341,9 @@ class Engine:
         codes = np.array([-1 if (c := self._books.fleet.code(v)) is None else c for v in fixes.vehicles])
         codes = codes.astype(np.int32)[fixes.vehicle]
         mine = codes >= 0
-        lon, lat = fixes.lon[mine], fixes.lat[mine]
-        track = Track(
-            fixes.time_us[mine],
-            lon,
-            lat,
-            fixes.speed_kmh[mine],
-            fixes.heading_deg[mine],
-            self._screen.locate(lon, lat) if mine.any() else np.zeros(0, np.uint64),
-            fixes.alarm[mine],
-        )
+        track = track_of(fixes.take(mine), None, self._settings.settle_m)
+        if mine.any():
+            track = track._replace(key=self._screen.locate(track.lon, track.lat))
         self._books.resume_memory(codes[mine], track)
 
     def recall(self, history: History) -> None:
@@ -390,7 +383,7 @@ class Engine:
         self._plain = Plain(fences, self._settings, self._judge)
         self._telling = Telling(self._plain, self._screen.sets, self._books.fleet.names)
         self._books.telling = self._telling
-        self._recall = Recall(self._books, self._screen, fences)
+        self._recall = Recall(self._books, self._screen, fences, self._settings.settle_m)
         self._late = Late(self._books, self._screen, self._judge, self._teller)
 
     def _rebind(self) -> None:
@@ -492,7 +485,8 @@ class Engine:
         f = self._books.fleet
         fences = self._screen.sets.fences_of(int(f.key[code]))
         place = float(f.lon[code]), float(f.lat[code]), float(f.speed_kmh[code])
-        return Fix(int(f.time_us[code]), *place, fences, int(f.alarm[code]))
+        error_m = float(f.error_m[code])
+        return Fix(int(f.time_us[code]), *place, fences, int(f.alarm[code]), error_m=error_m)
 
     def __repr__(self) -> str:
         books = self._books

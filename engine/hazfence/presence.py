@@ -26,7 +26,8 @@ class Fix(NamedTuple):
     """One accepted fix of one vehicle, with the fences whose shapes cover it.
 
     ``alarm`` holds the alarm bits as sent; ``silent`` tells that there was no fix at all, only that
-    time passed while the vehicle is taken to stand where it was.
+    time passed while the vehicle is taken to stand where it was. ``error_m`` is by how much the position may
+    be wrong, where that is more than what is taken of all (``accuracy.py``), else 0.
     """
 
     time_us: int
@@ -36,6 +37,7 @@ class Fix(NamedTuple):
     fences: tuple[Fence, ...]
     alarm: int = 0
     silent: bool = False
+    error_m: float = 0.0
 
 
 class Presence(StrEnum):

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hazfence.books import LONG_AGO_US, Books, Held
+from hazfence.columns import track_of
 from hazfence.history import History, Milestone, MilestoneNews, Missing, NeedsHistory, thinned
 from hazfence.screen import Screen
 from hazfence.snapshot import pack_mark, unpack_mark
@@ -33,7 +34,7 @@ _BEGINNING = Mark(None, Record(), NEVER_US)
 #: Every vehicle has that one, and at the start they all come in one moment.
 _PACKED_BEGINNING = pack_mark(_BEGINNING)
 
-#: Fixes of held histories at most (about 48 bytes each), beyond what one batch needs.
+#: Fixes of held histories at most (about 50 bytes each), beyond what one batch needs.
 HELD_FIXES = 300_000
 #: Vehicles asked for at once.
 VEHICLES_AT_ONCE = 32
@@ -42,10 +43,11 @@ VEHICLES_AT_ONCE = 32
 class Recall:
     """Asks for history and takes it, under one set of fences."""
 
-    def __init__(self, books: Books, screen: Screen, fences: FenceSet) -> None:
+    def __init__(self, books: Books, screen: Screen, fences: FenceSet, settle_m: float) -> None:
         self._books = books
         self._screen = screen
         self._fences = fences
+        self._settle_m = settle_m
         self._asked: dict[int, Missing] = {}
         self._wanted: set[int] = set()
 
@@ -195,9 +197,10 @@ class Recall:
         codes = np.array([-1 if c is None else c for c in known], np.int32)[fixes.vehicle]
         order = np.argsort(codes, kind="stable")
         fixes, codes = fixes.take(order), codes[order]
-        key = self._screen.locate(fixes.lon, fixes.lat) if len(fixes) else np.zeros(0, np.uint64)
-        columns = (fixes.time_us, fixes.lon, fixes.lat, fixes.speed_kmh, fixes.heading_deg, key, fixes.alarm)
-        return codes, Track(*columns)
+        track = track_of(fixes, None, self._settle_m)
+        if len(fixes):
+            track = track._replace(key=self._screen.locate(fixes.lon, fixes.lat))
+        return codes, track
 
     def _lay_stones(self, code: int, missing: Missing, stones: list[Milestone]) -> None:
         """Put milestones before the marks that memory has."""

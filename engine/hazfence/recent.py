@@ -39,7 +39,7 @@ class _Waiting(NamedTuple):
 
 
 class Recent:
-    """Recent accepted fixes of all vehicles (about 48 bytes each).
+    """Recent accepted fixes of all vehicles (about 50 bytes each).
 
     Args:
         limit_us: gives, for vehicle codes, the moments before which fixes need not be kept. The last
@@ -91,7 +91,7 @@ class Recent:
             gap = gap[before_us[gap] != _NEVER_US]
             if len(gap):
                 self._gaps.append((codes[gap], before_us[gap]))
-        kept = Track(*map(_kept, fixes))  # type: ignore[arg-type]
+        kept = Track(*[None if column is None else _kept(column) for column in fixes])  # type: ignore[arg-type]
         self._waiting.append(_Waiting(_kept(codes), kept, earliest_us, latest_us))
         self._latest_us = max(self._latest_us, latest_us)
         old_us = self._latest_us - self._recent_us - 2 * _GAP_US

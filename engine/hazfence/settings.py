@@ -45,7 +45,7 @@ class EngineSettings:
         top_speed_kmh: no vehicle drives faster between two fixes; see ``hazfence.rules.prism``. A truck
             with hazardous goods may drive 80 (2019 No. 29, Art. 46); half as much again is out of reach.
         recent_s: how long before its vehicle's last fix a late one may be and still be judged, from
-            memory (about 48 bytes a fix of that time); what is later is set aside. 0 sets every late
+            memory (about 50 bytes a fix of that time); what is later is set aside. 0 sets every late
             fix aside.
         recall_h: how long before its vehicle's last fix one may be that comes too late for the memory and
             still be judged, from the history that the host keeps (see ``Engine.recall``); 0 for a host

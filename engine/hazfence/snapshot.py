@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hazfence.books import LONG_AGO_US, Books
-from hazfence.drafts import Drafts, encode
+from hazfence.drafts import Drafts, encode, inexact
 from hazfence.events import Event
 from hazfence.presence import Fix
 from hazfence.states import from_json, to_json
@@ -90,7 +90,7 @@ def dump(books: Books, ids_of: Callable[[int], tuple[str, ...]], terms: str, *, 
     recent: _Columns = {}
     if with_recent:
         codes, track = books.recent.all()
-        recent = {"codes": codes, **track._asdict()}
+        recent = {"codes": codes, **{name: c for name, c in track._asdict().items() if c is not None}}
     used = np.unique(np.concatenate((fleet["key"], recent.get("key", fleet["key"])))).tolist()
     keys = sorted({*used, *drafts.keys()} - {0})
     rest = {
@@ -198,7 +198,7 @@ def pack_mark(mark: Mark) -> bytes:
     prev: list[Any] | None = None
     if fix is not None:
         speed = None if math.isnan(fix.speed_kmh) else fix.speed_kmh
-        prev = [fix.time_us, fix.lon, fix.lat, speed, [fence.id for fence in fix.fences]]
+        prev = [fix.time_us, fix.lon, fix.lat, speed, [fence.id for fence in fix.fences], *inexact(fix)]
     run, events = record.run, record.standing()
     now = {
         "open": list(range(len(events))),
@@ -213,9 +213,9 @@ def unpack_mark(state: bytes, since_us: int, fences: FenceSet) -> Mark:
     prev, record, events = json.loads(state)
     fix = None
     if prev is not None:
-        time_us, lon, lat, speed, ids = prev
+        time_us, lon, lat, speed, ids, *error_m = prev
         members = tuple(fences[i] for i in ids if i in fences)
-        fix = Fix(time_us, lon, lat, math.nan if speed is None else speed, members)
+        fix = Fix(time_us, lon, lat, math.nan if speed is None else speed, members, error_m=sum(error_m))
     reader = _Reader([Event.from_json(event) for event in events], lambda _: ())
     return Mark(fix, reader.record(record), since_us)
 
@@ -258,8 +258,9 @@ def _record(events: list[Event], places: list[int], remembered: list[Any] | None
 def _fix(data: list[Any] | None, fences_of: _FencesOf) -> Fix | None:
     if data is None:
         return None
-    time_us, lon, lat, speed, key = data
-    return Fix(time_us, lon, lat, math.nan if speed is None else speed, fences_of(int(key)))
+    time_us, lon, lat, speed, key, *error_m = data
+    kmh = math.nan if speed is None else speed
+    return Fix(time_us, lon, lat, kmh, fences_of(int(key)), error_m=sum(error_m))
 
 
 def _told_by_older(

@@ -103,8 +103,8 @@ class Trust(State):
     """Fixes are in doubt (``rules.trust``); while it is there, every fix is judged.
 
     Attributes:
-        hold: time, place, speed and fences of the last fix that could be trusted; None when the
-            doubt is over and only one more fix is watched.
+        hold: time, place, speed and fences of the last fix that could be trusted, and its error where it
+            has one; None when the doubt is over and only one more fix is watched.
         last: the same of the last suspect fix.
         since_us: the first suspect fix.
         count: suspect fixes so far that agree with one another.

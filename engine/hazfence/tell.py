@@ -111,4 +111,5 @@ class Teller:
             float(track.speed_kmh[at]),
             self._screen.sets.fences_of(int(track.key[at])),
             int(track.alarm[at]),
+            error_m=track.error_at(at),
         )

@@ -154,6 +154,7 @@ class Fleet:
         departed: bool, True when it was said already that it is off the dedicated routes.
         forgotten_us: no fix before this moment can be judged any more, however short ago it was.
         first_us: the earliest fix, so that a history can be seen to be whole; ``FOREVER_US`` when unknown.
+        error_m: by how much the last fix may be wrong, see ``Track``; ``inexact``: whether it is 0 of all.
     """
 
     _COLUMNS: tuple[tuple[str, type, float], ...] = (
@@ -172,6 +173,7 @@ class Fleet:
         ("departed", np.bool_, False),
         ("forgotten_us", np.int64, NEVER_US),
         ("first_us", np.int64, FOREVER_US),
+        ("error_m", np.float32, 0.0),
     )
 
     time_us: npt.NDArray[np.int64]
@@ -189,10 +191,12 @@ class Fleet:
     departed: npt.NDArray[np.bool_]
     forgotten_us: npt.NDArray[np.int64]
     first_us: npt.NDArray[np.int64]
+    error_m: npt.NDArray[np.float32]
 
     def __init__(self) -> None:
         self.names: list[str] = []
         self.doubted: dict[int, tuple[str, ...]] = {}
+        self.inexact = False
         self._codes: dict[str, int] = {}
         self._enrolled: tuple[tuple[str, ...], npt.NDArray[np.int32], bool] = (
             (),
@@ -242,8 +246,9 @@ class Fleet:
         return which if self._enrolled[2] else codes.take(which)
 
     def columns(self) -> dict[str, npt.NDArray[np.generic]]:
-        """The columns, cut to the vehicles that exist."""
-        return {name: getattr(self, name)[: len(self)] for name, _, _ in self._COLUMNS}
+        """The columns, cut to the vehicles that exist; ``error_m`` only when it says something."""
+        names = [name for name, _, _ in self._COLUMNS if name != "error_m" or self.inexact]
+        return {name: getattr(self, name)[: len(self)] for name in names}
 
     def restore(self, names: list[str], columns: dict[str, npt.NDArray[np.generic]]) -> None:
         """Take over names and columns as :meth:`columns` gave them."""
@@ -251,6 +256,7 @@ class Fleet:
         for name, _, _ in self._COLUMNS:
             if name in columns:  # not all were known to every release
                 getattr(self, name)[: len(names)] = columns[name]
+        self.inexact = bool(self.error_m.any())
 
     def note(self, code: int, record: Record, deadline_us: int) -> None:
         """Write down what the screen has to know of a judged record."""
@@ -282,13 +288,20 @@ class Fleet:
             self.heading_deg[codes],
             self.key[codes],
             self.alarm[codes],
+            self.error_m[codes] if self.inexact else None,
         )
 
     def move(self, codes: npt.NDArray[np.int32], last: Track) -> None:
         """Note the last fix of each of the given vehicles, ``codes`` being sorted and distinct."""
         at = side_by_side(codes)  # a slice is written many times faster
-        for name, column in zip(Track._fields, last, strict=True):
+        for name, column in zip(Track._fields[:-1], last, strict=False):
             getattr(self, name)[at] = column
+        if last.error_m is not None:
+            self.error_m[at] = last.error_m
+            self.inexact = bool(self.error_m.any())
+        elif self.inexact:
+            self.error_m[at] = 0.0
+            self.inexact = bool(self.error_m.any())
 
     def last_fixes(self, codes: npt.NDArray[np.intp]) -> FixBatch:
         """The last fix of each of the given vehicles, one a vehicle."""

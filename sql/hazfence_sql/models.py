@@ -171,6 +171,11 @@ class Fix(Base):
     item: Mapped[int] = mapped_column()
     speed_kmh: Mapped[float | None] = mapped_column(REAL)
     heading_deg: Mapped[float | None] = mapped_column(REAL)
+    accuracy_m: Mapped[float] = mapped_column(
+        REAL,
+        server_default=text("0"),
+        comment="By how much the position may be wrong, metres; 0: nobody said",
+    )
 
     __mapper_args__ = {"primary_key": [stream, offset, item]}  # noqa: RUF012
 

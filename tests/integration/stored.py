@@ -67,6 +67,7 @@ def fixes(first: int, count: int, *, per_message: int = 10, vehicles: int = 5) -
         alarm=np.where(at % 5 == 0, 2**32 - 1, 0),
         offset=at // per_message,
         item=at % per_message,
+        accuracy_m=np.where(at % 6 == 0, 40.0, np.nan),
     )
 
 

@@ -371,6 +371,7 @@ def test_recent_fixes_come_back_as_they_were_with_the_one_before(postgres_url: s
             wanted = batch.take(slice(-64, None))
             for name in ("time_us", "lon", "lat", "speed_kmh", "heading_deg", "alarm"):
                 assert np.array_equal(getattr(recent, name), getattr(wanted, name), equal_nan=True), name
+            assert np.array_equal(recent.accuracy(), wanted.accuracy(), equal_nan=True)
             assert recent.names() == wanted.names()
 
     run(test)

@@ -32,6 +32,7 @@ def fixes(seed: int, n: int = 5_000) -> FixBatch:
         alarm=rng.choice([0, 1, 2**32 - 1], n),
         offset=np.sort(rng.integers(0, 100, n)),
         item=np.arange(n),
+        accuracy_m=rng.choice([np.nan, 4.5, 60.0, np.inf], n) if seed == 1 else None,
     )
 
 

@@ -145,7 +145,7 @@ def facts(track: Track, fences: FenceSet, settings: EngineSettings, until_us: in
     max_gap_us = settings.max_gap_s * 1e6
     gates = [f for f in fences.fences if f.kind is FenceKind.CHECKPOINT]
     for vehicle in sorted({row[0] for row in track}):
-        path = [At(*row[1:]) for row in track if row[0] == vehicle]
+        path = [At(*row[1:5]) for row in track if row[0] == vehicle]
         for fence in fences.fences:
             for start, end, by_fix, entry, leave in visits(fence, path, max_gap_us):
                 found.append(Fact("visit", vehicle, fence.id, start, end))

@@ -11,7 +11,7 @@ from hazfence import EngineSettings, Filed, FixBatch, ReferenceData, Waybill
 from hazfence.rules import Rulebook
 from hazfence_fences import FenceSet
 
-from .world import START_US, WORLD, Track, at, box, fence_set
+from .world import ACCURACY_M, START_US, WORLD, Track, at, box, fence_set
 
 NIGHT = {"tz": "Asia/Shanghai", "windows": [{"days": "mon-sun", "from": "00:10", "to": "00:40"}]}
 CLOSED = {
@@ -97,7 +97,8 @@ QUICK: dict[str, Any] = {
 
 
 def rule_settings(**changes: Any) -> EngineSettings:
-    return EngineSettings(gate_tolerance_m=100.0, recent_s=1e6, rules=Rulebook.all_on({**QUICK, **changes}))
+    book = Rulebook.all_on({**QUICK, **changes})
+    return EngineSettings(gate_tolerance_m=100.0, recent_s=1e6, max_accuracy_m=1000.0, rules=book)
 
 
 STEPS = st.tuples(
@@ -107,27 +108,32 @@ STEPS = st.tuples(
     st.sampled_from([-2, -1, -1, 0, 0, 0, 1, 1, 2]),
     st.sampled_from([0.0, 0.0, 15.0, 60.0, 62.0, 72.0, 81.0, 95.0, float("nan")]),
     st.sampled_from([0] * 8 + [1, 1 << 29, 1 | 1 << 30]),
+    ACCURACY_M,
 )
 
 
 @st.composite
 def walks(draw: st.DrawFn, max_size: int = 50) -> list[tuple[Any, ...]]:
-    """Fixes of two vehicles that walk about the grid, with alarm bits."""
+    """Fixes of two vehicles that walk about the grid, with alarm bits; half say how good they are."""
     clock = {"A": START_US, "B": START_US + 7_000_000}
     place = {"A": (6, 6), "B": (1, 6)}
     track = []
-    for vehicle, wait_s, di, dj, speed, alarm in draw(st.lists(STEPS, min_size=1, max_size=max_size)):
+    said = draw(st.booleans())
+    for vehicle, wait_s, di, dj, speed, alarm, accuracy in draw(
+        st.lists(STEPS, min_size=1, max_size=max_size)
+    ):
         clock[vehicle] += wait_s * 1_000_000
         i, j = place[vehicle]
         place[vehicle] = ((i + di) % 13, (j + dj) % 13)
-        track.append((vehicle, clock[vehicle], *at(*place[vehicle]), speed, alarm))
+        more = [accuracy] if said else []
+        track.append((vehicle, clock[vehicle], *at(*place[vehicle]), speed, alarm, *more))
     return track
 
 
 def rule_batch(track: list[tuple[Any, ...]]) -> FixBatch:
     if not track:
         return FixBatch.empty()
-    vehicle, time_us, lon, lat, speed, alarm = zip(*track, strict=True)
+    vehicle, time_us, lon, lat, speed, alarm, *accuracy = zip(*track, strict=True)
     return FixBatch.of(
         vehicle,
         time_us=np.array(time_us),
@@ -135,6 +141,7 @@ def rule_batch(track: list[tuple[Any, ...]]) -> FixBatch:
         lat=np.array(lat),
         speed_kmh=np.array(speed),
         alarm=np.array(alarm),
+        accuracy_m=np.array(accuracy[0]) if accuracy else None,
     )
 
 

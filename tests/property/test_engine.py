@@ -15,7 +15,7 @@ from hazfence_fences import FenceSet
 from .reference import Fact, facts
 from .world import START_US, TIMED_WORLD, WORLD, Track, batch_of, tracks
 
-SETTINGS = EngineSettings(gate_tolerance_m=100.0, recent_s=1e6)
+SETTINGS = EngineSettings(gate_tolerance_m=100.0, recent_s=1e6, max_accuracy_m=1000.0)
 
 
 worlds = pytest.mark.parametrize("world", [WORLD, TIMED_WORLD], ids=["plain", "timed"])

@@ -26,7 +26,7 @@ from hazfence.worker.showcase import Showcase
 from .world import START_US, WORLD, Track, batch_of, tracks
 
 T, P = "fixes", 3
-ENGINE = EngineSettings(gate_tolerance_m=100.0)
+ENGINE = EngineSettings(gate_tolerance_m=100.0, max_accuracy_m=1000.0)
 BAD = [b"{", b"\x89HZF\x01", b'{"vehicle":"A"}', encode_fix("A", START_US, 500.0, 29.9), b""]
 
 
@@ -93,8 +93,10 @@ def logs(draw: st.DrawFn) -> list[Message]:
         part = rows[start : start + count]
         received_us = max(row[1] for row in part)
         if count == 1:
-            vehicle, time_us, lon, lat, speed = part[0]
-            value = encode_fix(vehicle, time_us, lon, lat, speed_kmh=speed if speed == speed else None)
+            vehicle, time_us, lon, lat, *more = part[0]
+            # NaN is for what is not said.
+            said = {name: x for name, x in zip(("speed_kmh", "accuracy_m"), more, strict=False) if x == x}
+            value = encode_fix(vehicle, time_us, lon, lat, **said)
         else:
             value = encode_columns(batch_of(part))
         for one in [value] * draw(st.sampled_from([1, 1, 1, 2])):

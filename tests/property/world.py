@@ -16,7 +16,8 @@ from hazfence_fences import FenceSet, parse_fences
 
 START_US = 1_772_380_800_000_000  # Monday 2026-03-02, 00:00 in Shanghai
 LON0, LAT0, STEP = 121.5, 29.9, 0.002
-Track = list[tuple[str, int, float, float, float]]  # vehicle, time_us, lon, lat, speed_kmh
+#: Rows of vehicle, time_us, lon, lat, speed_kmh and, if anybody says so, accuracy_m.
+Track = list[tuple[Any, ...]]
 
 
 def at(i: float, j: float) -> tuple[float, float]:
@@ -77,32 +78,42 @@ TIMED_WORLD = FenceSet(
     ]
 )
 
+#: Mostly not said; better than ``settle_m``, worse, and so bad that a fix tells next to nothing.
+ACCURACY_M = st.sampled_from([float("nan")] * 4 + [9.0, 40.0, 90.0, 250.0])
+
 steps = st.tuples(
     st.sampled_from(["A", "B"]),
     st.sampled_from([1, 5, 10, 30, 30, 120, 400, 2400]),  # seconds since the vehicle's last fix
     st.integers(0, 12),
     st.integers(0, 12),
     st.sampled_from([0.0, 15.0, 60.0, 80.0, 81.0, 95.0, float("nan")]),
+    ACCURACY_M,
 )
 
 
 @st.composite
 def tracks(draw: st.DrawFn, max_size: int = 40) -> Track:
-    """Fixes of two vehicles in order of time a vehicle, interleaved as they come."""
+    """Fixes of two vehicles in order of time a vehicle, interleaved as they come; half say how good."""
     clock = {"A": START_US, "B": START_US + 7_000_000}
     track: Track = []
-    for vehicle, wait_s, i, j, speed in draw(st.lists(steps, min_size=1, max_size=max_size)):
+    said = draw(st.booleans())
+    for vehicle, wait_s, i, j, speed, accuracy in draw(st.lists(steps, min_size=1, max_size=max_size)):
         clock[vehicle] += wait_s * 1_000_000
-        track.append((vehicle, clock[vehicle], *at(i, j), speed))
+        track.append((vehicle, clock[vehicle], *at(i, j), speed, *([accuracy] if said else [])))
     return track
 
 
 def batch_of(track: Track) -> FixBatch:
     if not track:
         return FixBatch.empty()
-    vehicle, time_us, lon, lat, speed = zip(*track, strict=True)
+    vehicle, time_us, lon, lat, speed, *accuracy = zip(*track, strict=True)
     return FixBatch.of(
-        vehicle, time_us=np.array(time_us), lon=np.array(lon), lat=np.array(lat), speed_kmh=np.array(speed)
+        vehicle,
+        time_us=np.array(time_us),
+        lon=np.array(lon),
+        lat=np.array(lat),
+        speed_kmh=np.array(speed),
+        accuracy_m=np.array(accuracy[0]) if accuracy else None,
     )
 
 

@@ -16,7 +16,7 @@ EPOCH_US = 946_684_800_000_000
 def read(data: bytes) -> list[tuple]:
     """Every row as a tuple, read as the manual describes it."""
     found, at = [], 0
-    kinds = ["q", "d", "d", "q", "q", "q", "i", "i", "i", "f", "f"]
+    kinds = ["q", "d", "d", "q", "q", "q", "i", "i", "i", "f", "f", "f"]
     while at < len(data):
         (count,) = struct.unpack_from(">h", data, at)
         at += 2
@@ -35,8 +35,9 @@ def read(data: bytes) -> list[tuple]:
     return found
 
 
+@pytest.mark.parametrize("said", [True, False])
 @pytest.mark.parametrize("n", [0, 1, 7, rows._PIECE + 3])
-def test_rows_hold_the_batch(n):
+def test_rows_hold_the_batch(n, said):
     rng = np.random.default_rng(n)
     nan = np.float32("nan")
     batch = FixBatch.of(
@@ -51,6 +52,7 @@ def test_rows_hold_the_batch(n):
         alarm=rng.integers(0, 2**32, n),
         offset=rng.integers(0, 2**40, n),
         item=rng.integers(0, 1000, n),
+        accuracy_m=rng.choice([nan, 4.5, np.inf], n) if said else None,
     )
     codes = np.array([70, 5, 2**31 - 1], np.int32)
     found = read(b"".join(rows.copy_rows(batch, codes, 9)))
@@ -58,6 +60,7 @@ def test_rows_hold_the_batch(n):
         (
             int(batch.time_us[i]) - EPOCH_US, float(batch.lon[i]), float(batch.lat[i]), int(batch.offset[i]),
             int(batch.status[i]), int(batch.alarm[i]), int(codes[batch.vehicle[i]]), 9, int(batch.item[i]),
+            0.0 if np.isnan(batch.accuracy()[i]) else float(batch.accuracy()[i]),
             None if np.isnan(batch.speed_kmh[i]) else float(batch.speed_kmh[i]),
             None if np.isnan(batch.heading_deg[i]) else float(batch.heading_deg[i]),
         )

@@ -3,7 +3,8 @@
 You are in the PostGIS adapter, below `store.py`. The format (PostgreSQL manual, COPY, "Binary Format"): a
 header, then for every row a 16-bit count of fields and for every field its 32-bit length and its bytes, all
 big-endian; a length of -1 is NULL. Speed and heading may be NULL, and a NULL has no bytes, so rows come in
-four lengths; each kind becomes one structured array. The order of rows in a batch is not kept, which a
+four lengths; each kind becomes one structured array. Accuracy that is not known is 0, not NULL: a row of the
+table is then no longer with it than without. The order of rows in a batch is not kept, which a
 table does not have anyway.
 """
 
@@ -37,6 +38,7 @@ _COLUMNS = (
     ("vehicle_code", ">i4"),
     ("stream", ">i4"),
     ("item", ">i4"),
+    ("accuracy_m", ">f4"),
     ("speed_kmh", ">f4"),
     ("heading_deg", ">f4"),
 )
@@ -92,6 +94,10 @@ def copy_rows(batch: FixBatch, codes: npt.NDArray[np.int32], stream: int) -> Ite
             rows["vehicle_code"] = vehicle[at]
             rows["stream"] = stream
             rows["item"] = batch.item[at]
+            if batch.accuracy_m is not None:
+                rows["accuracy_m"] = np.where(
+                    batch.accuracy_m[at] > 0.0, batch.accuracy_m[at], 0.0
+                )  # never NaN
             if kind >= 2:
                 rows["speed_kmh"] = batch.speed_kmh[at]
             if kind % 2:

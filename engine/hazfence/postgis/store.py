@@ -29,6 +29,7 @@ from psycopg import AsyncConnection
 from psycopg.errors import CheckViolation
 from psycopg.rows import TupleRow
 
+from hazfence.accuracy import of_stored
 from hazfence.events import Event, Kind, Phase, Severity
 from hazfence.fixes import FixBatch
 from hazfence.history import History, Milestone, MilestoneNews, Missing, start_us
@@ -424,7 +425,7 @@ def _fixes(vehicles: Sequence[str], rows: Sequence[TupleRow]) -> FixBatch:
     """Fixes from the rows that ``recent_fixes.sql`` selects."""
     if not rows:
         return FixBatch.empty()
-    place, time_us, lon, lat, speed_kmh, heading_deg, alarm = zip(*rows, strict=True)
+    place, time_us, lon, lat, speed_kmh, heading_deg, alarm, accuracy_m = zip(*rows, strict=True)
     return FixBatch.of(
         np.array(place, np.int32) - 1,
         vehicles=tuple(vehicles),
@@ -434,6 +435,7 @@ def _fixes(vehicles: Sequence[str], rows: Sequence[TupleRow]) -> FixBatch:
         speed_kmh=np.array(speed_kmh, np.float32),
         heading_deg=np.array(heading_deg, np.float32),
         alarm=np.array(alarm, np.uint32),
+        accuracy_m=of_stored(np.array(accuracy_m, np.float32)),
     )
 
 

@@ -111,11 +111,13 @@ def _suspect(step: Step, state: Trust, params: Params) -> None:
 
 
 def _pack(fix: Fix) -> tuple[object, ...]:
-    return (fix.time_us, fix.lon, fix.lat, fix.speed_kmh, tuple(f.id for f in fix.fences))
+    packed = (fix.time_us, fix.lon, fix.lat, fix.speed_kmh, tuple(f.id for f in fix.fences))
+    return (*packed, fix.error_m) if fix.error_m else packed
 
 
 def _fix(packed: tuple[object, ...], fences: Mapping[str, Fence]) -> Fix:
-    time_us, lon, lat, speed, ids = packed
+    time_us, lon, lat, speed, ids, *rest = packed
+    error_m = rest[0] if rest else 0.0
     assert isinstance(time_us, int) and isinstance(lon, float) and isinstance(lat, float)  # noqa: PT018
-    assert isinstance(speed, float) and isinstance(ids, tuple)  # noqa: PT018
-    return Fix(time_us, lon, lat, speed, tuple(fences[i] for i in ids if i in fences))
+    assert isinstance(speed, float) and isinstance(ids, tuple) and isinstance(error_m, float)  # noqa: PT018
+    return Fix(time_us, lon, lat, speed, tuple(fences[i] for i in ids if i in fences), error_m=error_m)

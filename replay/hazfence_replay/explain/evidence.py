@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hazfence.events import Event, Kind, from_iso, iso
-from hazfence.fixes import COLUMNS, FixBatch
+from hazfence.fixes import COLUMNS, OPTIONAL, FixBatch
 from hazfence.reference import Filed, ReferenceData, Waybill, normal_plate
 from hazfence.settings import EngineSettings
 from hazfence_fences import Fence, FenceSet, parse_fences, to_feature
@@ -291,15 +291,20 @@ def _on_file(
 
 def _fixes_to_json(fixes: FixBatch) -> dict[str, Any]:
     columns = {name: getattr(fixes, name).tolist() for name in COLUMNS}
-    for name in ("speed_kmh", "heading_deg"):
-        columns[name] = [None if math.isnan(x) else x for x in columns[name]]
+    if fixes.accuracy_m is not None:
+        # None for what nobody said, as there; JSON has no infinity.
+        columns["accuracy_m"] = np.minimum(fixes.accuracy_m, np.finfo(np.float32).max).tolist()
+    for name in ("speed_kmh", "heading_deg", "accuracy_m"):
+        if name in columns:
+            columns[name] = [None if math.isnan(x) else x for x in columns[name]]
     return {"vehicles": list(fixes.vehicles), **columns}
 
 
 def _fixes_of_json(data: dict[str, Any]) -> FixBatch:
-    columns = {name: data[name] for name in COLUMNS if name != "vehicle"}
-    for name in ("speed_kmh", "heading_deg"):
-        columns[name] = [math.nan if x is None else x for x in columns[name]]
+    columns = {name: data[name] for name in (*COLUMNS, *OPTIONAL) if name != "vehicle" and name in data}
+    for name in ("speed_kmh", "heading_deg", "accuracy_m"):
+        if name in columns:
+            columns[name] = [math.nan if x is None else x for x in columns[name]]
     return FixBatch.of(np.array(data["vehicle"], np.int32), vehicles=tuple(data["vehicles"]), **columns)
 
 

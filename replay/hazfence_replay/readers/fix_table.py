@@ -16,6 +16,7 @@ import numpy as np
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
+from hazfence.accuracy import of_stored
 from hazfence.fixes import FixBatch
 from hazfence.postgis.storable import storable_name
 from hazfence_replay.readers.rejects import Rejects, TrackError
@@ -40,6 +41,7 @@ _FIELDS = (
     ("alarm", ">i8"),
     ("vehicle_code", ">i4"),
     ("item", ">i4"),
+    ("accuracy_m", ">f4"),
     ("speed_kmh", ">f4"),
     ("heading_deg", ">f4"),
 )
@@ -155,6 +157,7 @@ class FixTableReader:
             **{name: table[name] for name in ("lon", "lat", "offset", "item", "speed_kmh", "heading_deg")},
             status=table["status"].astype(np.uint32),
             alarm=table["alarm"].astype(np.uint32),
+            accuracy_m=of_stored(table["accuracy_m"].astype(np.float32)),
         )
 
 
