@@ -16,7 +16,7 @@ On time, fixes go straight through; one that comes late is judged from memory (`
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 
 import numpy as np
@@ -355,13 +355,14 @@ class Engine:
         """
         self._recall.take(history)
 
-    def milestones(self) -> list[MilestoneNews]:
+    def milestones(self, most: int = 250) -> Iterator[list[MilestoneNews]]:
         """Take what has changed in the milestones since the last call, to be kept beside the fixes.
 
         With ``EngineSettings.recall_h``, call it before each :meth:`snapshot` and store both in one
-        transaction: the snapshot takes them for stored.
+        transaction: the snapshot takes them for stored. It goes a step of ``most`` vehicles at a time, so
+        that a host has other things done in between; feed nothing and let no time pass before the last.
         """
-        return self._recall.news()
+        return self._recall.news(most)
 
     def _bind(self, fences: FenceSet, sets: dict[int, tuple[str, ...]]) -> None:
         """Work with these fences from now on."""

@@ -13,6 +13,8 @@ what is said does not depend on when they were made.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 
@@ -113,15 +115,22 @@ class Recall:
             self._lay_stones(code, missing, stones.get(missing.vehicle, []))
         self._asked = {}
 
-    def news(self) -> list[MilestoneNews]:
+    def news(self, most: int) -> Iterator[list[MilestoneNews]]:
         """Milestones that the host does not have yet; it is expected to keep them before anything else.
 
         A vehicle gets one when the last one looked for is an hour old: the state before the last
         judgement that is so old that no late fix reaches it without history.
+
+        Args:
+            most: vehicles looked at in one step, of which there are as many as are needed; at the start
+                every vehicle is looked at. Between them the books must stay as they are.
+
+        Yields:
+            what was found in a step, which may be nothing.
         """
         books, fleet = self._books, self._books.fleet
         if not books.recall_us:
-            return []
+            return
         limit_us = fleet.time_us[: len(fleet)] - books.recent_us
         more = len(fleet) - len(books.filed_us)
         books.filed_us = np.append(books.filed_us, np.full(more, NEVER_US, np.int64))
@@ -132,22 +141,28 @@ class Recall:
         np.maximum(books.filed_us, LONG_AGO_US, out=books.filed_us)
         due = (fleet.time_us[: len(fleet)] != NEVER_US) & (limit_us - books.filed_us >= MILESTONE_US)
         books.filed_us[due] = limit_us[due]
+        first_us = fleet.first_us[: len(fleet)]
+        due &= (first_us < limit_us) | (first_us == FOREVER_US)  # nothing was judged before the first fix
         told = set(books.codes_of_stories())  # most vehicles were never judged, and have no mark to give
-        for code in [code for code in np.flatnonzero(due).tolist() if code in told]:
-            story = None if code in books.held else books.story_seen(code)
-            mark = None if story is None else story.mark_before(int(limit_us[code]) - 1)
-            if mark is not None:
-                self._replace_stones(code, mark.time_us, [mark])
+        for step in _steps([code for code in np.flatnonzero(due).tolist() if code in told], most):
+            for code in step:
+                story = None if code in books.held else books.story_seen(code)
+                mark = None if story is None else story.mark_before(int(limit_us[code]) - 1)
+                if mark is not None:
+                    self._replace_stones(code, mark.time_us, [mark])
+            yield []
         for code in books.held:
             self._file_held(code)
-        found = []
-        needed_us = (fleet.time_us[list(books.stones)] - books.recall_us).tolist()
-        for (code, (from_us, marks)), until_us in zip(books.stones.items(), needed_us, strict=True):
-            name = fleet.names[code]
-            stones = tuple([Milestone(name, m.time_us, m.since_us, _packed(m)) for m in marks])
-            found.append(MilestoneNews(name, from_us, until_us, stones))
-        books.stones = {}
-        return found
+        changed, books.stones = books.stones, {}
+        for step in _steps(list(changed), most):
+            yield [self._packed(code, *changed[code]) for code in step]
+
+    def _packed(self, code: int, from_us: int, marks: list[Mark]) -> MilestoneNews:
+        """What has changed of a vehicle's milestones, as the host keeps it."""
+        fleet = self._books.fleet
+        name, needed_us = fleet.names[code], int(fleet.time_us[code]) - self._books.recall_us
+        stones = tuple([Milestone(name, m.time_us, m.since_us, _state(m)) for m in marks])
+        return MilestoneNews(name, from_us, needed_us, stones)
 
     def _file_held(self, code: int) -> None:
         """Note which milestones of a vehicle whose history is held the host does not have yet."""
@@ -224,5 +239,11 @@ class Recall:
         books.held[code].filed = list(marks)
 
 
-def _packed(mark: Mark) -> bytes:
+def _steps(codes: list[int], most: int) -> Iterator[list[int]]:
+    """The codes, at most so many at once."""
+    for start in range(0, len(codes), most):
+        yield codes[start : start + most]
+
+
+def _state(mark: Mark) -> bytes:
     return _PACKED_BEGINNING if mark is _BEGINNING else pack_mark(mark)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from hazfence.history import Milestone, MilestoneNews, Missing
 from hazfence.memory import MemoryStore
 from hazfence.ports import Checkpoint, Reject, StaleClaim, Store
 from hazfence.postgis import PostgisStore, SchemaMismatch
-from hazfence_sql import migrate
+from hazfence_sql import migrate, queries
 
 from .stored import START_US, P, T, fact, fixes, opened, rows, run
 
@@ -185,6 +185,67 @@ def test_history_is_what_the_last_checkpoint_left(make_store):
 
 
 # -- the database's own ----------------------------------------------------------------------------
+
+
+def test_milestones_are_looked_up_vehicle_by_vehicle_whatever_the_statistics_say(postgres_url):
+    """Of a stream that began after they were gathered the planner thinks that it has no milestone."""
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute("""
+            INSERT INTO hazfence.vehicle_code (vehicle) SELECT 'V' || i FROM generate_series(1, 8000) AS i;
+            INSERT INTO hazfence.stream (topic, partition) SELECT 't', i FROM generate_series(0, 3) AS i;
+            INSERT INTO hazfence.milestone SELECT s.stream, v.code, 0, 0, ''
+            FROM hazfence.vehicle_code AS v CROSS JOIN hazfence.stream AS s WHERE s.partition < 3;
+            ANALYZE hazfence.milestone;
+            INSERT INTO hazfence.milestone SELECT s.stream, v.code, 0, 0, ''
+            FROM hazfence.vehicle_code AS v CROSS JOIN hazfence.stream AS s WHERE s.partition = 3
+        """)
+        (young,) = connection.execute("SELECT max(stream) FROM hazfence.stream").fetchone()
+        codes = list(range(1, 501))
+        moments = {name: [1] * len(codes) for name in ("from_us", "needed_us", "wanted_us", "valid_us")}
+        for name in ("drop_milestones", "prune_milestones", "milestones"):
+            plan = connection.execute(
+                "EXPLAIN (ANALYZE, FORMAT JSON) " + queries.load(name),
+                {"stream": young, "codes": codes, **moments},
+            ).fetchone()[0]
+            nodes = list(_nodes(plan[0]["Plan"]))
+            scans = [node for node in nodes if node.get("Relation Name") == "milestone"]
+            assert scans, name
+            assert all(node["Node Type"] != "Seq Scan" for node in scans), name
+            # Nothing is read that is not wanted.
+            assert sum(node.get("Rows Removed by Join Filter", 0) for node in nodes) == 0, name
+            assert sum(node.get("Rows Removed by Filter", 0) for node in nodes) == 0, name
+
+
+def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield node
+    for below in node.get("Plans", ()):
+        yield from _nodes(below)
+
+
+def test_events_do_not_wait_for_the_milestones_of_a_checkpoint(postgres_url):
+    async def test() -> None:
+        async with opened(postgres_url) as store:
+            claim, _ = await store.claim(T, P)
+            said = fixes(0, 10, vehicles=2)
+            vehicle = said.vehicles[0]
+            first = [news(vehicle, -9, -99, stone(vehicle, 10, 4))]
+            await store.checkpoint(claim, Checkpoint(10, b"1"), said, milestones=first)
+            async with await psycopg.AsyncConnection.connect(postgres_url) as busy:
+                await busy.execute("SELECT FROM hazfence.milestone FOR UPDATE")
+                saving = asyncio.create_task(
+                    store.checkpoint(claim, Checkpoint(11, b"2"), fixes(10, 1, vehicles=2), milestones=first)
+                )
+                await asyncio.sleep(0.3)
+                async with asyncio.timeout(5):
+                    await store.write(claim, [fact(1)], [])
+                assert not saving.done()
+                await busy.rollback()
+                await saving
+            assert (await store.claim(T, P))[1] == Checkpoint(11, b"2")
+            assert [p.event for p in await store.outbox(T, P, 0, 9)] == [fact(1)]
+
+    run(test)
+    assert len(rows(postgres_url, "milestone")) == 1
 
 
 def test_fixes_are_stored_to_the_last_bit(postgres_url):

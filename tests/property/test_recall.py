@@ -84,7 +84,7 @@ class Host:
 
     def checkpoint(self) -> None:
         self.offset += 1
-        stones = self.engine.milestones()
+        stones = [news for step in self.engine.milestones(most=1) for news in step]
         self.engine.draft(limit=1)
         assert self.engine.snapshot() == written_afresh(self.engine)
         snapshot = self.engine.snapshot(with_recent=False)
@@ -212,7 +212,7 @@ def test_without_the_history_asked_for_the_fix_is_set_aside() -> None:
     engine = Engine(WORLD, FORGETFUL)
     for lo in range(0, len(track), 8):
         engine.process(batch_of(track[lo : lo + 8]))
-    engine.milestones()
+    list(engine.milestones())
     late = batch_of([("A", START_US + 100_000_001, *at(0, 0), 30.0)])
     with pytest.raises(NeedsHistory) as needs:
         engine.process(late)

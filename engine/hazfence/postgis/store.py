@@ -6,9 +6,10 @@ The way into the PostGIS adapter; the port it fills, and why things are stored i
 How a write comes to count once:
 
 - A partition's row in ``hazfence.checkpoint`` carries the epoch of its owner. Every write locks that row,
-  compares the epoch and only then inserts, so an owner that was replaced while it slept writes nothing. The
-  lock is taken late, after the fixes were copied: a worker that hangs in the middle of a copy must not keep
-  the next owner waiting.
+  compares the epoch and commits only then, so an owner that was replaced while it slept writes nothing. The
+  lock is taken late, after what a checkpoint has most of, its fixes and milestones, was sent: a worker that
+  hangs in the middle of that must not keep the next owner waiting, and neither must the partition's own
+  events, which are stored meanwhile.
 - Events have ids and revisions; storing them again changes nothing, not even ``seq``.
 - Fixes have neither, so they are matched by offset: those below the stored ``next_offset`` are in the table
   already. When a commit's answer is lost, the worker sends the same checkpoint again; if the first one had
@@ -183,14 +184,14 @@ class PostgisStore:
                 fixes = fixes.take(fixes.offset >= stored_offset)
             if len(fixes):
                 await self._copy(connection, fixes, codes, stream)
+            for start in range(0, len(milestones), _VEHICLES_A_STATEMENT):
+                some = slice(start, start + _VEHICLES_A_STATEMENT)
+                await _store_milestones(connection, stream, walkers[some].tolist(), milestones[some])
             held_offset = await self._hold(connection, claim)
             if held_offset != stored_offset:
                 raise StoreAway("PostgreSQL: an earlier try at this checkpoint has just been committed")
             await self._store_events(connection, claim, events)
             await self._store_rejects(connection, claim, rejects)
-            for start in range(0, len(milestones), _VEHICLES_A_STATEMENT):
-                some = slice(start, start + _VEHICLES_A_STATEMENT)
-                await _store_milestones(connection, stream, walkers[some].tolist(), milestones[some])
             await connection.execute(
                 queries.load("store_checkpoint"),
                 {

@@ -51,6 +51,8 @@ _GOLDEN = 0.6180339887498949
 _LARGE_BYTES = 200_000
 #: Vehicles written down for a snapshot before others have their turn: a few milliseconds.
 _DRAFTS_A_TURN = 20
+#: The same of milestones, which all vehicles get at the start.
+_MILESTONES_A_TURN = 250
 _Reasons = npt.NDArray[np.uint8]
 _BY_FILE = (Kind.UNREGISTERED, Kind.NO_WAYBILL, Kind.CARGO_FORBIDDEN)
 
@@ -343,7 +345,10 @@ class PartitionProcessor(Owner):
         """
         while not self.engine.draft(_DRAFTS_A_TURN):
             await asyncio.sleep(0)
-        milestones = self.engine.milestones()
+        milestones: list[MilestoneNews] = []
+        for step in self.engine.milestones(_MILESTONES_A_TURN):
+            milestones += step
+            await asyncio.sleep(0)
         frozen = self.engine.freeze(with_recent=not self._settings.recent_in_store)
         heard_us = self._heard_us if self._settings.tell_heard else None
         known = _Known(self.next_offset, frozen, heard_us, self._buffer, milestones)
