@@ -1,9 +1,10 @@
 """The player on all cores: vehicles are dealt out to processes, and the rows are those of one.
 
 You are beside ``player.py``. Vehicles know nothing of each other in the engine, so each process owns an
-engine and a share of the vehicles. All of them are given the same paces, with the same moments, each with
-its own vehicles' fixes; what they say is put back in the order in which one engine would have said it.
-Reading stays with the caller, who must be faster than the engines together. Next room: ``run.py``.
+engine and a share of the vehicles. All of them are given the same paces, with the same moments, and each
+picks out its own vehicles' fixes (``dealing.py``); what they say is put back in the order in which one engine
+would have said it. Reading stays with the caller, which bounds them all: a dozen processes judge as fast as
+one reads Parquet. Next room: ``run.py``.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ import multiprocessing
 import queue
 import signal
 import threading
-import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnContext
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol, Self
 
@@ -29,9 +30,10 @@ from hazfence.events import Event
 from hazfence.reference import ReferenceData
 from hazfence.settings import EngineSettings
 from hazfence_fences import FenceSet
+from hazfence_replay.dealing import Dealer, Dealt, Names, Share, memory_bytes
 from hazfence_replay.player import Pace
 
-__all__ = ["Job", "Said", "Shards", "shard_of"]
+__all__ = ["Job", "Said", "Shards"]
 
 #: Paces that may be under way: the reader works while the engines do.
 _AHEAD = 3
@@ -69,16 +71,6 @@ class Said(NamedTuple):
     newest_us: int | None
 
 
-def shard_of(vehicle: str, shards: int) -> int:
-    """The process that a vehicle belongs to, the same on every run.
-
-    Example:
-        >>> shard_of("浙B12345", 2)
-        0
-    """
-    return zlib.crc32(vehicle.encode("utf-8", "surrogatepass")) % shards
-
-
 class Shards:
     """Engines over shares of the vehicles, in processes of their own (one alone works in this one).
 
@@ -103,14 +95,22 @@ class Shards:
         if len(given) != count:
             raise ValueError(f"{len(given)} snapshots for {count} processes")
         self._count, self._rendered = count, job.render is not None
-        local = count == 1 and not apart
-        self._ahead = 1 if local else _AHEAD
-        self._shards: list[_Shard] = [(_Local if local else _Process)(job, one) for one in given]
         #: Paces given whose answer was not taken.
         self.under_way = 0
-        self._table: dict[str, int] = {}
-        self._order: dict[str, int] = {}
-        self._dealt: tuple[tuple[str, ...], npt.NDArray[np.int32]] = ((), np.zeros(0, np.int32))
+        self._names = Names()
+        self._dealer: Dealer | None = None
+        self._shards: list[_Shard]
+        if count == 1 and not apart:
+            self._ahead = 1
+            self._shards = [_Local(job, given[0])]
+            return
+        self._ahead = _AHEAD
+        # Spawned, not forked: nothing of the reader's threads and connections gets into them.
+        context = multiprocessing.get_context("spawn")
+        # Memory without a name: nothing of it is left, whatever is killed.
+        memory = context.RawArray("B", memory_bytes(_AHEAD))
+        self._dealer = Dealer(np.frombuffer(memory, np.uint8), _AHEAD, self._names)
+        self._shards = [_Process(context, job, one, memory, i, count) for i, one in enumerate(given)]
 
     def run(self, paces: Iterable[Pace]) -> Iterator[Said]:
         """Take paces and yield what came of each, in their order, a few paces later.
@@ -119,9 +119,9 @@ class Shards:
             RuntimeError: a process ended; the text says how.
         """
         for pace in paces:
-            self.give(pace)
-            if self.full:
+            while self.full:
                 yield self.answer()
+            self.give(pace)
         while self.under_way:
             yield self.answer()
 
@@ -131,35 +131,27 @@ class Shards:
         return self.under_way >= self._ahead
 
     def give(self, pace: Pace) -> None:
-        """Give each engine its part of a pace."""
+        """Give each engine its part of a pace.
+
+        Raises:
+            RuntimeError: :attr:`full`; or a process ended, and the text says how.
+        """
+        if self.full:
+            raise RuntimeError(f"{self.under_way} paces are under way: take an answer first")
         self.under_way += 1
-        batch = pace.batch
-        if batch.vehicles is not self._dealt[0] and not (self._count == 1 and self._rendered):
-            self._dealt = batch.vehicles, self._deal(batch.vehicles)
-        if self._count == 1:
-            self._shards[0].give(pace)
+        if self._dealer is not None:
+            dealt = self._dealer.deal(pace)
+            for shard in self._shards:
+                shard.give(dealt)
             return
-        of_name = self._dealt[1]
-        of_fix = of_name[batch.vehicle]
-        for number, shard_ in enumerate(self._shards):
-            shard_.give(Pace(batch.take(np.flatnonzero(of_fix == number)), pace.now_us))
+        if not self._rendered:
+            self._names.codes(pace.batch.vehicles)
+        self._shards[0].give(pace)
 
     def use_fences(self, fences: FenceSet) -> None:
         """Go on with other fences from the next pace on."""
         for shard in self._shards:
             shard.use_fences(fences)
-
-    def _deal(self, names: tuple[str, ...]) -> npt.NDArray[np.int32]:
-        """The process of each vehicle; new ones get their place in the order."""
-        table, order = self._table, self._order
-        of_name = np.empty(len(names), np.int32)
-        for i, name in enumerate(names):
-            shard = table.get(name)
-            if shard is None:
-                shard = table[name] = shard_of(name, self._count)
-                order[name] = len(order)
-            of_name[i] = shard
-        return of_name
 
     def answer(self) -> Said:
         """What came of the oldest pace under way; waits for it.
@@ -174,7 +166,7 @@ class Shards:
             said = [one for part in parts for one in part]
             if not self._rendered:
                 # Within a vehicle the order is that of its engine; vehicles stand as they first came.
-                said.sort(key=lambda event: self._order.get(event.vehicle, -1))
+                said.sort(key=lambda event: self._names.number.get(event.vehicle, -1))
             events += said
         oldest = [answer[3] for answer in answers if answer[3] is not None]
         newest = [answer[4] for answer in answers if answer[4] is not None]
@@ -210,7 +202,7 @@ _Answer = tuple[list[Any], list[Any], npt.NDArray[np.int64], int | None, int | N
 
 
 class _Shard(Protocol):
-    def give(self, pace: Pace) -> None: ...
+    def give(self, what: Any, /) -> None: ...
     def answer(self) -> _Answer: ...
     def use_fences(self, fences: FenceSet) -> None: ...
     def snapshot(self) -> bytes: ...
@@ -255,11 +247,13 @@ class _Local:
 class _Process:
     """An engine in a process of its own."""
 
-    def __init__(self, job: Job, snapshot: bytes | None) -> None:
-        # Spawned, not forked: nothing of the reader's threads and connections gets into it.
-        context = multiprocessing.get_context("spawn")
+    def __init__(
+        self, context: SpawnContext, job: Job, snapshot: bytes | None, memory: Any, number: int, of: int
+    ) -> None:
         self._end, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, job, snapshot), daemon=True)
+        self._process = context.Process(
+            target=_serve, args=(theirs, job, snapshot, memory, number, of), daemon=True
+        )
         self._process.start()
         theirs.close()
         # Both sides writing and nobody reading would be the end: a thread takes the answers at once.
@@ -274,8 +268,8 @@ class _Process:
         except (EOFError, OSError):
             self._came.put(_ENDED)
 
-    def give(self, pace: Pace) -> None:
-        self._send(tuple(pace))
+    def give(self, dealt: Dealt) -> None:
+        self._send(dealt)
 
     def answer(self) -> _Answer:
         found: _Answer = self._receive()
@@ -320,20 +314,20 @@ class _Process:
 _ENDED = "ended"
 
 
-def _serve(end: Connection, job: Job, snapshot: bytes | None) -> None:
+def _serve(end: Connection, job: Job, snapshot: bytes | None, memory: Any, number: int, of: int) -> None:
     """The life of such a process: paces in, answers out, until the other side ends it."""
     # Ctrl-C is the parent's to handle.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with contextlib.suppress(EOFError, OSError):
         try:
-            local = _Local(job, snapshot)
+            local, share = _Local(job, snapshot), Share(np.frombuffer(memory, np.uint8), number, of)
             while (what := end.recv()) != _ENDED:
                 if what is None:
                     end.send(local.snapshot())
                 elif isinstance(what, FenceSet):
                     local.use_fences(what)
                 else:
-                    local.give(Pace(*what))
+                    local.give(share.take(what))
                     end.send(local.answer())
         except (EOFError, OSError):
             raise

@@ -240,14 +240,16 @@ def test_fixes_into_a_topic_at_a_speed_and_stopped_and_gone_on(
     assert 2 * len(part) <= len(times) < 3 * len(part)
 
 
-def test_a_killed_replay_goes_on_and_writes_what_an_unbroken_one_does(live: Live, tmp_path: Path) -> None:
-    write_jsonl(live.day, tmp_path / "fixes.jsonl")
+def test_a_killed_replay_goes_on_and_writes_what_an_unbroken_one_does(tmp_path: Path) -> None:
+    # Some paces long, so that there is a middle to be killed in.
+    day = simulate(load_fences(FENCES), seed=2, trucks=150, hours=24)
+    write_jsonl(day, tmp_path / "fixes.jsonl")
     unbroken, broken = tmp_path / "unbroken.jsonl", tmp_path / "broken.jsonl"
     command = ["replay", tmp_path / "fixes.jsonl", "--fences", FENCES, "--workers", 2, "--out"]
     assert hazfence(*command, unbroken).returncode == 0
     journal = tmp_path / "broken.jsonl.replay"
     with started([*command, broken, "--checkpoint", 0.05]) as running:
-        until(lambda: 0 < done_so_far(running, journal) < len(live.day), 60.0, "no checkpoint")
+        until(lambda: 0 < done_so_far(running, journal) < len(day), 60.0, "no checkpoint")
     assert not broken.exists()
     done = hazfence(*command, broken)
     assert done.returncode == 0, done.stderr

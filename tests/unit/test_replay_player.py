@@ -41,18 +41,19 @@ def test_paces_are_the_same_however_the_stream_is_cut() -> None:
         again = list(paces([FixBatch.empty(), *parts]))
         assert [p.now_us for p in again] == [p.now_us for p in reference]
         assert [len(p.batch) for p in again] == [len(p.batch) for p in reference]
-    assert max(len(p.batch) for p in reference) <= 65_536
+    assert len(reference) == 3
+    assert max(len(p.batch) for p in reference) <= 131_072
     for pace in reference[:-1]:
         assert pace.now_us is not None
         assert pace.now_us % STEP_US == 0
-        assert len(pace.batch) >= 4_096
+        assert len(pace.batch) >= 65_536
         assert int(pace.batch.time_us.max()) < pace.now_us
     assert reference[-1].now_us == int(whole.time_us[-1])
 
 
 def test_many_fixes_of_one_moment_are_cut_by_number_and_time_stands() -> None:
     found = [(len(p.batch), p.now_us) for p in paces([stream(200_000, 200_000, 1.0)])]
-    assert found == [(65_536, None), (65_536, None), (65_536, None), (3_392, START_US)]
+    assert found == [(131_072, None), (68_928, START_US)]
 
 
 def test_a_broken_clock_moves_no_time_and_an_empty_stream_moves_it_to_the_end() -> None:

@@ -25,13 +25,14 @@ from hazfence.rows import Row, event_of, isos, row_of
 from hazfence.rules import Rulebook
 from hazfence_fences import FenceKind, FenceSet, circle, load_fences
 from hazfence_replay import player
+from hazfence_replay.dealing import shard_of
 from hazfence_replay.journal import Checkpoint, Journal, JournalMismatch, as_rows
 from hazfence_replay.ledger import latest
 from hazfence_replay.outputs import COLUMNS, write_file
 from hazfence_replay.player import paces, replay
 from hazfence_replay.readers import Rejects
 from hazfence_replay.run import Progress, Summary, cores, run
-from hazfence_replay.shards import Job, Shards, shard_of
+from hazfence_replay.shards import Job, Shards
 from hazfence_replay.simulator import SimulatedDay, simulate
 
 from . import test_rules_separation as separation
@@ -49,6 +50,12 @@ class Source:
 
     def __iter__(self) -> Iterator[FixBatch]:
         return iter(self._batches)
+
+
+@pytest.fixture(autouse=True)
+def small_paces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many paces, of few fixes each; what stands for a whole module was made of large ones."""
+    monkeypatch.setattr(player, "_LEAST_FIXES", 1_000)
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +109,7 @@ def test_all_cores_say_what_one_says_revision_by_revision(
 ) -> None:
     job = Job(fences, EngineSettings())
     stream = list(paces(batches, until=day.end_us))
+    assert len(stream) > 10
     with Shards(job, 1) as one:
         alone = [event for said in one.run(stream) for event in said.events]
     with Shards(job, 2) as two:
@@ -198,9 +206,14 @@ def test_events_and_checkpoint_are_kept_together_or_not_at_all(
 
 def test_a_process_that_fails_says_why(day: SimulatedDay, fences: FenceSet) -> None:
     with Shards(Job(fences, EngineSettings()), 2) as shards:
-        shards.give(next(paces(day.batches())))
+        first = next(paces(day.batches()))
+        shards.give(first)
         with pytest.raises(RuntimeError, match="1 paces are under way"):
             shards.snapshots()
+        while not shards.full:
+            shards.give(first)
+        with pytest.raises(RuntimeError, match="take an answer first"):
+            shards.give(first)
         shards._shards[1]._process.kill()  # type: ignore[attr-defined]
         with pytest.raises(RuntimeError, match="ended with code -9"):
             list(shards.run(paces(day.batches())))
