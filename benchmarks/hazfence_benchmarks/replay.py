@@ -3,10 +3,12 @@
 The trucks of ``core`` (half drive through the district and its checkpoints, half stand; set A) are written
 to Parquet and CSV files and replayed by ``hazfence_replay.run``, as ``hazfence replay`` does it; every rule
 is measured on set A too. Processor time counts, of all threads of one process that reads, judges and writes
-its rows into the journal; in one figure also the file of rows (``-o rows.parquet``) behind it. All cores
-together, and the memory that a longer file takes, are measured in processes of their own; from the longer
-file a year of a district is worked out: ``hazfence bench replay --quick --long 100000000`` does so from a
-hundred million fixes (2 GB in the temporary folder). Next room: ``core.py``, the engine alone.
+its rows into the journal; in one figure also the file of rows (``-o rows.parquet``) behind it. One process
+and a process a core, and the memory that a longer file takes, are measured in processes of their own, one and
+many in turns and by the clock on the wall, which only a quiet machine tells truly; what ``hazfence replay``
+would take by itself stands beside. From the longer file a year of a district is worked out:
+``hazfence bench replay --quick --long 100000000`` does so from a hundred million fixes (2 GB in the temporary
+folder). Next room: ``core.py``, the engine alone.
 """
 
 from __future__ import annotations
@@ -33,8 +35,9 @@ from hazfence_benchmarks.plan import BadOption, Plan, timed
 from hazfence_benchmarks.workloads import SETS
 from hazfence_replay.journal import Journal
 from hazfence_replay.outputs import write_file
-from hazfence_replay.readers import open_source
-from hazfence_replay.run import cores
+from hazfence_replay.processes import cores, load_of, processes_for
+from hazfence_replay.readers import READERS, open_source
+from hazfence_replay.readers.files import find
 from hazfence_replay.run import run as replay
 from hazfence_replay.shards import Job
 
@@ -45,7 +48,7 @@ _VEHICLES = 3_000
 _YEAR_FIXES = _VEHICLES * 2 * 60 * 24 * 365
 #: Rows of a row group, as writers of Parquet have it.
 _ROW_GROUP = 250_000
-#: A longer file is measured in one process only.
+#: Of a longer file one process and many are not compared.
 _SHARED_UP_TO = 20_000_000
 _BOOKS: dict[str, Callable[[], EngineSettings]] = {
     "visits": lambda: EngineSettings(rules=Rulebook({str(rule.kind): False for rule in RULES})),
@@ -58,7 +61,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fixes", type=int, help="of the files")
     parser.add_argument("--vehicles", type=int, default=_VEHICLES)
     parser.add_argument(
-        "--long", type=int, help="fixes of the file that memory and all cores are measured on"
+        "--long", type=int, help="fixes of the file that memory and many processes are measured on"
     )
 
 
@@ -107,30 +110,49 @@ def run(
             rates.append(count / max(time.process_time() - before, 1e-9))
         yield Figure(**about, what="parquet, every rule, rows to parquet", unit="fixes/s", clock="cpu",
                      values=tuple(rates))  # fmt: skip
-        yield from _long(folder, about | {"n": long}, count, long, vehicles, plan.seed)
+        yield from _long(folder, about | {"n": long}, count, long, vehicles, plan)
 
 
 def _long(
-    folder: Path, about: dict[str, Any], count: int, fixes: int, vehicles: int, seed: int
+    folder: Path, about: dict[str, Any], count: int, fixes: int, vehicles: int, plan: Plan
 ) -> Iterator[Figure]:
-    """Memory over two lengths, all cores, and a year."""
+    """Memory over two lengths, one process and many, and a year."""
     path = folder / "long.parquet"
-    long = _write(path, fixes, vehicles, seed)
-    peaks = [(count, _apart(folder / "a.parquet", 1)), (long, _apart(path, 1))]
+    long = _write(path, fixes, vehicles, plan.seed)
+    peaks = [(count, _apart(folder / "a.parquet", "visits", 1)), (long, _apart(path, "visits", 1))]
     for n, found in peaks:
         yield Figure(**about | {"n": n}, what="peak memory", unit="bytes", better="less",
                      values=(found["peak_bytes"],), x=float(n), x_name="fixes")  # fmt: skip
     whole = peaks[-1][1]
-    yield Figure(**about, what="parquet, visits, one core", unit="fixes/s", clock="wall",
-                 values=(long / whole["wall_s"],))  # fmt: skip
-    # On all cores too, where that takes no longer than the rest.
-    if cores() > 1 and fixes <= _SHARED_UP_TO:
-        found = _apart(path, cores())
-        yield Figure(**about, what=f"parquet, visits, {cores()} cores", unit="fixes/s", clock="wall",
-                     values=(long / found["wall_s"],))  # fmt: skip
+    if cores() > 1 and long <= _SHARED_UP_TO:
+        pa_csv.write_csv(pq.read_table(path), folder / "long.csv")
+        for form in ("parquet", "csv"):
+            for book in _BOOKS:
+                yield from _side_by_side(folder / f"long.{form}", book, about | {"n": long}, plan)
     hours = whole["cpu_s"] / long * _YEAR_FIXES / 3600
     yield Figure(**about, what="a year of a district, one core", unit="hours", clock="cpu", better="less",
                  values=(hours,), note=f"a year: {_YEAR_FIXES / 1e9:.2f} G fixes, from {long}")  # fmt: skip
+
+
+def _side_by_side(path: Path, book: str, about: dict[str, Any], plan: Plan) -> Iterator[Figure]:
+    """One process and a process a core, in turns, by the clock on the wall; and how they compare."""
+    rounds = plan.rounds(1, 1, 5)
+    took: dict[int, list[float]] = {1: [], cores(): []}
+    peak_bytes = 0.0
+    for turn in range(rounds):
+        for count in sorted(took, reverse=bool(turn % 2)):
+            found = _apart(path, book, count)
+            took[count].append(found["wall_s"])
+            peak_bytes = max(peak_bytes, found["peak_bytes"])
+    what, fixes = f"{path.suffix[1:]}, {book}", about["n"]
+    for count, walls in took.items():
+        yield Figure(**about, what=f"{what}, {count} process{'es' * (count > 1)}", unit="fixes/s",
+                     clock="wall", values=tuple(fixes / s for s in walls))  # fmt: skip
+    picked = processes_for(load_of(find(path, READERS)), _BOOKS[book]())
+    ratios = tuple(one / many for one, many in zip(*took.values(), strict=True))
+    yield Figure(**about, what=f"{what}, {cores()} processes against one", unit="times", clock="wall",
+                 values=ratios, note=f"{what}, {fixes} fixes: hazfence replay takes {picked} by itself; "
+                 f"at most {peak_bytes / 1e6:.0f} MB in the process that reads")  # fmt: skip
 
 
 def _write(path: Path, fixes: int, vehicles: int, seed: int) -> int:
@@ -168,11 +190,11 @@ def _replay(path: Path, book: str, processes: int, *, into: Path | None = None) 
     return sum(done.events.values())
 
 
-def _apart(path: Path, processes: int) -> dict[str, float]:
+def _apart(path: Path, book: str, processes: int) -> dict[str, float]:
     """Replay a file in a process of its own and measure that."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    child = context.Process(target=_child, args=(theirs, path, processes))
+    child = context.Process(target=_child, args=(theirs, path, book, processes))
     child.start()
     theirs.close()
     try:
@@ -183,9 +205,9 @@ def _apart(path: Path, processes: int) -> dict[str, float]:
     return found
 
 
-def _child(end: Connection, path: Path, processes: int) -> None:
+def _child(end: Connection, path: Path, book: str, processes: int) -> None:
     began_s, cpu_s = time.perf_counter(), time.process_time()
-    _replay(path, "visits", processes)
+    _replay(path, book, processes)
     end.send(
         {
             "wall_s": time.perf_counter() - began_s,

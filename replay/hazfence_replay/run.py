@@ -7,7 +7,6 @@ becomes of the journal is for ``outputs.py`` to say. The command line calls this
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -27,7 +26,7 @@ from hazfence_replay.player import STEP_S, Pace, paces
 from hazfence_replay.readers import TrackReader
 from hazfence_replay.shards import Job, Shards
 
-__all__ = ["Progress", "Summary", "behind", "cores", "run"]
+__all__ = ["Progress", "Summary", "behind", "run"]
 
 #: Seconds between two checkpoints.
 _CHECKPOINT_S = 10.0
@@ -78,11 +77,6 @@ class Summary:
     def accepted(self) -> int:
         """Fixes the engines used."""
         return self.fixes - self.set_aside.total()
-
-
-def cores() -> int:
-    """How many processes a replay uses by default: the cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run(

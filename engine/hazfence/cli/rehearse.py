@@ -76,10 +76,10 @@ def rehearse(
     from hazfence.postgis.history import History
     from hazfence_fences import load_fences
     from hazfence_replay.explain.reads import READ_KINDS
+    from hazfence_replay.processes import cores
     from hazfence_replay.readers import Wanted
     from hazfence_replay.readers.fix_table import FixTableReader
     from hazfence_replay.rehearse import Side, compare_sides, read_draft, run
-    from hazfence_replay.run import cores
 
     if clock not in ("wall", "event"):
         raise ValueError(f"--clock {clock!r}: write wall or event, as HAZFENCE_CLOCK of the workers")

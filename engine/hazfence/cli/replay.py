@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
 __all__ = ["replay"]
 
-#: A source of fewer bytes is done before other processes have started.
-_SMALL_BYTES = 20_000_000
 #: The most fixes that a map is drawn from, and rows that its page holds.
 _MAP_FIXES = 2_000_000
 _MAP_ROWS = 200_000
@@ -78,7 +76,9 @@ def replay(
         str | None, typer.Option(help="Vehicles, papers and waybills on file: postgresql://... or db.")
     ] = None,
     run_name: Annotated[str | None, typer.Option("--run", help="Name of the run in the database.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, max=256, help="Processes; all cores.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=256, help="Processes; as many as pay, all cores at the most.")
+    ] = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Begin anew where a stopped run would go on; replace --run.")
     ] = False,
@@ -145,7 +145,7 @@ def replay(
             how = _Judging.of(fences, settings, rules, reference)
             _judge(
                 reader, how, wanted, outputs, {**about, **how.about()}, place, fresh, run_name,
-                workers or _processes(given), checkpoint_s, as_json,
+                workers or _processes(given, how.settings, wanted, name), checkpoint_s, as_json,
             )  # fmt: skip
     tell_rejects(reader, spilled)
 
@@ -459,8 +459,12 @@ def _size(source: str) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
-def _processes(source: str) -> int:
-    from hazfence_replay.run import cores
+def _processes(source: str, settings: EngineSettings, wanted: Wanted, name: str | None) -> int:
+    """As many as pay."""
+    from hazfence_replay.processes import load_of, processes_for
+    from hazfence_replay.readers import READERS
+    from hazfence_replay.readers.files import find
 
-    size = _size(source)
-    return 1 if 0 < size < _SMALL_BYTES else cores()
+    items = None if "://" in source else find(source, READERS)
+    vehicles = 1 if name is not None else None if wanted.vehicles is None else len(wanted.vehicles)
+    return processes_for(load_of(items, vehicles), settings)
