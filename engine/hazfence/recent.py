@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from hazfence.blocks import Blocks, Neighbours
 from hazfence.track import Track
+from hazfence.vehicles import NEVER_US
 
 __all__ = ["Neighbours", "Recent"]
 
@@ -26,7 +27,6 @@ _GAP_US = 120_000_000
 
 
 _T = TypeVar("_T", bound=np.generic)
-_NEVER_US = np.iinfo(np.int64).min
 
 
 class _Waiting(NamedTuple):
@@ -88,7 +88,7 @@ class Recent:
         earliest_us, latest_us = int(fixes.time_us.min()), int(fixes.time_us.max())
         if int(before_us.min()) < latest_us - _GAP_US:
             gap = np.flatnonzero(before_us < fixes.time_us - _GAP_US)
-            gap = gap[before_us[gap] != _NEVER_US]
+            gap = gap[before_us[gap] != NEVER_US]
             if len(gap):
                 self._gaps.append((codes[gap], before_us[gap]))
         kept = Track(*[None if column is None else _kept(column) for column in fixes])  # type: ignore[arg-type]
