@@ -10,13 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from hazfence.events import Kind, Phase, Severity
+from hazfence.events import Kind, Phase, Severity, id_of_parts, sized
 from hazfence.plain import Plain
 from hazfence.rows import Row, isos, text_of
 from hazfence.rules.prism import Certainty
@@ -85,7 +84,7 @@ class StepRows:
             if shape is None:
                 shape = self._keep(key, self._visit_shape(*key))
             vehicle, parts = names[code], shape.parts
-            name = _digest(_VISIT_NAMED, vehicle, shape.named, began_us)
+            name = id_of_parts(_VISIT_NAMED, vehicle, shape.named, began_us)
             about = _VISIT, vehicle, shape.fence_id, shape.fence_version, began_us
             if len(parts) == 2:
                 detail = f"{parts[0]}{first}{parts[1]}"
@@ -113,7 +112,7 @@ class StepRows:
             if shape is None:
                 shape = self._keep(key, self._bypass_shape(*key))
             vehicle, goes_in = names[code], key[1]
-            name = _digest(_IN_NAMED if goes_in else _OUT_NAMED, vehicle, shape.named, at_us)
+            name = id_of_parts(_IN_NAMED if goes_in else _OUT_NAMED, vehicle, shape.named, at_us)
             both = f'["{prev}", "{fix}"]'
             # Rounded as Python rounds, which numpy does not always.
             metres = "null" if away_m < 0 else repr(round(away_m, 1))
@@ -166,32 +165,14 @@ class StepRows:
 
     def _shape(self, at: int, *parts: str) -> _Shape:
         fence = self._plain.fences[at]
-        return _Shape(fence.id, fence.version, _sized(fence.id.encode("utf-8", "surrogatepass")), parts)
+        return _Shape(fence.id, fence.version, sized(fence.id), parts)
 
     def _gate(self, gate: int) -> str:
         return "null" if gate < 0 else text_of(self._plain.gates[gate].id)
 
 
-def _sized(raw: bytes) -> bytes:
-    return len(raw).to_bytes(4, "big") + raw
-
-
-_VISIT_NAMED = _sized(_VISIT.encode())
-_IN_NAMED, _OUT_NAMED = (_sized(f"{_BYPASS}:{direction}".encode()) for direction in ("in", "out"))
-
-
-def _digest(kind: bytes, vehicle: str, fence: bytes, started_us: int) -> str:
-    """What :func:`hazfence.events.event_id` gives, of parts that are made ready."""
-    name, start = vehicle.encode("utf-8", "surrogatepass"), b"%d" % started_us
-    said = b"%b%b%b%b%b%b" % (
-        kind,
-        len(name).to_bytes(4, "big"),
-        name,
-        fence,
-        len(start).to_bytes(4, "big"),
-        start,
-    )
-    return blake2b(said, digest_size=16).hexdigest()
+_VISIT_NAMED = sized(_VISIT)
+_IN_NAMED, _OUT_NAMED = (sized(f"{_BYPASS}:{direction}") for direction in ("in", "out"))
 
 
 def _between(where: _Bools, from_us: npt.NDArray[np.int64], to_us: npt.NDArray[np.int64]) -> list[str]:
