@@ -19,7 +19,7 @@ from hazfence.worker.partitions import LogEnd, Partitions, Place
 from hazfence.worker.processor import PartitionProcessor, ProcessorSettings
 from hazfence.worker.showcase import Showcase
 
-from .test_worker_processor import MINUTE_US, PARK, START_US
+from .worker_place import MINUTE_US, PARK, START_US
 
 A, B = Place("t", 0), Place("t", 1)
 
