@@ -178,7 +178,8 @@ class Columns(NamedTuple):
         light: bool, shape (n,), True where it is due only because the vehicle stops or moves off.
         active: int64, indexes of the groups in which something must be judged.
         plain: bool, shape (g,), groups that are active only because sets of fences changed, thin circles
-            were touched, the vehicle stops or moves off, or every fix of it has to be judged.
+            were touched, the vehicle stops or moves off, or every fix of it has to be judged, and in which
+            no fix is worse than ``settle_m``.
         hit_rows, hit_fences: pairs of row and fence index where a segment touches a thin fence,
             sorted by row.
     """

@@ -375,7 +375,7 @@ class Judge:
         step.out.append(breach)
 
     def _near_border(self, fence: Fence, fix: Fix, within_m: float) -> bool:
-        if within_m > self._settings.settle_m:
+        if within_m > max(self._settings.settle_m, fix.error_m):
             return fence.boundary_distance_m(fix.lon, fix.lat) < within_m
         return self._settler.near(fence, fix)
 
@@ -385,7 +385,11 @@ class Judge:
         if params is None or step.prev is None or step.silent:
             return Certainty.CERTAIN  # nobody asks, or nothing was driven
         way = Way.between(step.prev, step.fix, params["top_speed_kmh"], self._settings.settle_m)
-        return bypass_certainty(way, self.remit.checkpoints)
+        sure = bypass_certainty(way, self.remit.checkpoints)
+        if step.prev.error_m and step.t0 <= at_us and self._settler.near(district, step.prev):
+            # It may have been across already, and have come by a checkpoint on the way to there.
+            sure = sure.and_(Certainty.PROBABLE)
+        return sure
 
     def _curfew(self, step: Step, fence: Fence, piece: Piece, visit: Event) -> None:
         """Open and close the curfew for as long as the piece and the closed hours overlap."""

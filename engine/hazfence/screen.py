@@ -153,8 +153,9 @@ class Screen:
             over = before.deadline_us < (track.time_us if c.once else track.time_us[ends - 1])
             active = active | over
             plain = active & ~over
-        if any(map(len, rough)):
-            plain = plain.copy()
+        inexact = _inexact(track, before, starts)
+        if inexact is not None or any(map(len, rough)):
+            plain = plain.copy() if inexact is None else plain & ~inexact
             for rows in rough:
                 plain[c.group_of(rows)] = False
         return c._replace(active=np.flatnonzero(active), plain=plain)
@@ -403,3 +404,15 @@ class Screen:
                     same = (keys == value) & (key_before[hit_rows] == value)
                     telling[same & (hit_fences == index)] = False
         return telling
+
+
+def _inexact(track: Track, before: Before, starts: _Ints) -> npt.NDArray[np.bool_] | None:
+    """Vehicles of whom some fix here, or the one before, is worse than ``settle_m``: few, and the judge's.
+
+    None when there are none.
+    """
+    last_m, error_m = before.error_m, track.error_m
+    if error_m is None:
+        return None if last_m is None else last_m > 0.0
+    found = any_of(error_m > 0.0, starts)
+    return found if last_m is None else found | (last_m > 0.0)

@@ -50,8 +50,9 @@ class EngineSettings:
         recall_h: how long before its vehicle's last fix one may be that comes too late for the memory and
             still be judged, from the history that the host keeps (see ``Engine.recall``); 0 for a host
             that keeps none. The worker sets 24.
-        settle_m: a border counts as crossed once a fix lies farther from it than this. Positions are wrong
-            by at most 15 m (GB/T 35658). 0 counts every crossing at once.
+        settle_m: a border counts as crossed once a fix lies farther from it than this, or than the fix itself
+            says that it may be wrong, if that is more. Positions are wrong by at most 15 m (GB/T 35658).
+            0 counts every crossing at once, and takes every position as it is.
         settle_s: or once the vehicle has been on the other side for this long, however near.
         overspeed_for_s: speed must stay over the limit for longer than this.
         overspeed_margin_kmh: measuring tolerance on top of the limit (terminals: 2 m/s at most).

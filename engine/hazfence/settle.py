@@ -2,11 +2,15 @@
 
 You are in the core, between ``judge.py`` and ``presence.py``. A position is wrong by some metres, so a
 truck that stands beside a border, or drives along it, is now on this side of it and now on the other.
-A crossing counts once a fix lies farther than ``EngineSettings.settle_m`` from the border, or once the
-vehicle has been on the other side for longer than ``settle_s``; until then it *wavers*, and counts as where
-it was. When it counts, its time and place are those of the true crossing, the last one before, however
-long it wavered. A crossing that is taken back never was. Thin fences (a passage is a passage) and fences
-with hours are left as they are. ``wavers.py`` says the same of many vehicles at once.
+A crossing counts once a fix lies farther from the border than it may be wrong, or once the
+vehicle has been on the other side for longer than ``EngineSettings.settle_s``; until then it *wavers*, and
+counts as where it was. A fix may be wrong by ``EngineSettings.settle_m``, or by what its receiver says of it
+(``Fix.error_m``) where that is more: a fix that may as well lie on the other side must not decide on which
+side it lies. One that is better than ``settle_m`` decides no sooner, as of a hundred positions some are
+worse than their receivers say. When it counts, its time and place are those of the true crossing, the last
+one before, however long it wavered. A crossing that is taken back never was. Thin fences (a passage is a
+passage) and fences with hours are left as they are. ``wavers.py`` says the same of many vehicles at once,
+of those that have no fix worse than ``settle_m``.
 """
 
 from __future__ import annotations
@@ -121,11 +125,11 @@ class Settler:
 
     def near(self, fence: Fence, fix: Fix) -> bool:
         """Whether a fix lies nearer to a border than it may be wrong."""
-        return self._near(self._order[fence.id], fix.lon, fix.lat)
+        return self._near(self._order[fence.id], fix.lon, fix.lat, max(self._settle_m, fix.error_m))
 
-    def _look(self, index: int, lon: float, lat: float) -> bool:
+    def _look(self, index: int, lon: float, lat: float, error_m: float) -> bool:
         at = np.array([index], np.int32), np.array([lon]), np.array([lat])
-        return bool(self._set.near_border(*at, self._settle_m)[0])
+        return bool(self._set.near_border(*at, error_m)[0])
 
     def _weakened(self, step: Step, fence: Fence, waver: Waver) -> Waver:
         """How certain the crossing is, the step included: one that counts by its seconds is but probable."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -129,3 +130,31 @@ def test_a_day_leaves_the_same_rows_however_late_it_comes(
     for how in ("shuffled", "held back"):
         assert rows[how] == rows["in order"]
         assert tables[how] == tables["in order"]
+
+
+def test_fixes_that_say_how_bad_they_are_are_as_bad_when_they_come_late(
+    services: Services, migrated_template: str, fences: FenceSet, day: SimulatedDay
+) -> None:
+    exact = day.fixes.take(np.argsort(day.fixes.time_us, kind="stable"))
+    rng = np.random.default_rng(8)
+    said_m = np.where(rng.random(len(exact)) < 0.3, rng.uniform(5.0, 95.0, len(exact)), np.nan)
+    fixes = replace(exact, accuracy_m=said_m.astype(np.float32))
+    rows: dict[str, Rows] = {}
+    tables: dict[str, dict[str, tuple[Any, ...]]] = {}
+    for how, batch in (("in order", fixes), ("shuffled", fixes), ("held back", fixes), ("exact", exact)):
+        with fresh_database(services.database_url, template=migrated_template) as url:
+            log = log_of(batch, "in order" if batch is exact else how)
+            said, counted = asyncio.run(lived(url, fences, log))
+            rows[how], tables[how] = standing(said), stored(url)
+            with psycopg.connect(url) as connection:
+                query = "SELECT count(*), sum(accuracy_m::float8) FROM hazfence.fix WHERE accuracy_m > 0"
+                kept = connection.execute(query).fetchone()
+        assert counted["hazfence_fixes_accepted_total"] == len(fixes)
+        assert (counted["hazfence_vehicles_recalled_total"] > 0) == (how in ("shuffled", "held back"))
+        told = batch.accuracy()[~np.isnan(batch.accuracy())].astype(np.float64)
+        assert kept == ((len(told), pytest.approx(told.sum())) if len(told) else (0, None))
+    for how in ("shuffled", "held back"):
+        assert rows[how] == rows["in order"]
+        assert tables[how] == tables["in order"]
+    # It makes a difference, or none of this would prove anything.
+    assert tables["in order"] != tables["exact"]

@@ -33,7 +33,7 @@ def zones() -> FenceSet:
     )
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(12))
 def test_first_seen_beside_a_border(seed: int) -> None:
     rng = np.random.default_rng(seed)
     fences = zones() if seed % 3 else zones().without("park").without("district")
@@ -41,7 +41,9 @@ def test_first_seen_beside_a_border(seed: int) -> None:
         recent_s=float(rng.choice([30.0, 100.0, 1e6])),
         settle_s=float(rng.choice([20.0, 100.0, 600.0])),
         rules=Rulebook({"possible_entry": seed % 4 > 0}),
+        max_accuracy_m=0.0,
     )
+    said_m = [8.0, 25.0, 60.0, 500.0]
     engine, other = Engine(fences, settings), fix_by_fix(Engine(fences, settings))
     sleepless = every_fix(Engine(fences, settings))
     clock, said = START_US, 0
@@ -52,7 +54,8 @@ def test_first_seen_beside_a_border(seed: int) -> None:
             north = float(rng.uniform(2.5, 5.5))
             for k in range(int(rng.integers(0, most + 1))):
                 moment = clock + k * 10_000_000 + int(rng.integers(0, 10**6))
-                track.append((f"V{v}", moment, *at(2 + float(rng.choice(_DEEP)), north), 10.0))
+                error_m = float(rng.choice(said_m)) if rng.random() < (0.0, 0.1, 0.5)[seed % 3] else np.nan
+                track.append((f"V{v}", moment, *at(2 + float(rng.choice(_DEEP)), north), 10.0, error_m))
         clock += 10_000_000 * (most + int(rng.choice([0, 0, 5, 40])))
         late = rng.random(len(track)) < (0.1 if seed % 2 else 0.0)
         for of in (False, True):

@@ -74,6 +74,8 @@ def test_traffic_of_many_trucks(make) -> None:
     for i in range(0, len(batches), 4):
         batch = FixBatch.concat(batches[i : i + 4])
         late = rng.random(len(batch)) < 0.01
+        bad = np.where(rng.random(len(batch)) < 0.02, rng.uniform(5, 90, len(batch)), np.nan)
+        batch = replace(batch, accuracy_m=bad.astype(np.float32)) if i % 8 else batch
         # What is late comes with the next four, in any order.
         for part in (batch.take(~late), batch.take(late).take(rng.permutation(int(late.sum())))):
             one, two = engine.process(part), other.process(part)

@@ -19,17 +19,22 @@ from .world import START_US, WORLD, Track, at, batch_of, box, fence_set
 STEP_M = 193.0
 #: Metres east of the district's west border; what is nearer than 15 m wavers.
 PLACES = st.sampled_from([-300.0, -40.0, -12.0, -6.0, 0.0, 6.0, 12.0, 40.0, 300.0])
+#: By how many metres a fix may be wrong, as it says itself; mostly it says nothing.
+ERRORS_M = st.sampled_from([float("nan")] * 5 + [5.0, 30.0, 60.0, 400.0])
 WAITS_S = st.sampled_from([10, 10, 10, 30, 30, 200, 650])
-Walk = list[tuple[int, float]]
-walks = st.lists(st.tuples(WAITS_S, PLACES), min_size=1, max_size=25)
+Walk = list[tuple[int, float, float]]
+walks = st.lists(st.tuples(WAITS_S, PLACES, st.just(float("nan"))), min_size=1, max_size=25) | st.lists(
+    st.tuples(WAITS_S, PLACES, ERRORS_M), min_size=1, max_size=25
+)
 DISTRICT = fence_set(box("district", 2, 2, 10, 10, kind="district"))
 
 
 def track_of(walk: Walk, vehicle: str = "浙B1") -> Track:
     time_s, rows = 0, []
-    for wait_s, metres in walk:
+    for wait_s, metres, error_m in walk:
         time_s += wait_s
-        rows.append((vehicle, START_US + time_s * 1_000_000, *at(2 + metres / STEP_M, 4.0), 20.0))
+        place = at(2 + metres / STEP_M, 4.0)
+        rows.append((vehicle, START_US + time_s * 1_000_000, *place, 20.0, error_m))
     return rows
 
 
@@ -37,7 +42,7 @@ def stays(walk: Walk) -> list[tuple[float, float | None]]:
     """Visits of the half plane east of the border, in seconds; written to be read."""
     found: list[tuple[float, float | None]] = []
     time_s, inside, crossed_s = 0, False, None
-    for i, (wait_s, metres) in enumerate(walk):
+    for i, (wait_s, metres, error_m) in enumerate(walk):
         before_s, time_s = time_s, time_s + wait_s
         here = metres >= 0
         if i == 0:
@@ -51,7 +56,8 @@ def stays(walk: Walk) -> list[tuple[float, float | None]]:
             continue
         if crossed_s is None:
             crossed_s = before_s + (0 - there) / (metres - there) * (time_s - before_s)
-        if abs(metres) >= 15 or time_s - crossed_s >= 600:
+        wrong_m = error_m if error_m > 15 else 15  # what is not said is not more
+        if abs(metres) >= wrong_m or time_s - crossed_s >= 600:
             inside = here
             if here:
                 found.append((crossed_s, None))

@@ -48,6 +48,7 @@ class Drift:
 
     rng: np.random.Generator
     vehicles: int
+    said: float = 0.0  # the share of fixes that say how good they are
     places: dict[int, tuple[float, float]] = field(default_factory=dict)
     clock: dict[int, int] = field(default_factory=dict)
 
@@ -66,7 +67,9 @@ class Drift:
                 j = j + float(rng.normal(0, 0.2)) if rng.random() < 0.9 else float(rng.uniform(2, 10))
                 j = min(max(j, 1.5), 10.5)
                 self.places[v] = (i, j)
-                rows.append((f"V{v}", time_us, *at(i, j), float(rng.choice([0.0, 20.0]))))
+                kmh = float(rng.choice([0.0, 20.0]))
+                error_m = float(rng.choice([8.0, 25.0, 60.0, 500.0])) if rng.random() < self.said else np.nan
+                rows.append((f"V{v}", time_us, *at(i, j), kmh, error_m))
             self.clock[v] = time_us
         return rows
 
@@ -86,7 +89,7 @@ def every_fix(engine: Engine) -> Engine:
     return fix_by_fix(engine)
 
 
-@pytest.mark.parametrize("seed", range(16))
+@pytest.mark.parametrize("seed", range(24))
 def test_drifting_along_borders(seed: int) -> None:
     rng = np.random.default_rng(seed)
     fences = border(rng)
@@ -95,10 +98,12 @@ def test_drifting_along_borders(seed: int) -> None:
         settle_s=float(rng.choice([0.0, 20.0, 100.0, 600.0])),
         settle_m=float(rng.choice([5.0, 15.0, 15.0, 40.0])),
         gate_tolerance_m=float(rng.choice([0.0, 50.0, 200.0])),
+        max_accuracy_m=0.0,
     )
     engine, other = Engine(fences, settings), fix_by_fix(Engine(fences, settings))
     sleepless = every_fix(Engine(fences, settings))
     drift, most = Drift(rng, int(rng.choice([1, 3, 12]))), int(rng.choice([1, 3, 8]))
+    drift.said = (0.0, 0.05, 0.5)[seed % 3]
     for _ in range(10):
         track = drift.track(most)
         late = rng.random(len(track)) < (0.1 if rng.random() < 0.5 else 0.0)

@@ -94,6 +94,22 @@ def test_speed_and_course_from_gpx_10_and_from_extensions() -> None:
     assert len(rejects) == 0
 
 
+def test_how_good_a_position_is_comes_from_hdop_and_sat() -> None:
+    said = [
+        "<sat>9</sat><hdop>0.8</hdop>",
+        "<hdop>4.2</hdop><fix>3d</fix>",
+        "<sat>3</sat><hdop>1</hdop>",
+        "<hdop>GPS?</hdop>",
+        "",
+    ]
+    points = [point(1, 2, f"2020-01-01T00:00:0{i}Z", more) for i, more in enumerate(said)]
+    batch, rejects = read(gpx(track(*points)))
+    assert np.allclose(batch.accuracy(), [8.0, 42.0, np.inf, np.nan, np.nan], equal_nan=True)
+    assert len(rejects) == 0
+    # None at all where nobody says anything.
+    assert read(gpx(track(point(1, 2, "2020-01-01T00:00:00Z"))))[0].accuracy_m is None
+
+
 def test_broken_points_are_set_aside_with_line_and_place_and_the_rest_is_read() -> None:
     body = track(
         point(1, 2, "2020-01-01T00:00:00Z"),

@@ -15,7 +15,7 @@ from hazfence.track import Track, merge_tracks, rank, same_fixes
 from hazfence.vehicles import NEVER_US, Record
 from hazfence_fences import FenceSet
 
-from ..property.world import START_US, WORLD, at, batch_of
+from ..property.world import START_US, WORLD, at, batch_of, box, fence_set
 
 SETTINGS = EngineSettings(recent_s=1e6, max_accuracy_m=0.0)
 NAN = float("nan")
@@ -156,3 +156,28 @@ def test_where_every_border_counts_at_once_nothing_is_remembered() -> None:
     engine = Engine(FenceSet([]), replace(SETTINGS, settle_m=0.0))
     engine.process(FixBatch.of(["A"], time_us=START_US, lon=[1.0], lat=[1.0], accuracy_m=[90.0]))
     assert not engine._books.fleet.inexact
+
+
+def test_only_vehicles_with_a_bad_fix_are_judged_one_by_one() -> None:
+    engine = Engine(
+        fence_set(box("district", 2, 2, 10, 10, kind="district")), EngineSettings(max_accuracy_m=0.0)
+    )
+
+    def hear(second: int, metres: float, bad_m: float) -> None:
+        place = at(2 + metres / 193.0, 9.0)
+        engine.process(
+            batch_of([
+                (f"V{v}", START_US + second * 1_000_000, *place, 20.0, bad_m if v == 7 else 9.0)
+                for v in range(20)
+            ])
+        )  # fmt: skip
+
+    hear(0, -300, NAN)
+    hear(30, 10, NAN)  # all waver
+    assert engine._books.stays.ours(np.arange(20, dtype=np.int32)).all()
+    hear(60, -10, 40.0)
+    assert set(engine._books.stories) == {7}
+    hear(90, 100, NAN)
+    hear(120, 100, NAN)
+    assert engine._books.stays.ours(np.arange(20, dtype=np.int32)).all()
+    assert set(engine.inside("V7")) == set(engine.inside("V8")) == {"district"}

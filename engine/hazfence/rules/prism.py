@@ -13,9 +13,20 @@ Capturing the uncertainty of moving-object representations (1999), who cut track
   straight way), and what a terminal may be wrong by,
 * **possible**: the straight way says so, but others do not.
 
-The top speed is raised to what the vehicle itself reports. Positions may be wrong by ``error_m`` each, so
-ways are longer by that at both ends. Two fixes that lie farther apart than the top speed allows contradict
-what is known; nothing that rests on the way between them is certain.
+The top speed is raised to what the vehicle itself reports. Fixes are discs, not points: the truth lies within
+``e_A`` of A and ``e_B`` of B, where ``e`` is ``EngineSettings.settle_m`` or, where that is more, what the
+receiver says of it (``Fix.error_m``). What is certain is so for all places in both discs:
+
+* a place P was possible only if ``|AP| + |PB| <= v T + e_A + e_B`` (the triangle inequality, at both ends),
+* a way around an area may begin at a true place that lies behind a corner of it, as seen from the fix; the
+  way from the fix to there cuts into the area by less than ``max(e_A, e_B)``, so the area is taken as smaller
+  by that,
+* a fix in a fence proves that the vehicle was there only if the border is farther away than its own ``e``,
+* a fix before a crossing that is worse than ``settle_m``, and nearer to the border than its own ``e``, may
+  lie across it already, and what was passed before it nobody has looked at: at most probable.
+
+Two fixes that lie farther apart than the top speed allows contradict what is known; nothing that rests on
+the way between them is certain.
 """
 
 from __future__ import annotations
@@ -75,17 +86,22 @@ class Way(NamedTuple):
         prev, fix: the fixes.
         reach_m: the longest way at the top speed, positions as wrong as they may be; what is longer, as
             measured between the fixes, cannot have been driven.
-        error_m: by how much each of them may be wrong.
+        error_m: by how much the worse of them may be wrong.
+        both_m: and both together.
     """
 
     prev: Fix
     fix: Fix
     reach_m: float
     error_m: float
+    both_m: float
 
     @classmethod
     def between(cls, prev: Fix, fix: Fix, top_kmh: float, error_m: float) -> Way:
         """The way from one fix to the next.
+
+        Args:
+            error_m: by how much a fix may be wrong that does not say that it is worse.
 
         Example:
             >>> a = Fix(0, 121.6, 29.9, 60.0, ())
@@ -99,7 +115,9 @@ class Way(NamedTuple):
         for kmh in (prev.speed_kmh, fix.speed_kmh):
             if kmh > fastest:  # never for an unknown one
                 fastest = kmh
-        return cls(prev, fix, fastest / 3.6 * seconds + 2.0 * error_m, error_m)
+        one_m, other_m = max(error_m, prev.error_m), max(error_m, fix.error_m)
+        both_m = one_m + other_m
+        return cls(prev, fix, fastest / 3.6 * seconds + both_m, max(one_m, other_m), both_m)
 
     @property
     def likely_m(self) -> float:
@@ -110,7 +128,7 @@ class Way(NamedTuple):
         seconds = (fix.time_us - prev.time_us) / 1e6
         straight_m = math.sqrt(apart2_m2(prev.lon, prev.lat, fix.lon, fix.lat))
         driven_m = max(max(prev.speed_kmh, fix.speed_kmh) / 3.6 * seconds, straight_m)
-        return driven_m + SPEED_ERROR_KMH / 3.6 * seconds + 2.0 * self.error_m
+        return driven_m + SPEED_ERROR_KMH / 3.6 * seconds + self.both_m
 
     @property
     def contradicts(self) -> bool:
@@ -247,7 +265,7 @@ def entry_certainty(
 
     Args:
         piece: of presence, on the way from ``prev`` to ``fix``.
-        top_kmh, error_m: top speed, and by how much a position may be wrong.
+        top_kmh, error_m: top speed, and by how much a position may be wrong that does not say it is worse.
         near: whether a fix lies nearer to the fence's border than so many metres.
     """
     found = Certainty.POSSIBLE
@@ -260,21 +278,22 @@ def entry_certainty(
             continue
         seconds = max(apart_us, 0) / 1e6
         fastest = top_kmh if not known.speed_kmh > top_kmh else known.speed_kmh
-        if not near(fence, known, fastest / 3.6 * seconds + error_m):
+        wrong_m = max(error_m, known.error_m)
+        if not near(fence, known, fastest / 3.6 * seconds + wrong_m):
             return Certainty.CERTAIN
         if not seconds:
             found = Certainty.PROBABLE
         elif way is not None and math.isfinite(way.likely_m):
             length_s = (fix.time_us - way.prev.time_us) / 1e6
-            if not near(fence, known, way.likely_m * seconds / length_s + error_m):
+            if not near(fence, known, way.likely_m * seconds / length_s + wrong_m):
                 found = Certainty.PROBABLE
     if not piece.by_fix and way is not None and not way.contradicts:
         if fence.metric is not None:
             level = _passage_level(fence, way, top_kmh)
             return found if level is Certainty.POSSIBLE else level
-        if unavoidable(fence, way, way.reach_m, error_m):
+        if unavoidable(fence, way, way.reach_m, way.error_m):
             return Certainty.CERTAIN
-        if math.isfinite(way.likely_m) and unavoidable(fence, way, way.likely_m, error_m):
+        if math.isfinite(way.likely_m) and unavoidable(fence, way, way.likely_m, way.error_m):
             return Certainty.PROBABLE
     return found
 
@@ -287,6 +306,7 @@ def passage_levels(
     speeds_kmh: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]],
     top_kmh: float,
     error_m: float,
+    both_m: float | None = None,
 ) -> npt.NDArray[np.uint8]:
     """How certain it is that circles were passed through between two fixes outside of them.
 
@@ -298,17 +318,19 @@ def passage_levels(
         ends: lon, lat of the fixes before and after, each of shape (n,).
         seconds: between them.
         speeds_kmh: reported at both; NaN for unknown.
-        top_kmh, error_m: top speed, and by how much a position may be wrong.
+        top_kmh, error_m: top speed, and by how much the worse of two positions may be wrong.
+        both_m: and both together; twice that by default.
 
     Returns:
         uint8, shape (n,): 0 certain, 1 probable, 2 possible; as ``Certainty`` has them.
     """
+    both_m = 2.0 * error_m if both_m is None else both_m
     lon0, lat0, lon1, lat1 = ends
     kmh0, kmh1 = (kmh.astype(np.float64) for kmh in speeds_kmh)
     apart2 = apart2_m2(lon0, lat0, lon1, lat1)
-    reach_m = np.fmax(np.fmax(kmh0, kmh1), top_kmh) / 3.6 * seconds + 2.0 * error_m
+    reach_m = np.fmax(np.fmax(kmh0, kmh1), top_kmh) / 3.6 * seconds + both_m
     driven_m = np.maximum(np.maximum(kmh0, kmh1) / 3.6 * seconds, np.sqrt(apart2))
-    likely_m = driven_m + SPEED_ERROR_KMH / 3.6 * seconds + 2.0 * error_m
+    likely_m = driven_m + SPEED_ERROR_KMH / 3.6 * seconds + both_m
     (x0, y0), (x1, y1) = metric.east_north_m(lon0, lat0), metric.east_north_m(lon1, lat1)
     r = np.maximum(radius_m - error_m, 0.0)
     away0, away1 = np.hypot(x0, y0), np.hypot(x1, y1)
@@ -334,7 +356,7 @@ def _passage_level(fence: Fence, way: Way, top_kmh: float) -> Certainty:
     assert fence.radius_m is not None
     metric = Metric(*(np.array([getattr(fence.metric, name)]) for name in Metric.__slots__))  # type: ignore[arg-type]
     radius_m = np.array([fence.radius_m])
-    level = passage_levels(metric, radius_m, tuple(one), seconds, kmh, top_kmh, way.error_m)
+    level = passage_levels(metric, radius_m, tuple(one), seconds, kmh, top_kmh, way.error_m, way.both_m)
     return tuple(Certainty)[int(level[0])]
 
 
