@@ -138,7 +138,8 @@ def test_marks_and_milestones_know_how_good_their_fix_is(metres: float) -> None:
     packed = unpack_mark(pack_mark(mark), NEVER_US, WORLD)
     assert packed.prev is not None
     assert packed.prev == prev._replace(alarm=0)
-    stones = [stone for news in engine.milestones() for stone in news.stones if stone.time_us != NEVER_US]
+    news = [one for some in engine.milestones() for one in some]
+    stones = [stone for one in news for stone in one.stones if stone.time_us != NEVER_US]
     assert stones
     found = [unpack_mark(stone.state, stone.since_us, WORLD).prev for stone in stones]
     assert [one.error_m for one in found if one is not None] == [metres] * len(stones)
