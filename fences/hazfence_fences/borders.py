@@ -29,32 +29,21 @@ F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 I32 = NDArray[np.int32]
 
-# A fence's border: a polygon's bands (where the entries of the lowest begin in `starts`, the number of the
-# last one, its south, bands a degree, the metric about its middle), or a circle (last is -1) with its metric,
-# squared radius and box.
-_BORDER = np.dtype(
-    [
-        ("bands", "i8"),
-        ("last", "i4"),
-        ("south", "f8"),
-        ("scale", "f8"),
-        ("lon", "f8"),
-        ("lat", "f8"),
-        ("kx0", "f8"),
-        ("kx1", "f8"),
-        ("ky0", "f8"),
-        ("ky1", "f8"),
-        ("r2", "f8"),
-        ("half_w", "f8"),
-        ("half_h", "f8"),
-    ]
-)
-# An edge within a band: the edge, the band, and the lowest band of the edge.
-_ENTRY = np.dtype([("edge", "i4"), ("band", "i4"), ("first", "i4")])
+# A fence's border in eight numbers, so that one line of a core's cache holds it. Of a circle: its metric,
+# squared radius and radius. Of a polygon: where the entries of its lowest band begin in `starts`, the number
+# of its last band, its south, bands a degree, and what `near` needs of the metric about its middle.
+_CIRCLE = ("lon", "lat", "kx0", "kx1", "ky0", "ky1", "r2", "radius_m")
+_POLYGON = ("bands", "last", "south", "scale", "lat", "kx0", "kx1", "ky0")
+_BORDER = np.dtype([(name, "f8") for name in _CIRCLE])
+# Half width and half height of a circle's box, degrees.
+_BOX = np.dtype([("half_w", "f8"), ("half_h", "f8")])
+# An edge, as often as there are bands that it lies in; the band, and the lowest one of the edge.
+_EDGE = np.dtype([("ax", "f8"), ("bx", "f8"), ("ay", "f8"), ("by", "f8")])
+_BAND = np.dtype([("band", "i4"), ("first", "i4")])
 # Crossings nearer to each other than this fraction of the segment are left to `intervals`.
 _APART = 1e-9
 # Pairs handled at a time, so that scratch arrays stay small.
-_STEP = 32_768
+_STEP = 8192
 
 
 class Borders:
@@ -62,8 +51,10 @@ class Borders:
 
     def __init__(self) -> None:
         self._border = Pool(_BORDER)
-        self._edges = Pool(np.dtype([("ax", "f8"), ("ay", "f8"), ("bx", "f8"), ("by", "f8")]))
-        self._entries = Pool(_ENTRY)
+        self._round = Pool(np.bool_)
+        self._box = Pool(_BOX)
+        self._edges = Pool(_EDGE)
+        self._bands = Pool(_BAND)
         self._starts = Pool(np.int64)
 
     @property
@@ -76,21 +67,24 @@ class Borders:
         new = fences[self._border.used :]
         if not new:
             return
-        border = np.zeros(len(new), _BORDER)
-        border["last"] = -1
-        for i, fence in enumerate(new):
-            if fence.metric is not None:
-                assert fence.radius_m is not None
-                m = fence.metric
-                r2 = fence.radius_m * fence.radius_m
-                box = m.half_box_deg(fence.radius_m)
-                border[i] = (0, -1, 0.0, 0.0, m.lon, m.lat, m.kx0, m.kx1, m.ky0, m.ky1, r2, *box)
-        polygons = np.array([i for i, fence in enumerate(new) if fence.metric is None], np.int64)
+        border, box = np.zeros(len(new), _BORDER), np.zeros(len(new), _BOX)
+        round_ = np.array([fence.metric is not None for fence in new], np.bool_)
+        for i in np.flatnonzero(round_).tolist():
+            m, radius_m = new[i].metric, new[i].radius_m
+            assert m is not None
+            assert radius_m is not None
+            r2 = radius_m * radius_m
+            border[i] = (m.lon, m.lat, m.kx0, m.kx1, m.ky0, m.ky1, r2, np.sqrt(r2))
+            box[i] = m.half_box_deg(radius_m)
+        polygons = np.flatnonzero(~round_)
         if len(polygons):
-            self._read_polygons(border, polygons, [new[i] for i in polygons.tolist()])
+            border[polygons] = self._read_polygons([new[i] for i in polygons.tolist()])
+        self._box.append(box)
+        self._round.append(round_)
         self._border.append(border)
 
-    def _read_polygons(self, border: NDArray[np.void], which: I64, fences: Sequence[Fence]) -> None:
+    def _read_polygons(self, fences: Sequence[Fence]) -> NDArray[np.void]:
+        """The rows of polygons, whose edges are read in."""
         owner, edges = _all_edges(fences)
         south, north = np.minimum(edges[:, 1], edges[:, 3]), np.maximum(edges[:, 1], edges[:, 3])
         count = np.bincount(owner, minlength=len(fences))
@@ -104,124 +98,150 @@ class Borders:
         edge, band = spread(lowest, highest - lowest + 1)
         place = begin[owner[edge]] + band
         order = np.argsort(place, kind="stable")
-        entries = np.empty(len(edge), _ENTRY)
-        base = self._edges.append(np.ascontiguousarray(edges).view(self._edges.array.dtype).reshape(-1))
-        entries["edge"] = edge[order] + base
-        entries["band"] = band[order]
-        entries["first"] = lowest[edge[order]]
-        at = self._entries.append(entries)
-        starts = np.searchsorted(place[order], np.arange(int(bands.sum()) + 1)) + at
+        edge = edge[order]
+        entries, where = np.empty(len(edge), _EDGE), np.empty(len(edge), _BAND)
+        for i, name in enumerate(("ax", "ay", "bx", "by")):
+            entries[name] = edges[edge, i]
+        where["band"], where["first"] = band[order], lowest[edge]
+        at = self._edges.append(entries)
+        self._bands.append(where)
         # One more start than bands: where the last one ends.
-        border["bands"][which] = begin + self._starts.append(starts)
-        border["last"][which] = bands - 1
-        border["south"][which] = low
-        border["scale"][which] = scale
-        for i, fence in zip(which.tolist(), fences, strict=True):
-            west, south_, east, north_ = fence.bounds
-            middle = Metric.at((west + east) / 2.0, (south_ + north_) / 2.0)
-            for name in Metric.__slots__:
-                border[name][i] = getattr(middle, name)
+        starts = np.searchsorted(place[order], np.arange(int(bands.sum()) + 1)) + at
+        middle = [
+            Metric.at((f.bounds[0] + f.bounds[2]) / 2.0, (f.bounds[1] + f.bounds[3]) / 2.0) for f in fences
+        ]
+        numbers: Any = {
+            "bands": begin + self._starts.append(starts),
+            "last": bands - 1,
+            "south": low,
+            "scale": scale,
+        }
+        numbers |= {name: [getattr(m, name) for m in middle] for name in _POLYGON[4:]}
+        rows: NDArray[np.void] = np.empty(len(fences), _BORDER)
+        for name, field in zip(_POLYGON, _CIRCLE, strict=True):
+            rows[field] = numbers[name]
+        return rows
 
     def crossings(
         self, slot: I32, leaving: NDArray[np.bool_], lon0: F64, lat0: F64, lon1: F64, lat1: F64
     ) -> F64:
         """See `FenceSet.crossings`; `slot` is the fence of each pair."""
-        out = np.full(len(slot), np.nan)
+        out = np.empty(len(slot))
         for a in range(0, len(slot), _STEP):
             part = slice(a, a + _STEP)
-            border = self._border.array.take(slot[part])
-            ways, ends = leaving[part], (lon0[part], lat0[part], lon1[part], lat1[part])
-            round_ = border["last"] < 0
-            for some, of in ((np.flatnonzero(round_), _circle), (np.flatnonzero(~round_), self._polygon)):
-                if len(some):
-                    some_ends = (end.take(some) for end in ends)
-                    out[a + some] = of(border.take(some), ways.take(some), *some_ends)
+            slots, ways, ends = slot[part], leaving[part], (lon0[part], lat0[part], lon1[part], lat1[part])
+            round_ = self._round.array.take(slots)
+            some = round_.nonzero()[0]
+            if len(some) in (0, len(slots)):
+                out[part] = (_circle if len(some) else self._polygon)(self._rows(slots), ways, *ends)
+                continue
+            for here, of in ((some, _circle), ((~round_).nonzero()[0], self._polygon)):
+                some_ends = (end.take(here) for end in ends)
+                out[a + here] = of(self._rows(slots.take(here)), ways.take(here), *some_ends)
         return out
+
+    def _rows(self, slot: I32) -> F64:
+        """The numbers of borders as columns: float64[8, n], named by `_CIRCLE` and `_POLYGON`."""
+        rows = self._border.array.take(slot)
+        return np.ascontiguousarray(rows.view(np.float64).reshape(-1, len(_CIRCLE)).T)
 
     def passages(self, slot: I32, lon0: F64, lat0: F64, lon1: F64, lat1: F64) -> tuple[F64, F64]:
         """See `FenceSet.passages`; `slot` is the fence of each pair."""
-        border = self._border.array.take(slot)
-        metric, r2 = Metric(**_metric(border)), border["r2"]
+        *fields, r2, _ = self._rows(slot)
+        metric = Metric(*fields)
         outside = (metric.distance2_m2(lon0, lat0) > r2) & (metric.distance2_m2(lon1, lat1) > r2)
-        outside &= border["last"] < 0
+        outside &= self._round.array.take(slot)
         begin, end = np.full(len(slot), np.nan), np.full(len(slot), np.nan)
-        at = np.flatnonzero(outside)
-        border = border.take(at)
-        metric, x0, y0 = Metric(**_metric(border)), lon0.take(at), lat0.take(at)
+        at = outside.nonzero()[0]
+        *fields, r2, _ = self._rows(slot.take(at))
+        metric = Metric(*fields)
+        x0, y0, box = lon0.take(at), lat0.take(at), self._box.array.take(slot.take(at))
         begin[at], end[at] = circle_passages(
             metric,
-            border["r2"],
-            border["half_w"],
-            border["half_h"],
+            r2,
+            box["half_w"],
+            box["half_h"],
             (x0 - metric.lon, y0 - metric.lat, lon1.take(at) - x0, lat1.take(at) - y0),
         )
         return begin, end
 
     def circles(self, slot: I32) -> tuple[Metric, F64]:
         """See `FenceSet.circles`; `slot` is each fence's."""
-        border = self._border.array.take(slot)
-        return Metric(**_metric(border)), np.sqrt(border["r2"])
+        *fields, _, radius_m = self._rows(slot)
+        return Metric(*fields), radius_m
 
     def near(self, slot: I32, lon: F64, lat: F64, within_m: float) -> NDArray[np.bool_]:
         """See `FenceSet.near_border`; `slot` is the fence of each pair."""
-        border = self._border.array.take(slot)
-        metric = Metric(**_metric(border))
-        round_ = border["last"] < 0
-        away_m = np.abs(np.sqrt(metric.distance2_m2(lon, lat)) - np.sqrt(border["r2"]))
-        out = round_ & (away_m < within_m)
-        at = np.flatnonzero(~round_)
-        if not len(at):
-            return np.asarray(out)
-        border, x, y = border.take(at), lon.take(at), lat.take(at)
-        kx, ky = border["kx0"] + border["kx1"] * (y - border["lat"]), border["ky0"]
+        out = np.empty(len(slot), np.bool_)
+        for a in range(0, len(slot), _STEP):
+            part = slice(a, a + _STEP)
+            slots, x, y = slot[part], lon[part], lat[part]
+            round_ = self._round.array.take(slots)
+            some = round_.nonzero()[0]
+            if len(some) in (0, len(slots)):
+                out[part] = (_near_circle if len(some) else self._near_polygon)(
+                    self._rows(slots), x, y, within_m
+                )
+                continue
+            for here, of in ((some, _near_circle), ((~round_).nonzero()[0], self._near_polygon)):
+                out[a + here] = of(self._rows(slots.take(here)), x.take(here), y.take(here), within_m)
+        return out
+
+    def _near_polygon(self, rows: F64, x: F64, y: F64, within_m: float) -> NDArray[np.bool_]:
+        bands, last, south, scale, lat, kx0, kx1, ky = rows
+        kx = kx0 + kx1 * (y - lat)
         reach = within_m / ky * 1.01
-        last = border["last"].astype(np.int64)
-        low = _band(y - reach, border["south"], border["scale"], last)
-        high = _band(y + reach, border["south"], border["scale"], last)
-        begin = self._starts.array.take(border["bands"] + low)
-        end = self._starts.array.take(border["bands"] + high + 1)
-        owner, place = spread(begin, end - begin)
-        e = self._edges.array.take(self._entries.array.take(place)["edge"])
-        kx, ky = kx.take(owner), ky.take(owner)
-        ax, ay = (e["ax"] - x.take(owner)) * kx, (e["ay"] - y.take(owner)) * ky
-        dx, dy = (e["bx"] - e["ax"]) * kx, (e["by"] - e["ay"]) * ky
+        low, high = _band(y - reach, south, scale, last), _band(y + reach, south, scale, last)
+        owner, place = self._entries_of(bands.astype(np.int64), low, high)
+        edge = self._edges.array.take(place)
+        # What lies beside the place in longitude is farther away; most of a band's edges do.
+        reach = within_m / kx * 1.01
+        west, east = (x - reach).take(owner), (x + reach).take(owner)
+        ax, bx = edge["ax"], edge["bx"]
+        beside = ((ax < west) & (bx < west)) | ((ax > east) & (bx > east))
+        some = (~beside).nonzero()[0]
+        owner = owner.take(some)
+        ax, bx, ay, by = _edges(edge.take(some))
+        x, y, kx, ky = x.take(owner), y.take(owner), kx.take(owner), ky.take(owner)
+        dx, dy = (bx - ax) * kx, (by - ay) * ky
+        ax, ay = (ax - x) * kx, (ay - y) * ky
         t = np.minimum(np.maximum(-(ax * dx + ay * dy) / (dx * dx + dy * dy), 0.0), 1.0)
         px, py = ax + t * dx, ay + t * dy
-        out[at[owner[px * px + py * py < within_m * within_m]]] = True
-        return np.asarray(out)
+        out = np.zeros(rows.shape[1], np.bool_)
+        out[owner.compress(px * px + py * py < within_m * within_m)] = True
+        return out
+
+    def _entries_of(self, bands: I64, low: I64, high: I64) -> tuple[I64, I64]:
+        """The entries of the bands of some polygons: (places among the polygons, places of the entries)."""
+        begin = self._starts.array.take(bands + low)
+        high = high + bands
+        high += 1
+        return spread(begin, self._starts.array.take(high) - begin)
 
     def _polygon(
-        self,
-        border: NDArray[np.void],
-        leaving: NDArray[np.bool_],
-        lon0: F64,
-        lat0: F64,
-        lon1: F64,
-        lat1: F64,
+        self, rows: F64, leaving: NDArray[np.bool_], lon0: F64, lat0: F64, lon1: F64, lat1: F64
     ) -> F64:
         """As `Bands.only_crossing`, pair by pair, but of several crossings the first or the last."""
         south, north = np.minimum(lat0, lat1), np.maximum(lat0, lat1)
         dx, dy = lon1 - lon0, lat1 - lat0
-        west, east = np.where(dx >= 0.0, lon0, lon1), np.where(dx >= 0.0, lon1, lon0)
-        last = border["last"].astype(np.int64)
-        low = _band(south, border["south"], border["scale"], last)
-        high = _band(north, border["south"], border["scale"], last)
-        begin = self._starts.array.take(border["bands"] + low)
-        end = self._starts.array.take(border["bands"] + high + 1)
-        owner, at = spread(begin, end - begin)
-        entry = self._entries.array.take(at)
-        # An edge in several of the bands counts once, in the lowest of them.
-        once = np.flatnonzero(entry["band"] == np.maximum(low.take(owner), entry["first"]))
-        owner, edge = owner.take(once), entry["edge"].take(once)
-        e = self._edges.array.take(edge)
-        ax, ay, bx, by = e["ax"], e["ay"], e["bx"], e["by"]
+        west, east = np.minimum(lon0, lon1), np.maximum(lon0, lon1)
+        bands, last, lowest, scale = rows[:4]
+        low, high = _band(south, lowest, scale, last), _band(north, lowest, scale, last)
+        owner, at = self._entries_of(bands.astype(np.int64), low, high)
+        edge = self._edges.array.take(at)
+        ax, bx, ay, by = edge["ax"], edge["bx"], edge["ay"], edge["by"]
         w, s_, o, n = west.take(owner), south.take(owner), east.take(owner), north.take(owner)
         beside = (
             ((ax < w) & (bx < w)) | ((ax > o) & (bx > o)) | ((ay < s_) & (by < s_)) | ((ay > n) & (by > n))
         )
-        near = np.flatnonzero(~beside)
+        near = (~beside).nonzero()[0]
         owner = owner.take(near)
-        ax, ay, bx, by = ax.take(near), ay.take(near), bx.take(near), by.take(near)
+        # An edge in several of the bands counts once, in the lowest of them.
+        if (low != high).any():
+            where = self._bands.array.take(at.take(near))
+            once = (where["band"] == np.maximum(low.take(owner), where["first"])).nonzero()[0]
+            near, owner = near.take(once), owner.take(once)
+        ax, bx, ay, by = _edges(edge.take(near))
         x0, y0, dx_, dy_ = lon0.take(owner), lat0.take(owner), dx.take(owner), dy.take(owner)
         p, q = dx_ * (ay - y0), dy_ * (ax - x0)
         a = p - q
@@ -244,16 +264,16 @@ class Borders:
         bad |= count % 2 == 0  # both ends are on the same side: not the question
         out = np.full(len(lon0), np.nan)
         if count.max(initial=0) > 1:
-            order = np.lexsort((t, owner))
-            owner, t = owner.take(order), t.take(order)
+            several = (count.take(owner) > 1).nonzero()[0]  # of one pair they are neighbours
+            order = np.lexsort((t.take(several), owner.take(several)))
+            t[several] = t.take(several).take(order)
             close = (owner[1:] == owner[:-1]) & (t[1:] - t[:-1] <= _APART)
             bad[owner[1:][close]] = True
-        first = np.flatnonzero(count)
-        end = np.cumsum(count).take(first)
-        if not count.max(initial=0) > 1:
-            out[owner] = t
-        else:
+            first = count.nonzero()[0]
+            end = np.cumsum(count).take(first)
             out[first] = t.take(np.where(leaving.take(first), end - count.take(first), end - 1))
+        else:
+            out[owner] = t
         out[bad] = np.nan
         return out
 
@@ -269,34 +289,35 @@ def _all_edges(fences: Sequence[Fence]) -> tuple[I64, F64]:
     return part_of[ring_of[ring[:-1][keep]]].astype(np.int64), edges[keep]
 
 
-def _band(lat: F64, south: F64, scale: F64, last: I64) -> I64:
+def _band(lat: F64, south: F64, scale: F64, last: F64 | I64) -> I64:
     place = (lat - south) * scale
     return np.minimum(np.maximum(place, 0.0), last).astype(np.int64)
 
 
-def _metric(border: NDArray[np.void]) -> dict[str, Any]:
-    """The fields of the circles' metrics."""
-    return {name: np.ascontiguousarray(border[name]) for name in Metric.__slots__}
+def _edges(rows: NDArray[np.void]) -> F64:
+    """Edges as columns: float64[4, n], named by `_EDGE`."""
+    return np.ascontiguousarray(rows.view(np.float64).reshape(-1, 4).T)
 
 
-def _circle(
-    border: NDArray[np.void], leaving: NDArray[np.bool_], lon0: F64, lat0: F64, lon1: F64, lat1: F64
-) -> F64:
+def _near_circle(rows: F64, lon: F64, lat: F64, within_m: float) -> NDArray[np.bool_]:
+    *fields, _, radius_m = rows
+    metric = Metric(*fields)
+    return np.asarray(np.abs(np.sqrt(metric.distance2_m2(lon, lat)) - radius_m) < within_m)
+
+
+def _circle(rows: F64, leaving: NDArray[np.bool_], lon0: F64, lat0: F64, lon1: F64, lat1: F64) -> F64:
     """As `circle_intervals` for a segment with one end inside; NaN for the others."""
-    fields: Any = {
-        name: np.ascontiguousarray(border[name]) for name in ("lon", "lat", "kx0", "kx1", "ky0", "ky1")
-    }
-    metric, r2 = Metric(**fields), border["r2"]
+    *fields, r2, _ = rows
+    metric = Metric(*fields)
     starts = metric.distance2_m2(lon0, lat0) <= r2
     ends = metric.distance2_m2(lon1, lat1) <= r2
-    out = np.full(len(lon0), np.nan)
-    at = np.flatnonzero((starts != ends) & (starts == leaving))
-    if len(at):
-        fields = {name: column.take(at) for name, column in fields.items()}
-        metric = Metric(**fields)
-        x0, y0, inside = lon0.take(at), lat0.take(at), starts.take(at)
-        u, v = x0 - metric.lon, y0 - metric.lat
-        du, dv = lon1.take(at) - x0, lat1.take(at) - y0
-        away, low = np.where(inside, 1.0, 0.0), np.where(inside, 0.0, 1.0)
-        out[at] = circle_roots(metric, r2.take(at), u, v, du, dv, away, low)
-    return out
+    asked = (starts != ends) & (starts == leaving)
+    if not asked.all():
+        out = np.full(len(lon0), np.nan)
+        at = asked.nonzero()[0]
+        if len(at):
+            some = (column.take(at) for column in (leaving, lon0, lat0, lon1, lat1))
+            out[at] = _circle(np.ascontiguousarray(rows[:, at]), *some)
+        return out
+    away, low = np.where(leaving, 1.0, 0.0), np.where(leaving, 0.0, 1.0)
+    return circle_roots(metric, r2, lon0 - metric.lon, lat0 - metric.lat, lon1 - lon0, lat1 - lat0, away, low)

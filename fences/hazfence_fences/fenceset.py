@@ -265,9 +265,9 @@ class FenceSet:
             rows = np.repeat(np.arange(len(x)), [len(indexes) for indexes in held])
             return rows, np.array([i for indexes in held for i in indexes], np.int32)
         rows, slots = locate_members(self.table, x, y, self._registry.covers)
-        index = self._place[slots]
-        order = np.lexsort((index, rows))
-        return rows[order], index[order].astype(np.int32, copy=False)
+        pair = (rows << 32) | self._place[slots]
+        pair.sort(kind="stable")  # nearly in order
+        return pair >> 32, (pair & 0xFFFF_FFFF).astype(np.int32)
 
     def key_of(self, indexes: Iterable[int]) -> int:
         """The key of the set of these fences (indexes into `fences`)."""

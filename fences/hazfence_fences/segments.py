@@ -39,6 +39,8 @@ _SAME = 1e-12
 # segment is a parabola but for parts in 1e4, so two rounds reach the last bits; one more is kept for very
 # long segments.
 _ROUNDS = 3
+# Newton rounds for a circle's root at most, an even number; nearly all are found in two or three.
+_MOST_ROUNDS = 60
 
 
 def polygon_edges(geometry: Any) -> F64:
@@ -288,13 +290,16 @@ def _root(m: Metric, r2: float, u: float, v: float, du: float, dv: float, out: f
     """The fraction between `out` (outside) and `low` (inside) at which the segment passes the circle.
 
     From the root of the parabola through `low`, which is nearly it, on with Newton, kept between the two.
+    Rounding may let it go to and fro between two numbers for ever: what has come back to where it was two
+    rounds before is as far as it gets.
     """
     first, second = _slope(m, u + low * du, v + low * dv, du, dv)
     excess = _height(m, u + low * du, v + low * dv) - r2
     step = sqrt(max(first * first - second * excess, 0.0))
     t = low + (step - first if out > low else -step - first) / (second + 1e-300)
     a, b = out, low
-    for _ in range(60):
+    before = None
+    for n in range(_MOST_ROUNDS):
         if not min(a, b) <= t <= max(a, b):
             t = (a + b) / 2.0
         excess = _height(m, u + t * du, v + t * dv) - r2
@@ -306,6 +311,10 @@ def _root(m: Metric, r2: float, u: float, v: float, du: float, dv: float, out: f
         near = t - excess / (2.0 * first) if first != 0.0 else (a + b) / 2.0
         if abs(near - t) <= 1e-15:
             return min(max(near, 0.0), 1.0)
+        if n % 2:
+            if before == (t, a, b):
+                return float(near)
+            before = t, a, b
         t = near
     return float(t)
 
@@ -317,33 +326,68 @@ def circle_roots(m: Metric, r2: F64, u: F64, v: F64, du: F64, dv: F64, out: F64,
         m: the circles' metrics, its fields float64[n].
         r2, u, v, du, dv, out, low: as for `_root`, float64[n].
     """
-    first, second = _slope(m, u + low * du, v + low * dv, du, dv)
-    excess = _height(m, u + low * du, v + low * dv) - r2
+    at_u, at_v = u + low * du, v + low * dv
+    first, second = _slope(m, at_u, at_v, du, dv)
+    excess = _height(m, at_u, at_v) - r2
+    up = out > low
     step = np.sqrt(np.maximum(first * first - second * excess, 0.0))
-    t = low + np.where(out > low, step - first, -step - first) / (second + 1e-300)
-    a, b = out.copy(), low.copy()
+    t = low + np.where(up, step - first, -step - first) / (second + 1e-300)
+    least, most = np.minimum(out, low), np.maximum(out, low)
+    metric: Any = m
+    kx0, kx1, ky0, ky1 = metric.kx0, metric.kx1, metric.ky0, metric.ky1
+    kx2, ky2 = kx1 * dv, 2.0 * ky1
     found: F64 = np.empty_like(u)
-    left, open_ = np.arange(len(t)), np.ones(len(t), np.bool_)
-    for _ in range(60):
-        beside = ~((np.minimum(a, b) <= t) & (t <= np.maximum(a, b)))
-        t = np.where(beside, (a + b) / 2.0, t)
-        excess = _height(m, u + t * du, v + t * dv) - r2
-        a, b = np.where(excess > 0.0, t, a), np.where(excess > 0.0, b, t)
-        first, _ = _slope(m, u + t * du, v + t * dv, du, dv)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            near = np.where(first != 0.0, t - excess / (2.0 * first), (a + b) / 2.0)
-        done = open_ & (np.abs(near - t) <= 1e-15)
-        found[left[done]] = np.minimum(np.maximum(near[done], 0.0), 1.0)
+    left: NDArray[np.int64] | None = None  # which these are, once some have been parted with
+    open_ = np.ones(len(t), np.bool_)
+    before: F64 | None = None
+    for n in range(_MOST_ROUNDS):
+        within = (least <= t) & (t <= most)
+        if not within.all():
+            t = np.where(within, t, (least + most) / 2.0)
+        # `_height` and the first of `_slope`, what they have in common worked out once.
+        x, y = u + t * du, v + t * dv
+        kx = kx0 + kx1 * y
+        slope_x = kx * du + kx2 * x
+        x *= kx
+        slope_y = (ky0 + ky2 * y) * dv
+        y *= ky0 + ky1 * y
+        first = x * slope_x + y * slope_y
+        excess = x * x + y * y - r2
+        beyond = (excess > 0.0) == up
+        np.copyto(most, t, where=beyond)
+        np.copyto(least, t, where=~beyond)
+        flat = first == 0.0
+        if flat.any():
+            with np.errstate(divide="ignore", invalid="ignore"):
+                near = np.where(flat, (least + most) / 2.0, t - excess / (2.0 * first))
+        else:
+            near = t - excess / (2.0 * first)
+        done = np.abs(near - t) <= 1e-15
+        done &= open_
+        at = done.nonzero()[0]
+        found[at if left is None else left.take(at)] = np.minimum(np.maximum(near.take(at), 0.0), 1.0)
         open_ &= ~done
+        if n % 2 and n > 2:  # few are left, and they may have come back to where they were
+            state = np.stack((t, least, most))
+            if before is not None:
+                back = (state == before).all(axis=0)
+                back &= open_
+                at = back.nonzero()[0]
+                found[at if left is None else left.take(at)] = near.take(at)
+                open_ &= ~back
+            before = state
         count, t = np.count_nonzero(open_), near
         if not count:
             return found
         if 2 * count < len(t):  # to go on with a few that are done costs less than to part from them
-            still = np.flatnonzero(open_)
-            m = Metric(*(getattr(m, name).take(still) for name in Metric.__slots__))
-            r2, u, v, du, dv = (column.take(still) for column in (r2, u, v, du, dv))
-            a, b, t, left, open_ = a.take(still), b.take(still), t.take(still), left.take(still), open_[still]
-    found[left[open_]] = t[open_]
+            still = open_.nonzero()[0]
+            left = still if left is None else left.take(still)
+            columns: Any = (kx0, kx1, ky0, ky1, kx2, ky2, r2, u, v, du, dv, least, most, t, up, open_)
+            kx0, kx1, ky0, ky1, kx2, ky2, r2, u, v, du, dv, least, most, t, up, open_ = (
+                column.take(still) for column in columns
+            )
+            before = None if before is None else before.take(still, axis=1)
+    found[open_ if left is None else left[open_]] = t[open_]
     return found
 
 

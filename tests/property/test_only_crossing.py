@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import sqrt
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,6 +11,8 @@ from hypothesis import strategies as st
 
 from hazfence_benchmarks.workloads import set_c, torture
 from hazfence_fences import Fence, FenceSet, load_fences
+from hazfence_fences.metric import Metric
+from hazfence_fences.segments import _height, _root, _slope, circle_roots
 
 from .world import WORLD, at
 
@@ -132,3 +136,39 @@ def test_fences_added_later_are_read_in() -> None:
 def test_arrays_of_different_length_are_refused() -> None:
     with pytest.raises(ValueError, match="2 fences, 1 ways, 1 segment starts, 1 ends"):
         set_c(3).crossings(np.array([0, 1], np.int32), np.array([True]), [121.5], [29.9], [121.6], [29.9])
+
+
+def test_a_root_that_goes_to_and_fro_ends_where_sixty_rounds_would() -> None:
+    """Newton kept between two ends, as it stands, with nothing that ends it early but having arrived."""
+
+    def plainly(m: Metric, r2: float, u: float, v: float, du: float, dv: float) -> float:
+        first, second = _slope(m, u + du, v + dv, du, dv)
+        excess = _height(m, u + du, v + dv) - r2
+        t = 1.0 + (-sqrt(max(first * first - second * excess, 0.0)) - first) / (second + 1e-300)
+        a, b = 0.0, 1.0
+        for _ in range(60):
+            if not min(a, b) <= t <= max(a, b):
+                t = (a + b) / 2.0
+            excess = _height(m, u + t * du, v + t * dv) - r2
+            a, b = (t, b) if excess > 0.0 else (a, t)
+            first, _ = _slope(m, u + t * du, v + t * dv, du, dv)
+            near = t - excess / (2.0 * first) if first != 0.0 else (a + b) / 2.0
+            if abs(near - t) <= 1e-15:
+                return min(max(near, 0.0), 1.0)
+            t = near
+        return t
+
+    rng, n = np.random.default_rng(5), 3000
+    metric = Metric.at(121.5, 29.9)
+    radius, angle = rng.uniform(50, 300, n), rng.uniform(0, 2 * np.pi, n)
+    far, near = radius + rng.uniform(1, 80, n), radius * rng.uniform(0.5, 0.99, n)
+    u, v = far * np.cos(angle) / metric.kx0, far * np.sin(angle) / metric.ky0
+    du = near * np.cos(angle + 0.2) / metric.kx0 - u
+    dv = near * np.sin(angle + 0.2) / metric.ky0 - v
+    r2 = radius * radius
+    segments = zip(r2.tolist(), u.tolist(), v.tolist(), du.tolist(), dv.tolist(), strict=True)
+    expected = [plainly(metric, *segment) for segment in segments]
+    segments = zip(r2.tolist(), u.tolist(), v.tolist(), du.tolist(), dv.tolist(), strict=True)
+    assert [_root(metric, *segment, 0.0, 1.0) for segment in segments] == expected
+    many = Metric(*(np.full(n, getattr(metric, name)) for name in Metric.__slots__))
+    assert circle_roots(many, r2, u, v, du, dv, np.zeros(n), np.ones(n)).tolist() == expected

@@ -130,7 +130,7 @@ def _discs(t: CellTable, x: F64, y: F64, at: I64, start: I64, count: I64) -> tup
 
 def _counted(pair: I64, sign: I64) -> I64:
     """The pairs (point and slot in one number) whose signs add up to 1, sorted."""
-    order = np.argsort(pair)
+    order = np.argsort(pair, kind="stable")
     pair, sign = pair.take(order), sign.take(order)
     if not len(pair):
         return pair

@@ -40,10 +40,10 @@ TOUCH = 2e-7
 def spread(first: I64, count: I64) -> tuple[I64, I64]:
     """For each i the numbers first[i], first[i] + 1, ... (count[i] of them): (i repeated, the numbers)."""
     count = np.maximum(count, 0)
-    owner = np.repeat(np.arange(len(count), dtype=np.int64), count)
-    ends = np.cumsum(count)
-    within = np.arange(len(owner), dtype=np.int64) - (ends - count)[owner]
-    return owner, first[owner] + within
+    ends = count.cumsum()
+    numbers = np.arange(ends[-1] if len(ends) else 0, dtype=np.int64)
+    numbers += (first - ends + count).repeat(count)
+    return np.arange(len(count), dtype=np.int64).repeat(count), numbers
 
 
 def distinct(values: NDArray[Any]) -> tuple[NDArray[Any], I64]:
