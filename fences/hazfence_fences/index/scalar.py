@@ -6,7 +6,7 @@ covers).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from hazfence_fences.model import Fence
 
 __all__ = ["ScalarReader"]
 
-_REMEMBERED = 1 << 16  # sets kept as tuples: enough for whole cells, and no growth with the traffic
+_REMEMBERED = 1 << 17  # sets kept as tuples: enough for whole cells, and no growth with the traffic
 
 
 class ScalarReader:
@@ -46,7 +46,12 @@ class ScalarReader:
         self._row_group = table.row_group.data
         self._circles = table.circles.view("f8").reshape(-1).data
         self._circle_slot = table.circle_slot.data
-        self._place = place.data
+        self._set_start, self._set_count = table.set_start.data, table.set_count.data
+        self._set_slots = table.members.data
+        self._group_start, self._group_count = table.group_start.data, table.group_count.data
+        self._group_rows = table.group_rows.data
+        # Where no fence was ever changed, slots are indexes.
+        self._place = None if np.array_equal(place, np.arange(len(place))) else place.data
         self._sets: dict[int, tuple[int, ...]] = {0: ()}
         self._known: dict[tuple[int, int], tuple[int, ...]] = {}
 
@@ -73,59 +78,79 @@ class ScalarReader:
                 self._known[number, held] = known
         return known
 
-    def _sorted(self, slots: tuple[int, ...]) -> tuple[int, ...]:
+    def _sorted(self, slots: Iterable[int]) -> tuple[int, ...]:
         place = self._place
-        return tuple(sorted([place[slot] for slot in slots]))
+        return tuple(sorted(slots if place is None else [place[slot] for slot in slots]))
 
     def _set(self, number: int) -> tuple[int, ...]:
         """The slots of a set, as stored."""
         found = self._sets.get(number)
         if found is None:
-            found = tuple(self._table.set_members(number))
+            start = self._set_start[number]
+            found = tuple(self._set_slots[start : start + self._set_count[number]].tolist())
             if len(self._sets) < _REMEMBERED:
                 self._sets[number] = found
         return found
 
     def _members(self, row: int) -> list[int]:
         """The rows a row stands for."""
-        t, group = self._table, self._row_group[row]
-        start = int(t.group_start[group])
-        return t.group_rows[start : start + int(t.group_count[group])].tolist()  # type: ignore[no-any-return]
+        group = self._row_group[row]
+        start = self._group_start[group]
+        return self._group_rows[start : start + self._group_count[group]].tolist()
 
     def _settle(self, record: int, x: float, y: float) -> tuple[int, ...]:
         """The fences of a touched cell that cover the point: winding number 1."""
+        inside = self._set(self._record_set[record])
+        start = self._record[4 * record + 2]
+        discs_at = start + self._counts[8 * record + 6]
+        end = discs_at + self._counts[8 * record + 7]
+        entries, rows = self._entries, self._rows
+        over: list[tuple[int, bool]] = []
+        for n in range(start, discs_at):
+            row = entries[n]
+            at = 6 * row
+            ax = rows[at]
+            if ax <= x:
+                bx = rows[at + 2]
+                if x <= bx:
+                    ay, tau = rows[at + 1], rows[at + 4]
+                    d = (bx - ax) * (y - ay) - (rows[at + 3] - ay) * (x - ax)
+                    close = -tau <= d <= tau
+                    if close or (d < 0 and x < bx):
+                        over.append((row, close))
+        if over or (inside and min(inside) < 0) or len(set(inside)) < len(inside):
+            inside = self._wound(inside, over, x, y)
+        if discs_at == end:
+            return inside
+        held = []
+        circles = self._circles
+        for n in range(discs_at, end):
+            row = entries[n]
+            at = 8 * row
+            v = y - circles[at + 1]
+            north = (circles[at + 4] + circles[at + 5] * v) * v
+            r2 = circles[at + 6]
+            if north * north <= r2:  # what is added to it is not negative
+                east = (circles[at + 2] + circles[at + 3] * v) * (x - circles[at])
+                if east * east + north * north <= r2:
+                    held.append(self._circle_slot[row])
+        return (*inside, *held) if held else inside
+
+    def _wound(
+        self, base: tuple[int, ...], over: Iterable[tuple[int, bool]], x: float, y: float
+    ) -> tuple[int, ...]:
+        """The fences of winding number 1, given what is counted in any case and the edges overhead."""
         winding: dict[int, int] = {}
-        for slot in self._set(self._record_set[record]):
+        for slot in base:
             if slot >= 0:
                 winding[slot] = winding.get(slot, 0) + 1
             else:
                 winding[~slot] = winding.get(~slot, 0) - 1
-        start = self._record[4 * record + 2]
-        discs_at = start + self._counts[8 * record + 6]
-        entries, rows = self._entries, self._rows
-        for n in range(start, discs_at):
-            row = entries[n]
-            at = 6 * row
-            ax, bx = rows[at], rows[at + 2]
-            if ax <= x <= bx:
-                ay = rows[at + 1]
-                d = (bx - ax) * (y - ay) - (rows[at + 3] - ay) * (x - ax)
-                close = -rows[at + 4] <= d <= rows[at + 4]
-                if close or (d < 0 and x < bx):
-                    for own in self._members(row) if self._row_group[row] else (row,):
-                        slot = self._row_slot[own]
-                        if close:
-                            winding[slot] = 1 << 20 if self._fence_of(slot).covers(x, y) else -(1 << 20)
-                        else:
-                            winding[slot] = winding.get(slot, 0) + self._row_sign[own]
-        inside = [slot for slot, count in winding.items() if count == 1 or count > 1 << 19]
-        circles = self._circles
-        for n in range(discs_at, discs_at + self._counts[8 * record + 7]):
-            row = entries[n]
-            at = 8 * row
-            v = y - circles[at + 1]
-            east = (circles[at + 2] + circles[at + 3] * v) * (x - circles[at])
-            north = (circles[at + 4] + circles[at + 5] * v) * v
-            if east * east + north * north <= circles[at + 6]:
-                inside.append(self._circle_slot[row])
-        return tuple(inside)
+        for row, close in over:
+            for own in self._members(row) if self._row_group[row] else (row,):
+                slot = self._row_slot[own]
+                if close:
+                    winding[slot] = 1 << 20 if self._fence_of(slot).covers(x, y) else -(1 << 20)
+                else:
+                    winding[slot] = winding.get(slot, 0) + self._row_sign[own]
+        return tuple([slot for slot, count in winding.items() if count == 1 or count > 1 << 19])
