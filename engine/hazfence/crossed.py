@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hazfence.columns import Before, Columns
-from hazfence.ordered import among
+from hazfence.ordered import among, in_turn
 from hazfence.presence import Edge
 from hazfence.rules.prism import passage_levels
 from hazfence.sets import Sets
@@ -90,7 +90,9 @@ class Changes(NamedTuple):
 
     def take(self, which: npt.NDArray[Any]) -> Changes:
         """Some of them, or in another order."""
-        return Changes(*(column[which] for column in self))
+        which = which.nonzero()[0] if which.dtype == np.bool_ else which
+        columns: Any = self
+        return Changes(*(column.take(which) for column in columns))
 
 
 class Crossed:
@@ -119,7 +121,7 @@ class Crossed:
         above = np.maximum(rows - 1, 0)
 
         def prev(column: npt.NDArray[_T], first: npt.NDArray[_T]) -> npt.NDArray[_T]:
-            return np.where(begins, first[group], column[above])
+            return first.take(group) if c.once else np.where(begins, first[group], column[above])
 
         return Due(
             rows,
@@ -151,7 +153,7 @@ class Crossed:
                 failed[due.group[row[~self._fine[member]]]] = True
             pairs.append((row << 33) | (member.astype(np.int64) << 1) | after)
         both = np.concatenate(pairs)
-        both.sort()
+        both.sort(kind="stable")  # two runs in order, merged
         twice = (both[1:] >> 1) == (both[:-1] >> 1)
         alone = both[~(np.append(twice, False) | np.append(False, twice))] if len(both) else both
         row, fence = alone >> 33, (alone >> 1) & 0xFFFF_FFFF
@@ -190,7 +192,7 @@ class Crossed:
             passed = np.flatnonzero(~among((due.at[row] << 32) | fence, by_key))
             changes = changes.add(self._passages(row[passed], fence[passed], due))
         # In a step what happened first is told first; what happened at one moment in the order of fences.
-        return changes.take(np.lexsort((changes.fence, changes.at_us, changes.row)))
+        return changes.take(in_turn(changes.row, changes.at_us, changes.fence))
 
     def _passages(self, row: _Ints, fence: _Ints, due: Due) -> Changes:
         """Circles entered and left between two fixes."""

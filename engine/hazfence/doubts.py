@@ -18,10 +18,11 @@ import numpy.typing as npt
 
 from hazfence.columns import Columns
 from hazfence.crossed import Changes, Due
-from hazfence.stays import CLEARED, CONFIRMED, IN_DOUBT, NO_DISTRICT, NO_GATE, STAY, STEP, joined
+from hazfence.ordered import in_turn
+from hazfence.stays import CLEARED, CONFIRMED, IN_DOUBT, NO_DISTRICT, NO_GATE, STAY, STEP, in_order, joined
 from hazfence_fences.index.raster import spread
 
-__all__ = ["Doubts", "confirmed", "doubts_of", "in_doubt", "in_order"]
+__all__ = ["Doubts", "as_told", "confirmed", "doubts_of", "in_doubt"]
 
 _Ints = npt.NDArray[np.int64]
 _Bools = npt.NDArray[np.bool_]
@@ -141,11 +142,16 @@ def confirmed(stays: _Rows, row: _Ints, due: Due, possible: _Bools) -> tuple[_In
     return np.append(row, row[told]), joined([steps, ends])
 
 
-def in_order(row: _Ints, steps: _Rows, more: tuple[_Ints, _Rows]) -> tuple[_Ints, _Rows]:
+def as_told(row: _Ints, steps: _Rows, more: tuple[_Ints, _Rows]) -> tuple[_Ints, _Rows]:
     """Steps and others among them, as they are told: what happened first in a fix first, then by fence."""
-    row, steps = np.append(row, more[0]), joined([steps, more[1]])
-    order = np.lexsort((steps["stay"]["fence"], steps["at_us"], row))
-    return row[order], steps.take(order)
+    parts = [steps, more[1]]
+    at_us, fence = (
+        np.concatenate(columns)
+        for columns in zip(*((rows["at_us"], rows["stay"]["fence"]) for rows in parts), strict=True)
+    )
+    row = np.append(row, more[0])
+    order = in_turn(row, at_us, fence)
+    return row[order], in_order(parts, order)
 
 
 def in_doubt(stays: _Rows) -> _Bools:

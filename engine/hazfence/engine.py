@@ -41,7 +41,6 @@ from hazfence.screen import Screen
 from hazfence.settings import EngineSettings
 from hazfence.snapshot import Frozen, dump, load, unpack
 from hazfence.states import State
-from hazfence.stays import STEP
 from hazfence.story import Mark
 from hazfence.tell import Teller
 from hazfence.track import Track
@@ -412,31 +411,31 @@ class Engine:
             fleet.first_us[first[new]] = track.time_us[groups[0][new]]
         c = self._screen.look(codes, track, before, groups)
         active = c.active
-        taken: Taken | None = None
+        taken: list[Taken] = []
         if self._plain.on:
             plain = active[c.plain[active]]
             plain = plain[books.stays.ours(first[plain])]
             if len(plain):
-                taken = self._plain.take(c, before, plain, books.stays, books.notes, self._screen.sets)
-                books.touch(taken.codes)
-                fleet.deadline_us[taken.codes] = taken.deadline_us
-                fleet.watch[taken.codes] = taken.watch
-                fleet.unsure[taken.codes] = taken.unsure
-                if taken.motion is not None:
-                    fleet.motion[taken.codes] = taken.motion
-                active = active[~taken.groups[active]]
+                for some in self._plain.take(c, before, plain, books.stays, books.notes, self._screen.sets):
+                    books.touch(some.codes)
+                    fleet.deadline_us[some.codes] = some.deadline_us
+                    fleet.watch[some.codes] = some.watch
+                    fleet.unsure[some.codes] = some.unsure
+                    if some.motion is not None:
+                        fleet.motion[some.codes] = some.motion
+                    active = active[~some.groups[active]]
+                    taken.append(some)
         judged = [
             (group, self._judge_vehicle(c, int(c.starts[group]), int(c.ends[group])))
             for group in active.tolist()
         ]
         fleet.move(first, c.track if c.once else c.track.cut(c.ends - 1))
         books.recent.add_in_order(codes, c.track, c.before_us)
-        if taken is None:
-            return Batch(judged, np.zeros(0, np.int64), np.zeros(0, STEP), None)
         if books.recent_us:
-            books.stays.log.add(taken.log_codes, taken.logged)
-            books.notes.log.add(taken.noted, taken.entries)
-        return Batch(judged, taken.group, taken.steps, self._telling)
+            for some in taken:
+                books.stays.log.add(some.log_codes, some.logged)
+                books.notes.log.add(some.noted, some.entries)
+        return Batch(judged, [(some.group, some.steps) for some in taken], self._telling)
 
     def _judge_vehicle(self, c: Columns, lo: int, hi: int) -> list[Event]:
         """Judge one vehicle's fixes ``lo..hi`` of the sorted columns."""

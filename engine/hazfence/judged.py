@@ -14,8 +14,8 @@ from hazfence.chains import lump
 from hazfence.crossed import Due
 from hazfence.notes import ENTRY, Notes
 from hazfence.noting import Noted
-from hazfence.ordered import among
-from hazfence.stays import JUDGED, STEP, WAVERED, Stays, joined
+from hazfence.ordered import among, distinct
+from hazfence.stays import JUDGED, STEP, WAVERED, Stays, in_order, joined
 from hazfence.wavers import Settling
 
 __all__ = ["entries_of", "judged", "keep_notes", "logged", "note_fix"]
@@ -75,15 +75,17 @@ def logged(
     lump(more["stay"])[:], more["what"] = lump(settling.before), WAVERED
     if bare:
         bare_row = np.searchsorted(due.at, settling.rows)
-        bare_row = bare_row[~among(bare_row, np.sort(np.append(at, row)))]
+        bare_row = bare_row[~among(bare_row, distinct(at, row))]
         only = np.zeros(len(bare_row), STEP)
         only["what"] = JUDGED
         more, at = joined([more, only]), np.append(at, bare_row)
-    good = np.flatnonzero(done[due.group[at]])
-    more, at = note_fix(more.take(good), at[good], due, since_us), at[good]
-    told, row = joined([told, more]), np.append(row, at)
+    good = done[due.group[at]]
+    if not good.all():
+        more, at = more.compress(good), at[good]
+    note_fix(more, at, due, since_us)
+    row = np.append(row, at)
     order = np.argsort(row, kind="stable")
-    return row[order], told.take(order)
+    return row[order], in_order([told, more], order)
 
 
 def keep_notes(codes: npt.NDArray[np.int32], kept: _Bools, noted: Noted, notes: Notes) -> None:

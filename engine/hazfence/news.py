@@ -357,27 +357,29 @@ def _together(stays: Mapping[int, Any]) -> _Rows:
 
 
 class Batch(NamedTuple):
-    """What one look at some vehicles gave: events of the judge and plain steps, by group of vehicle."""
+    """What one look at some vehicles gave: events of the judge and plain steps, by group of vehicle.
+
+    ``steps`` come in parts of (group of each step, steps), in the order of groups.
+    """
 
     judged: list[tuple[int, list[Event]]]
-    group: _Ints
-    steps: _Rows
-    telling: Telling | None
+    steps: list[tuple[_Ints, _Rows]]
+    telling: Telling
 
     def __len__(self) -> int:
         told = sum(len(events) for _, events in self.judged)
-        return told if self.telling is None else told + self.telling.count(self.steps)
+        return told + sum(self.telling.count(steps) for _, steps in self.steps)
 
     def events(self) -> Iterator[Event]:
         """All of it as events, vehicle by vehicle."""
-        judged = iter([*self.judged, (len(self.group) + (1 << 40), [])])
+        judged = iter([*self.judged, (1 << 40, [])])
         at, events = next(judged)
-        for group, step in zip(self.group.tolist(), self.steps, strict=True):
-            while at < group:
-                yield from events
-                at, events = next(judged)
-            assert self.telling is not None
-            yield from self.telling.events(step)
+        for groups, steps in self.steps:
+            for group, step in zip(groups.tolist(), steps, strict=True):
+                while at < group:
+                    yield from events
+                    at, events = next(judged)
+                yield from self.telling.events(step)
         yield from events
         for _, events in judged:
             yield from events
@@ -385,8 +387,8 @@ class Batch(NamedTuple):
     def rows(self) -> list[Row]:
         """All of it as rows, of each fact the last revision at least."""
         rows = last_rows(event for _, events in self.judged for event in events)
-        if self.telling is not None:
-            rows += self.telling.written(self.steps)
+        for _, steps in self.steps:
+            rows += self.telling.written(steps)
         return rows
 
 
@@ -395,14 +397,17 @@ class News:
 
     def __init__(self) -> None:
         self._parts: list[Batch | list[Event]] = []
+        self._count = 0
 
     def add(self, part: Batch | list[Event]) -> None:
         """Put something at the end."""
-        if len(part):
+        count = len(part)
+        if count:
             self._parts.append(part)
+            self._count += count
 
     def __len__(self) -> int:
-        return sum(len(part) for part in self._parts)
+        return self._count
 
     def events(self) -> tuple[Event, ...]:
         """All of it as events."""

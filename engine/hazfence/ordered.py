@@ -2,6 +2,8 @@
 
 You are on the lowest floor of the core. ``np.isin``, ``np.unique`` and ``np.union1d`` build tables or sort
 what is sorted already; a batch asks a dozen times of some hundred numbers, so this is much of its fixed cost.
+What is sorted here are a few runs in order, one behind the other, as good as always: a stable sort, which
+merges such runs, takes a tenth of the time of the default one.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["among", "distinct"]
+__all__ = ["among", "distinct", "in_turn"]
 
 _Ints = npt.NDArray[np.int64]
 
@@ -41,10 +43,44 @@ def distinct(*values: _Ints) -> _Ints:
         array([1, 2, 3])
     """
     found = np.concatenate(values)
-    found.sort()
+    found.sort(kind="stable")
     if len(found) < 2:
         return found
     new = np.empty(len(found), np.bool_)
     new[0] = True
     np.not_equal(found[1:], found[:-1], out=new[1:])
     return found[new]
+
+
+def in_turn(row: _Ints, at_us: _Ints, fence: _Ints) -> _Ints:
+    """The order by row, then time, then fence; what is the same in all stays as it is.
+
+    As ``np.lexsort((fence, at_us, row))``, which sorts three times; here row and time are one number, and
+    only where both are the same the fences are looked at.
+
+    Args:
+        row: not negative.
+        at_us: moments, microseconds.
+
+    Example:
+        >>> in_turn(np.array([1, 0, 1]), np.array([7, 9, 5]), np.array([0, 0, 0]))
+        array([1, 2, 0])
+    """
+    if len(row) < 2:
+        return np.arange(len(row))
+    first_us = int(at_us.min())
+    bits = (int(at_us.max()) - first_us).bit_length()
+    if bits + int(row.max()).bit_length() > 63:
+        return np.lexsort((fence, at_us, row))
+    key = (row << bits) | (at_us - first_us)
+    order = np.argsort(key, kind="stable")
+    key = key.take(order)
+    same = key[1:] == key[:-1]
+    if same.any():
+        tied = np.zeros(len(key), np.bool_)
+        tied[1:] = same
+        tied[:-1] |= same
+        at = np.flatnonzero(tied)
+        these = order.take(at)
+        order[at] = these.take(np.lexsort((fence.take(these), key.take(at))))
+    return order

@@ -12,6 +12,7 @@ steps made here as events.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +21,7 @@ import numpy.typing as npt
 from hazfence.chains import lump
 from hazfence.columns import Before, Columns
 from hazfence.crossed import CROSSING, Changes, Crossed, Due
-from hazfence.doubts import Doubts, confirmed, doubts_of, in_doubt, in_order
+from hazfence.doubts import Doubts, as_told, confirmed, doubts_of, in_doubt
 from hazfence.events import Kind
 from hazfence.judge import Judge
 from hazfence.judged import entries_of, judged, keep_notes, logged, note_fix
@@ -48,6 +49,8 @@ _Rows = npt.NDArray[np.void]
 #: More checkpoints than this are a case for the judge.
 _MOST_GATES = 256
 _NONE = np.zeros(0, np.int64)
+#: Vehicles worked on at a time.
+_AT_ONCE = 16_384
 
 
 class Taken(NamedTuple):
@@ -158,8 +161,11 @@ class Plain:
 
     def take(
         self, c: Columns, before: Before, groups: _Ints, stays: Stays, notes: Notes, sets: Sets
-    ) -> Taken:
+    ) -> Iterator[Taken]:
         """Work out what follows for vehicles of which only the set of fences changed, or that waver.
+
+        So many vehicles at a time that what is worked out in between stays in a core's cache: fresh memory
+        costs more than the arithmetic done in it.
 
         Args:
             c: the columns; of the groups in question, every fix due has another set than the one before, or
@@ -168,13 +174,28 @@ class Plain:
             groups: the groups in question, ascending; none has a deadline that passes, or is judged apart.
             stays, notes: what is open and remembered, changed for the groups that are done.
             sets: knows every key in ``c`` and ``before``.
+
+        Yields:
+            some of the vehicles at a time, in the order of ``groups``.
         """
+        rows = self._rows_due(c, groups)
+        for some in np.array_split(groups, -(-len(groups) // _AT_ONCE)):
+            lo, hi = np.searchsorted(rows, (c.starts[some[0]], c.ends[some[-1]]))
+            yield self._take(c, before, some, rows[lo:hi], stays, notes, sets)
+
+    def _take(
+        self, c: Columns, before: Before, groups: _Ints, due_at: _Ints, stays: Stays, notes: Notes, sets: Sets
+    ) -> Taken:
+        """The same for so many, with the rows that are due."""
         begin = c.starts[groups]
         all_codes = c.codes[begin]
         owner, places = stays.wavers.expand(all_codes)
         known = groups[owner], stays.wavers.rows(places)
         failed = np.zeros(len(c.starts), np.bool_)
-        due = self._crossed.due(c, before, self._rows_of(c, groups, known[0]))
+        # Of a vehicle that wavers the first row is looked at, due or not.
+        if len(known[0]):
+            due_at = distinct(due_at, c.starts[known[0]])
+        due = self._crossed.due(c, before, due_at)
         raw, by_key = self._crossed.raw(due, sets, failed)
         settling = None
         if self.wavers.on:
@@ -252,10 +273,10 @@ class Plain:
                 found[1][doubts.old[known_before]], "sure_us", due.fix_us[sure_row[known_before]]
             )
             more = confirmed(was, sure_row, due, self.possible)
-        told_row, told = row[good], steps.compress(good)
+        told_row, told = (row, steps) if good.all() else (row[good], steps.compress(good))
         if more is not None and len(more[0]):
             note_fix(more[1], more[0], due, since_us)
-            told_row, told = in_order(told_row, told, more)
+            told_row, told = as_told(told_row, told, more)
         where = kept[found[0]]
         new_owner = position[np.searchsorted(codes, due.codes[row[still]])]
         codes, groups_here = codes[kept], groups_here[kept]
@@ -296,13 +317,12 @@ class Plain:
             *entries_of(due, since_us, noted, np.bincount(log_row, minlength=len(due.at)), done),
         )
 
-    def _rows_of(self, c: Columns, groups: _Ints, wavering: _Ints) -> _Ints:
-        """The rows to look at: those due, and the first of a vehicle that wavers."""
+    def _rows_due(self, c: Columns, groups: _Ints) -> _Ints:
+        """The rows of some groups that are due."""
         rows = np.flatnonzero(c.due)
         mine = np.zeros(len(c.starts), np.bool_)
         mine[groups] = True
-        rows = rows[mine[c.group_of(rows)]]
-        return distinct(rows, c.starts[wavering]) if len(wavering) else rows
+        return rows[mine[c.group_of(rows)]]
 
     def _waver_on(
         self,

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from hazfence.chains import Chains
+from hazfence.chains import Chains, lump
 from hazfence.presence import Edge
 from hazfence.vehicles import FOREVER_US, NEVER_US
 from hazfence_fences.index.raster import spread
@@ -38,6 +38,8 @@ __all__ = [
     "WAVERED",
     "Log",
     "Stays",
+    "in_order",
+    "joined",
 ]
 
 _Ints = npt.NDArray[np.int64]
@@ -126,8 +128,9 @@ STEP = np.dtype(
 )
 
 _APART = -2
-#: Rows of the log that are not merged again until all of it is.
-_LARGE = 1 << 14
+#: So many chunks of like size are merged into one, unless they are this large: those wait until many of their
+#: steps can be given up.
+_TOGETHER, _LARGE = 4, 1 << 13
 _Chunk = tuple[npt.NDArray[np.int32], _Rows]
 
 
@@ -214,42 +217,55 @@ class Log:
     ) -> None:
         self._limit_us = limit_us
         self._dtype = dtype
-        self._chunks: list[_Chunk] = []
-        self._merged_once = 0
+        self._look_at = _LARGE
+        self.clear()
 
     def __len__(self) -> int:
-        return sum(len(code) for code, _ in self._chunks)
+        return self._count
 
     def add(self, code: npt.NDArray[np.int32], steps: _Rows) -> None:
         """Keep steps, sorted by vehicle and time."""
         if not len(code):
             return
-        self._chunks.append((code, steps))
-        # Merged like a binary counter, as in ``recent.py``, up to a size; and all of it when it has doubled.
         chunks = self._chunks
-        while len(chunks) > 1 and len(chunks[-2][0]) < 2 * len(chunks[-1][0]) < 2 * _LARGE:
-            newer, older = chunks.pop(), chunks.pop()
-            chunks.append(self._merged([older, newer]))
-        if len(self) > 2 * self._merged_once + _LARGE:
-            self._chunks = [self._merged(chunks)]
-            self._merged_once = len(self)
+        chunks.append((code, steps))
+        self._count += len(code)
+        while len(chunks[-1][0]) < _LARGE:
+            alike, size = 0, _size(chunks[-1])
+            while alike < len(chunks) and _size(chunks[-1 - alike]) <= size:
+                alike += 1
+            if alike < _TOGETHER:
+                break
+            self._merge(len(chunks) - alike)
+        if self._count > self._look_at:
+            # To copy all of it when little can be given up is of no use.
+            code, steps = chunks[0]
+            if 2 * np.count_nonzero(steps["fix_us"] < self._limit_us(code)) >= len(code):
+                self._merge(0)
+                self._look_at = 2 * self._count + _LARGE
+            else:
+                self._look_at = self._count * 5 // 4 + _LARGE
 
-    def _merged(self, chunks: list[_Chunk]) -> _Chunk:
-        """Chunks, oldest first, as one, without what nobody asks for any more."""
+    def _merge(self, first: int) -> None:
+        """Make one chunk of those from some one on, without what nobody asks for any more."""
+        chunks = self._chunks[first:]
         code = np.concatenate([codes for codes, _ in chunks])
         order = np.argsort(code, kind="stable")  # older steps of a vehicle come first, as they are
-        code, steps = code[order], joined([steps for _, steps in chunks]).take(order)
+        code = code[order]
+        fix_us, prev_us = (
+            np.concatenate([steps[name] for _, steps in chunks])[order] for name in ("fix_us", "prev_us")
+        )
         # Not needed: what is followed by a step that is itself old enough to be forgotten.
-        fix_us = np.ascontiguousarray(steps["fix_us"])
-        old = steps["prev_us"] < self._limit_us(code)
+        old = prev_us < self._limit_us(code)
         begins = np.append(True, (code[1:] != code[:-1]) | (fix_us[1:] != fix_us[:-1]))
         following = np.append(np.flatnonzero(begins), len(code))[np.cumsum(begins)]
         inside = np.minimum(following, len(code) - 1)
         needless = (following < len(code)) & (code[inside] == code) & old[inside]
-        if not needless.any():
-            return code, steps
-        kept = np.flatnonzero(~needless)
-        return code[kept], steps.take(kept)
+        if needless.any():
+            kept = np.flatnonzero(~needless)
+            code, order = code[kept], order[kept]
+        self._chunks[first:] = [(code, in_order([steps for _, steps in chunks], order))]
+        self._count += len(code) - len(old)
 
     def of(self, code: int, after_us: int, *, every: bool = True) -> _Rows:
         """The steps of a vehicle after a moment, oldest first.
@@ -259,7 +275,9 @@ class Log:
         """
         found = []
         for codes, steps in self._chunks:
-            lo, hi = np.searchsorted(codes, (code, code + 1))
+            # Numbers of another type would have all the codes converted.
+            lo = codes.searchsorted(np.int32(code))
+            hi = codes.searchsorted(np.int32(code), side="right")
             if lo < hi:
                 found.append(steps[lo:hi])
         if not found:
@@ -297,7 +315,29 @@ class Log:
 
     def clear(self) -> None:
         """Forget every step."""
-        self._chunks, self._merged_once = [], 0
+        self._chunks: list[_Chunk] = []
+        self._count, self._look_at = 0, _LARGE
+
+
+def _size(chunk: _Chunk) -> int:
+    """Chunks of one size differ less than fourfold in length."""
+    return len(chunk[0]).bit_length() // 2
+
+
+def in_order(parts: list[_Rows], order: _Ints) -> _Rows:
+    """Rows one behind the other, put in an order (of which some may be missing), each copied but once."""
+    place = np.full(sum(map(len, parts)), -1)
+    place[order] = np.arange(len(order))
+    found: _Rows = np.empty(len(order), parts[0].dtype)
+    end = 0
+    for rows in parts:
+        begin, end = end, end + len(rows)
+        here = place[begin:end]
+        if len(order) < len(place):
+            kept = np.flatnonzero(here >= 0)
+            here, rows = here[kept], rows.take(kept)
+        lump(found)[here] = lump(rows)
+    return found
 
 
 def joined(rows: list[_Rows]) -> _Rows:

@@ -107,7 +107,7 @@ def pair(
     rest = order[closes[~same[closes]]]
     if len(rest):
         known = (open_rows["code"].astype(np.int64) << 32) | open_rows["fence"]
-        sorted_ = np.argsort(known)
+        sorted_ = np.argsort(known, kind="stable")  # by vehicle already
         at = np.searchsorted(known, name[rest], sorter=sorted_)
         missing = np.ones(len(rest), np.bool_)
         inside = at < len(known)

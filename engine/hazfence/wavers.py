@@ -143,7 +143,8 @@ class Wavers:
         mine = np.flatnonzero(shaky.take(place, mode="clip") == pair)
 
         pair = np.concatenate((old, pair[mine]))
-        order = np.lexsort((np.concatenate((c.starts[known[0]], raw.row[mine])), pair))
+        # Of one border, what is from before comes first, then the batch in the order of rows, as it is here.
+        order = np.argsort(pair, kind="stable")
         source = np.concatenate((np.full(len(old), -1), mine))[order]  # -1: from before
         waver = self._as_wavers(c, raw, mine, known).take(order)
         pair, group = pair[order], pair[order] >> 32
