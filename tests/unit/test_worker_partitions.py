@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -43,8 +44,7 @@ class Worker:
             metrics=self.metrics,
             on_fatal=self.fatal.append,
             board_every_s=0.02,
-            linger_s=0.001,
-            **options,
+            **{"linger_s": 0.001, **options},
         )
 
     async def feed(self, messages: dict[Place, list[Message]]) -> None:
@@ -290,6 +290,39 @@ def test_the_board_follows_by_itself_and_survives_anything() -> None:
         assert any(entry["event"] == "board update failed" for entry in logs)
         worker.board.fault = None
         await shown(1)
+        await worker.all.close()
+
+    run(go)
+
+
+def test_a_message_after_a_pause_is_fed_at_once_and_the_next_ones_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fed: list[tuple[float, int]] = []
+    feed = PartitionProcessor.feed
+
+    async def noted(self: PartitionProcessor, messages: Sequence[Message]) -> int | None:
+        fed.append((time.monotonic(), len(messages)))
+        return await feed(self, messages)
+
+    monkeypatch.setattr(PartitionProcessor, "feed", noted)
+    monkeypatch.setattr(module, "_LONGEST_LINGER_S", 0.3)
+
+    async def go() -> None:
+        worker = Worker(board=False, linger_s=0.3)
+        worker.all.assign({A})
+        await worker.feed({A: [fix(0)]})
+        came_s = time.monotonic()
+        for offset in range(1, 5):
+            await worker.all.put(A, [fix(offset)])
+            await asyncio.sleep(0.01)
+        await worker.all.settled()
+        assert [count for _, count in fed] == [1, 4]
+        assert fed[1][0] - came_s > 0.2  # these waited for company
+        await asyncio.sleep(0.35)
+        came_s = time.monotonic()
+        await worker.feed({A: [fix(5)]})
+        assert fed[2][0] - came_s < 0.2  # and this one did not
         await worker.all.close()
 
     run(go)

@@ -12,8 +12,9 @@ import hazfence.worker.processor
 from hazfence import FixBatch, Kind
 from hazfence.wire import Message, encode_columns, encode_fix
 from hazfence.worker.processor import Clock
+from hazfence.worker.waiting import Dropped
 
-from .worker_place import MINUTE_US, OUT, START_US, Place, fix, log, run
+from .worker_place import IN, MINUTE_US, OUT, START_US, Place, fix, log, run
 
 
 def test_events_at_once_fixes_with_the_checkpoint() -> None:
@@ -72,6 +73,78 @@ def test_a_large_checkpoint_is_packed_in_a_thread_and_others_have_their_turn(
         assert checkpoint is not None
         assert checkpoint.snapshot == processor.engine.snapshot(with_recent=False)
         assert len(place.store.fixes("t", 0)) == 50
+
+    run(go())
+
+
+def test_messages_have_their_turn_while_a_first_checkpoint_is_written_down(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hazfence.worker.processor, "_DRAFTS_A_TURN", 5)
+
+    async def go() -> None:
+        place = Place()
+        processor = await place.processor()
+        await processor.feed(log(*[fix(0, vehicle=f"V{i}") for i in range(50)]))
+        place.now_s = 6
+        await processor.tick(START_US, caught_up=True)
+        assert processor.checkpoint_offset is None  # due, and begun
+        await processor.feed(log(fix(0, vehicle="last"), start=50))
+        assert processor.checkpoint_offset is None
+        assert "last" in {event.vehicle for event in place.store.events.values()}
+        for _ in range(30):
+            await asyncio.sleep(0)
+        await processor.tick(START_US, caught_up=True)
+        await processor.close()
+        assert processor.checkpoint_offset == 51
+        assert len(place.store.fixes("t", 0)) == 51
+        assert place.sample("checkpoints_total") == 1
+        again = await place.processor()
+        assert len(again.engine.positions()) == 51
+
+    run(go())
+
+
+def test_where_all_vehicles_change_all_the_time_a_checkpoint_is_made_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hazfence.worker.processor, "_DRAFTS_A_TURN", 1)
+    monkeypatch.setattr(hazfence.worker.processor, "_TURNS_BEFOREHAND", 3)
+
+    async def go() -> None:
+        place = Place()
+        processor = await place.processor()
+        vehicles = [f"V{i}" for i in range(20)]
+        place.now_s = 6
+        for minute in range(20):
+            where = OUT if minute % 2 else IN
+            values = [fix(minute, where, vehicle) for vehicle in vehicles]
+            await processor.feed(log(*values, start=20 * minute))
+            await asyncio.sleep(0)
+        assert processor.checkpoint_offset
+        processor.drop()
+        await processor.ended()
+
+    run(go())
+
+
+def test_a_partition_dropped_while_it_is_written_down_stores_nothing_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hazfence.worker.processor, "_DRAFTS_A_TURN", 1)
+
+    async def go() -> None:
+        place = Place()
+        processor = await place.processor()
+        await processor.feed(log(*[fix(0, vehicle=f"V{i}") for i in range(50)]))
+        place.now_s = 6
+        await processor.tick(START_US, caught_up=True)
+        processor.drop()
+        await processor.ended()
+        with pytest.raises(Dropped):
+            await processor.tick(START_US, caught_up=True)
+        assert len(place.store.fixes("t", 0)) == 0
+        assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("draft")]
 
     run(go())
 

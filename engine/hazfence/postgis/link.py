@@ -100,13 +100,22 @@ class Link:
         Raises:
             StoreAway: see `is_away`. Whether the transaction was committed is then not known.
         """
+        async with self.connection() as connection, connection.transaction():
+            yield connection
+
+    @contextlib.asynccontextmanager
+    async def connection(self) -> AsyncIterator[AsyncConnection[TupleRow]]:
+        """A connection on which each statement stands for itself: one way there and back to read something.
+
+        Raises:
+            StoreAway: see `is_away`.
+        """
         async with self._free:
             generation = self._generation
             connection: AsyncConnection[TupleRow] | None = None
             try:
                 connection = self._idle.pop() if self._idle else await self._connect()
-                async with connection.transaction():
-                    yield connection
+                yield connection
             except (psycopg.Error, OSError) as error:
                 if isinstance(error, StoreAway) or not is_away(error):
                     raise

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, AsyncCursor
 from psycopg.errors import CheckViolation
 from psycopg.rows import TupleRow
 
@@ -37,6 +37,7 @@ from hazfence.history import History, Milestone, MilestoneNews, Missing, start_u
 from hazfence.ports import Checkpoint, Claim, Progress, Published, Reject, StaleClaim, StoreAway
 from hazfence.postgis.fences import SavedFences, load_fences, save_fences
 from hazfence.postgis.link import Link
+from hazfence.postgis.milestones import store_milestones
 from hazfence.postgis.rows import BEGIN, END, copy_rows
 from hazfence.postgis.storable import events_json, storable_name, storable_text
 from hazfence_fences import FenceSet
@@ -46,8 +47,6 @@ __all__ = ["PostgisStore"]
 
 #: Events a statement: a few megabytes of JSON.
 _EVENTS_A_STATEMENT = 5_000
-#: Vehicles with new milestones a statement: a few milliseconds of the event loop.
-_VEHICLES_A_STATEMENT = 500
 _REASON_LIMIT, _DETAIL_LIMIT = 100, 2_000
 _DAY_US = 86_400_000_000
 _EPOCH_DAY = date(1970, 1, 1)
@@ -132,10 +131,12 @@ class PostgisStore:
         """Store events and rejects in one transaction; storing them again changes nothing."""
         if not events and not rejects:
             return
-        async with self._link.transaction() as connection:
-            await self._hold(connection, claim)
+        async with self._link.connection() as connection, connection.pipeline(), connection.transaction():
+            # All of it is sent in one go, and the owner looked at before it is committed.
+            held = await self._send_hold(connection, claim)
             await self._store_events(connection, claim, events)
             await self._store_rejects(connection, claim, rejects)
+            await _held(held, claim)
 
     async def checkpoint(
         self,
@@ -184,23 +185,22 @@ class PostgisStore:
                 fixes = fixes.take(fixes.offset >= stored_offset)
             if len(fixes):
                 await self._copy(connection, fixes, codes, stream)
-            for start in range(0, len(milestones), _VEHICLES_A_STATEMENT):
-                some = slice(start, start + _VEHICLES_A_STATEMENT)
-                await _store_milestones(connection, stream, walkers[some].tolist(), milestones[some])
-            held_offset = await self._hold(connection, claim)
-            if held_offset != stored_offset:
-                raise StoreAway("PostgreSQL: an earlier try at this checkpoint has just been committed")
-            await self._store_events(connection, claim, events)
-            await self._store_rejects(connection, claim, rejects)
-            await connection.execute(
-                queries.load("store_checkpoint"),
-                {
-                    **where,
-                    "next_offset": checkpoint.next_offset,
-                    "snapshot": checkpoint.snapshot,
-                    "heard_until": _maybe_moment(checkpoint.heard_us),
-                },
-            )
+            await store_milestones(connection, stream, walkers.tolist(), milestones)
+            async with connection.pipeline():  # as in `write`: the partition is locked for a moment only
+                held = await self._send_hold(connection, claim)
+                await self._store_events(connection, claim, events)
+                await self._store_rejects(connection, claim, rejects)
+                await connection.execute(
+                    queries.load("store_checkpoint"),
+                    {
+                        **where,
+                        "next_offset": checkpoint.next_offset,
+                        "snapshot": checkpoint.snapshot,
+                        "heard_until": _maybe_moment(checkpoint.heard_us),
+                    },
+                )
+                if await _held(held, claim) != stored_offset:
+                    raise StoreAway("PostgreSQL: an earlier try at this checkpoint has just been committed")
 
     async def heard(self, claim: Claim, heard_us: int) -> None:
         """Note how far time has come on a partition on which nothing else happened."""
@@ -303,7 +303,7 @@ class PostgisStore:
     # -- below -------------------------------------------------------------------------------------
 
     async def _rows(self, query: str, parameters: dict[str, Any]) -> list[TupleRow]:
-        async with self._link.transaction() as connection:
+        async with self._link.connection() as connection:
             return await (await connection.execute(queries.load(query), parameters)).fetchall()
 
     async def _stream(self, connection: AsyncConnection[TupleRow], topic: str, partition: int) -> int | None:
@@ -314,11 +314,11 @@ class PostgisStore:
 
     async def _hold(self, connection: AsyncConnection[TupleRow], claim: Claim) -> int | None:
         """Lock the partition until the transaction ends; return its ``next_offset``."""
-        row = await _row(connection, "hold_claim", {"topic": claim.topic, "partition": claim.partition})
-        if row is None or row[0] != claim.epoch:
-            raise _stale(claim, row)
-        offset: int | None = row[1]
-        return offset
+        return await _held(await self._send_hold(connection, claim), claim)
+
+    async def _send_hold(self, connection: AsyncConnection[TupleRow], claim: Claim) -> AsyncCursor[TupleRow]:
+        where = {"topic": claim.topic, "partition": claim.partition}
+        return await connection.execute(queries.load("hold_claim"), where)
 
     async def _store_events(
         self, connection: AsyncConnection[TupleRow], claim: Claim, events: Sequence[Event]
@@ -399,6 +399,15 @@ class PostgisStore:
         return np.fromiter((known[vehicle] for vehicle in vehicles), np.int32, len(vehicles))
 
 
+async def _held(held: AsyncCursor[TupleRow], claim: Claim) -> int | None:
+    """What `PostgisStore._send_hold` has found, if it was the claim's."""
+    row = await held.fetchone()
+    if row is None or row[0] != claim.epoch:
+        raise _stale(claim, row)
+    offset: int | None = row[1]
+    return offset
+
+
 async def _row(
     connection: AsyncConnection[TupleRow], query: str, parameters: dict[str, Any]
 ) -> TupleRow | None:
@@ -438,25 +447,6 @@ def _fixes(vehicles: Sequence[str], rows: Sequence[TupleRow]) -> FixBatch:
         alarm=np.array(alarm, np.uint32),
         accuracy_m=of_stored(np.array(accuracy_m, np.float32)),
     )
-
-
-async def _store_milestones(
-    connection: AsyncConnection[TupleRow], stream: int, codes: list[int], milestones: Sequence[MilestoneNews]
-) -> None:
-    where = {"stream": stream, "codes": codes}
-    from_us = [news.from_us for news in milestones]
-    await connection.execute(queries.load("drop_milestones"), {**where, "from_us": from_us})
-    stones = [(code, stone) for code, news in zip(codes, milestones, strict=True) for stone in news.stones]
-    given = {
-        "stream": stream,
-        "codes": [code for code, _ in stones],
-        "time_us": [stone.time_us for _, stone in stones],
-        "since_us": [stone.since_us for _, stone in stones],
-        "states": [stone.state for _, stone in stones],
-    }
-    await connection.execute(queries.load("store_milestones"), given)
-    needed_us = [news.needed_us for news in milestones]
-    await connection.execute(queries.load("prune_milestones"), {**where, "needed_us": needed_us})
 
 
 def _stale(claim: Claim, row: Iterable[Any] | None) -> StaleClaim:

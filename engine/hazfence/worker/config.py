@@ -98,7 +98,9 @@ class WorkerSettings(BaseSettings):
         5.0, gt=0, description="between checkpoints of the rules about more than one vehicle"
     )
 
-    linger_s: float = Field(0.02, ge=0, le=0.05, description="a message waits this long for company")
+    linger_s: float = Field(
+        0.02, ge=0, le=0.05, description="from one portion of messages to the next, so that they find company"
+    )
     inbox_bytes: int = Field(32 * 1024 * 1024, ge=1, description="messages that may wait to be processed")
     fetch_max_wait_ms: int = Field(100, ge=1)
     fetch_max_bytes: int = Field(

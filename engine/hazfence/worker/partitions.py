@@ -103,7 +103,7 @@ class Partitions:
         metrics: what is counted.
         on_fatal: called when a partition's work ends with something unknown; nothing in memory can
             be trusted then.
-        linger_s: how long a message waits for company; up to 0.05 s under load.
+        linger_s: from one portion to the next, so that messages find company; up to 0.05 s under load.
         inbox_bytes: messages that may wait in all inboxes before :meth:`put` does.
         flush_timeout_s: for the last checkpoint of a partition that leaves.
         board_every_s: how often the board is looked after when nothing is committed.
@@ -276,13 +276,17 @@ class Partitions:
                     continue
                 if slot.inbox_bytes < slot.feed_bytes:
                     # Wait for company, under load as long as the last portion took: the next one is then
-                    # worth its cost.
-                    await asyncio.sleep(min(max(slot.took_s, self._linger_s), _LONGEST_LINGER_S))
-                    if slot.leaving:
-                        break
+                    # worth its cost. What comes after a pause has waited for nobody and is fed at once.
+                    rest_s = min(max(slot.took_s, self._linger_s), _LONGEST_LINGER_S)
+                    wait_s = slot.fed_s + rest_s - time.monotonic()
+                    if wait_s > 0:
+                        await asyncio.sleep(wait_s)
+                        if slot.leaving:
+                            break
                 start_s = time.monotonic()
                 seek_to = await slot.processor.feed(self._portion(slot))
-                slot.took_s = time.monotonic() - start_s
+                slot.fed_s = time.monotonic()
+                slot.took_s = slot.fed_s - start_s
                 if slot.took_s > _LONG_S:
                     slot.feed_bytes = max(_LEAST_FEED_BYTES, slot.feed_bytes // 2)
                 elif slot.took_s < _LONG_S / 4:
@@ -416,6 +420,7 @@ class _Slot:
         self.inbox_bytes = 0
         self.leaving = False
         self.took_s = 0.0  # by the last feed
+        self.fed_s = float("-inf")  # when it ended
         self.feed_bytes = _FEED_BYTES
         self.came = asyncio.Event()
         self.idle = asyncio.Event()  # not set while something waits or is being fed

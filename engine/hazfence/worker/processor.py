@@ -51,6 +51,9 @@ _GOLDEN = 0.6180339887498949
 _LARGE_BYTES = 200_000
 #: Vehicles written down for a snapshot before others have their turn: a few milliseconds.
 _DRAFTS_A_TURN = 20
+#: So many turns, then the rest is written while the partition waits: where all vehicles change all the time,
+#: there would be no end.
+_TURNS_BEFOREHAND = 500
 #: The same of milestones, which all vehicles get at the start.
 _MILESTONES_A_TURN = 250
 _Reasons = npt.NDArray[np.uint8]
@@ -86,6 +89,7 @@ class PartitionProcessor(Owner):
         self._buffer: list[FixBatch] = []
         self._buffered = 0
         self._saving: asyncio.Task[None] | None = None
+        self._drafting: asyncio.Task[None] | None = None
         self._being_saved = 0
         self._received_us: int | None = None
 
@@ -150,7 +154,8 @@ class PartitionProcessor(Owner):
                 # Alone they could be contradicted by a second run that reads the clock at other moments.
                 await self._save(events)
             elif self._due() and self.next_offset != (self.checkpoint_offset or 0):
-                await self._save_beside()
+                if self._drafted():
+                    await self._save_beside()
             elif self._untold() and self._due() and self._saving is None:
                 await self._tell_heard()
             self._gauge(now_us)
@@ -166,12 +171,13 @@ class PartitionProcessor(Owner):
     def drop(self) -> None:
         """See :class:`Owner`."""
         super().drop()
-        if self._saving is not None:
-            self._saving.cancel()
+        for task in (self._saving, self._drafting):
+            if task is not None:
+                task.cancel()
 
     async def ended(self) -> None:
         """See :class:`Owner`."""
-        await end(self._saving)
+        await end(self._saving, self._drafting)
 
     @asynccontextmanager
     async def _mine(self) -> AsyncIterator[None]:
@@ -187,7 +193,7 @@ class PartitionProcessor(Owner):
 
     async def _take(self, messages: Sequence[Message]) -> None:
         await self._work_on(messages)
-        if self._buffered >= self._settings.max_buffered_fixes or self._due():
+        if self._buffered >= self._settings.max_buffered_fixes or (self._due() and self._drafted()):
             await self._save_beside()
 
     async def _work_on(self, messages: Sequence[Message]) -> None:
@@ -337,6 +343,32 @@ class PartitionProcessor(Owner):
         if saving is not None:
             await saving
             self._saving = None
+
+    def _drafted(self) -> bool:
+        """Whether what is new of the vehicles is written down for a checkpoint; otherwise that begins.
+
+        Where there is much, as when all vehicles are new, messages have their turn in between.
+        """
+        if self._saving is not None:
+            return True  # nothing begins before that is stored
+        if self._drafting is None:
+            if self.engine.draft(_DRAFTS_A_TURN):
+                return True
+            self._drafting = asyncio.create_task(self._draft(), name=f"draft {self.topic}/{self.partition}")
+            self._drafting.add_done_callback(_seen)
+            return False
+        if not self._drafting.done():
+            return False
+        drafting, self._drafting = self._drafting, None
+        drafting.result()
+        return True
+
+    async def _draft(self) -> None:
+        for _ in range(_TURNS_BEFOREHAND):
+            await asyncio.sleep(0)
+            async with self._lock:
+                if self._patience.given_up or self.engine.draft(_DRAFTS_A_TURN):
+                    return
 
     async def _known(self) -> _Known:
         """What a checkpoint made now holds; the fixes are taken out of the buffer.
