@@ -124,6 +124,21 @@ def test_a_fix_that_came_late_takes_it_back_and_is_named(url: str) -> None:
     assert "came late" in json.dumps(tell(evidence, finding).to_json())
 
 
+def test_how_good_its_fixes_are_is_judged_again_and_said(url: str) -> None:
+    whole = drive()
+    said_m = np.where(np.arange(len(whole)) % 2, 60.0, 8.0).astype(np.float32)
+    live(url, cut(dataclasses.replace(whole, accuracy_m=said_m)))
+    evidence, finding = explained(url, *ids(url, Kind.OVERSTAY))
+    assert finding.verdict is Verdict.STANDS
+    assert set(evidence.fixes.accuracy().tolist()) == {8.0, 60.0}
+    notes = [line.note for line in tell(evidence, finding).fixes]
+    assert any(note.endswith("may be wrong by 60 m") for note in notes)
+    assert not any("8 m" in note for note in notes)
+    again = Evidence.of_parts(evidence.parts())
+    assert again.fixes == evidence.fixes
+    assert examine(again).verdict is Verdict.STANDS
+
+
 def test_a_fence_that_changed_since_is_named(url: str) -> None:
     live(url, cut(drive()))
     publish(url, FenceSet([dataclasses.replace(park(), max_stay_min=60.0)]))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import random
 import struct
 import sys
@@ -41,14 +42,19 @@ def walk() -> list[tuple[Any, ...]]:
     return track
 
 
-def first_half() -> Engine:
+def inexact_walk() -> list[tuple[Any, ...]]:
+    """The same, every third fix of which says that it may be wrong by 60 m."""
+    return [(*row, math.nan if i % 3 else 60.0) for i, row in enumerate(walk())]
+
+
+def first_half(rows: list[tuple[Any, ...]] | None = None) -> Engine:
     engine = Engine(RULE_WORLD, rule_settings(), ON_FILE)
-    engine.process(rule_batch(walk()[:HALF]))
+    engine.process(rule_batch((rows or walk())[:HALF]))
     return engine
 
 
-def second_half(engine: Engine) -> list[Event]:
-    events = list(engine.process(rule_batch(walk()[HALF:])))
+def second_half(engine: Engine, rows: list[tuple[Any, ...]] | None = None) -> list[Event]:
+    events = list(engine.process(rule_batch((rows or walk())[HALF:])))
     return [*events, *engine.advance(START_US + 24 * 3600 * 1_000_000)]
 
 
@@ -60,6 +66,20 @@ def test_a_snapshot_of_every_readable_version_goes_on_as_if_never_stored(version
     expected = second_half(first_half())
     assert len({event.kind for event in expected}) > 3
     assert second_half(Engine.restore(data, RULE_WORLD, rule_settings(), ON_FILE)) == expected
+
+
+def test_one_of_fixes_that_say_how_bad_they_are_does_too() -> None:
+    data = base64.b64decode(json.loads((DATA / "inexact_v3.json").read_text())["snapshot"])
+    rows = inexact_walk()
+    expected = second_half(first_half(rows), rows)
+    assert second_half(Engine.restore(data, RULE_WORLD, rule_settings(), ON_FILE), rows) == expected
+    # A fix between two of the first half is judged by what the snapshot says of these.
+    late = [(*rows[HALF - 9][:1], rows[HALF - 9][1] + 1, *at(5, 5), 60.0, 0, 60.0)]
+    engines = first_half(rows), Engine.restore(data, RULE_WORLD, rule_settings(), ON_FILE)
+    one, other = (list(engine.process(rule_batch(late))) for engine in engines)
+    assert one == other
+    assert one
+    assert engines[0].snapshot() == engines[1].snapshot()
 
 
 def test_what_is_written_is_of_a_readable_version_and_kept() -> None:

@@ -370,6 +370,10 @@ class _Teller:
 
     def fix_line(self, fixes: Any, i: int, note: str) -> FixLine:
         lon, lat, speed = float(fixes.lon[i]), float(fixes.lat[i]), float(fixes.speed_kmh[i])
+        # Said only where something may follow from it.
+        wrong_m = math.nan if fixes.accuracy_m is None else float(fixes.accuracy_m[i])
+        if wrong_m > self.e.settings.settle_m:
+            note = ", ".join(filter(None, (note, f"{self.w('may be wrong by')} {wrong_m:.0f} m")))
         inside = [f.id for f in self.e.fences if f.covers(lon, lat)]
         return FixLine(
             self.time(int(fixes.time_us[i])),
