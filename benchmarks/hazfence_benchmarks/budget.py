@@ -1,6 +1,7 @@
-"""Where a batch's time goes: what each step of the core costs, in nanoseconds a fix, by batch size.
+"""Where a batch's time goes: what each step of the core costs a fix or an event, by batch size.
 
-``hazfence bench budget A --vehicles 10000 100000``. The traffic is that of ``hazfence bench core``. A step is
+``hazfence bench budget A --vehicles 10000 100000``, and where fences lie so thick that every fix meets
+borders, ``hazfence bench budget C100k --an-event``. The traffic is that of ``hazfence bench core``. A step is
 a function of the core, timed by this thread's processor time; others that it calls are steps of their own, so
 the steps of a batch add up to it. A clock is read some forty times a batch, which is about ten microseconds.
 A step that costs as much a batch of 10,000 as one of 100,000 is a fixed cost. Next room: ``core.py``, the
@@ -35,6 +36,7 @@ STEPS = {
         ("hazfence.engine", "newest_before"),
     ),
     "locate": (("hazfence_fences", "FenceSet.locate"),),
+    "sets of fences met first": (("hazfence.sets", "Sets.meet"),),
     "segments beside thin fences": (("hazfence_fences", "FenceSet.segment_hits"),),
     "what is due": (("hazfence.screen", "Screen.look"),),
     "crossings found": (
@@ -46,13 +48,15 @@ STEPS = {
     "checkpoints and doubts": (
         ("hazfence.plain", "Plain._gate"),
         ("hazfence.plain", "Plain._doubt"),
+        ("hazfence.plain", "Plain._doubts"),
         ("hazfence.plain", "Plain._doubt_ways"),
     ),
-    "visits opened and closed": (("hazfence.plain", "Plain.take"),),
+    "visits opened and closed": (("hazfence.plain", "Plain._take"),),
     "judge": (("hazfence.engine", "Engine._judge_vehicle"),),
     "last fixes": (("hazfence.vehicles", "Fleet.move"),),
     "recent fixes": (("hazfence.recent", "Recent.add_in_order"),),
-    "log of steps": (("hazfence.stays", "Log.add"),),
+    "log of steps": (("hazfence.plain", "logged"), ("hazfence.stays", "Log.add")),
+    "events counted": (("hazfence.news", "Telling.count"),),
     "the rest": (("hazfence.engine", "Engine.process"),),
 }
 
@@ -102,6 +106,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--vehicles", type=int, nargs="+", help="fixes a batch, one size or more")
     parser.add_argument("--steps", type=int, help="batches; the first two, where all is new, do not count")
     parser.add_argument("--no-thin", action="store_true", help="without thin fences, so without segments")
+    parser.add_argument("--an-event", action="store_true", help="nanoseconds an event, not a fix")
 
 
 def run(
@@ -111,6 +116,7 @@ def run(
     vehicles: Sequence[int] | None = None,
     steps: int | None = None,
     no_thin: bool = False,
+    an_event: bool = False,
 ) -> Iterator[Figure]:
     """Measure the named sets.
 
@@ -120,6 +126,7 @@ def run(
         vehicles: fixes a batch, one size or more.
         steps: batches; the first two do not count.
         no_thin: leave thin fences out, so no segment is asked for.
+        an_event: tell what a step costs an event, not a fix.
 
     Raises:
         BadOption: an unknown set, or numbers out of range.
@@ -136,24 +143,34 @@ def run(
         fences = SETS[name]()
         kept = FenceSet([f for f in fences if not f.thin]) if no_thin else fences
         for size in sizes:
-            yield from _measure(
-                name + (" without thin fences" if no_thin else ""), fences, kept, size, batches, plan
-            )
+            label = name + (" without thin fences" if no_thin else "")
+            yield from _measure(label, fences, kept, size, batches, plan, an_event=an_event)
 
 
 def _measure(
-    name: str, bounds: FenceSet, fences: FenceSet, size: int, steps: int, plan: Plan
+    name: str, bounds: FenceSet, fences: FenceSet, size: int, steps: int, plan: Plan, *, an_event: bool
 ) -> Iterator[Figure]:
     engine, watch = Engine(fences), _Watch()
     spent: list[dict[str, int]] = []
+    events: list[int] = []
     with watch.watching():
         for step, batch in enumerate(truck_steps(bounds, vehicles=size, steps=steps, seed=plan.seed)):
             watch.spent.clear()
-            len(engine.process(batch))
+            count = len(engine.process(batch))
             if step > 1:
                 spent.append(dict(watch.spent))
-    about: dict[str, Any] = {"suite": "budget", "workload": f"{name}, batches of {size}", "unit": "ns/fix"}
+                events.append(count)
+    about: dict[str, Any] = {
+        "suite": "budget",
+        "workload": f"{name}, batches of {size}",
+        "unit": "ns/event" if an_event else "ns/fix",
+    }
     about |= {"way": OURS, "n": size, "better": "less", "clock": "cpu"}
+    shares = [max(count, 1) if an_event else size for count in events]
+    each = list(zip(spent, shares, strict=True))
     for label in STEPS:
-        yield Figure(**about, what=label, values=tuple(one.get(label, 0) / size for one in spent))
-    yield Figure(**about, what="all of it", values=tuple(sum(one.values()) / size for one in spent))
+        yield Figure(**about, what=label, values=tuple(one.get(label, 0) / share for one, share in each))
+    note = f"{name}, batches of {size}: {sum(events) / (size * len(events)):.4f} events a fix"
+    yield Figure(
+        **about, what="all of it", values=tuple(sum(one.values()) / share for one, share in each), note=note
+    )

@@ -49,8 +49,8 @@ _Rows = npt.NDArray[np.void]
 #: More checkpoints than this are a case for the judge.
 _MOST_GATES = 256
 _NONE = np.zeros(0, np.int64)
-#: Vehicles worked on at a time.
-_AT_ONCE = 16_384
+#: Steps worked out at a time, as near as the last time tells, and vehicles at first and at most.
+_STEPS, _FIRST, _MOST = 16_384, 8192, 16_384
 
 
 class Taken(NamedTuple):
@@ -179,9 +179,15 @@ class Plain:
             some of the vehicles at a time, in the order of ``groups``.
         """
         rows = self._rows_due(c, groups)
-        for some in np.array_split(groups, -(-len(groups) // _AT_ONCE)):
+        begin, at_once = 0, _FIRST
+        while begin < len(groups):
+            end = begin + at_once
+            some = groups[begin:] if end + at_once // 4 >= len(groups) else groups[begin:end]
             lo, hi = np.searchsorted(rows, (c.starts[some[0]], c.ends[some[-1]]))
-            yield self._take(c, before, some, rows[lo:hi], stays, notes, sets)
+            taken = self._take(c, before, some, rows[lo:hi], stays, notes, sets)
+            yield taken
+            begin += len(some)
+            at_once = min(_STEPS * len(some) // max(len(taken.steps), 1) + 1, _MOST)
 
     def _take(
         self, c: Columns, before: Before, groups: _Ints, due_at: _Ints, stays: Stays, notes: Notes, sets: Sets

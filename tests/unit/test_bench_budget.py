@@ -28,6 +28,22 @@ def test_without_thin_fences_no_segment_is_asked_for() -> None:
     assert values["segments beside thin fences"] == 0 < values["locate"]
 
 
+def test_an_event_costs_what_its_fixes_cost() -> None:
+    a_fix, an_event = (
+        {
+            figure.what: figure
+            for figure in run(Plan(size="tiny"), ["C10k"], vehicles=[400], steps=5, an_event=by)
+        }
+        for by in (False, True)
+    )
+    whole = an_event["all of it"]
+    assert (a_fix["all of it"].unit, whole.unit) == ("ns/fix", "ns/event")
+    assert "events a fix" in whole.note
+    for figures in (a_fix, an_event):
+        assert figures["log of steps"].median > 0
+        assert figures["visits opened and closed"].median > figures["events counted"].median > 0
+
+
 @pytest.mark.parametrize("bad", [{"sets": ["Z"]}, {"vehicles": [0]}, {"steps": 2}])
 def test_what_cannot_be_measured_is_refused(bad: dict[str, list[str]]) -> None:
     with pytest.raises(BadOption):
