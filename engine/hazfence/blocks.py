@@ -16,7 +16,7 @@ import numpy.typing as npt
 from hazfence.track import Track, merge_tracks, same_fixes
 from hazfence_fences.index.raster import spread
 
-__all__ = ["Blocks", "Neighbours"]
+__all__ = ["Around", "Blocks"]
 
 
 class _Chunk(NamedTuple):
@@ -45,13 +45,16 @@ class _Places(NamedTuple):
         return at, end
 
 
-class Neighbours(NamedTuple):
-    """What is remembered around given moments; see :meth:`Recent.neighbours`."""
+class Around(NamedTuple):
+    """What lies here around given moments; see :meth:`Blocks.around`."""
 
     before: Track
     after: Track
-    between: npt.NDArray[np.bool_]
+    has_before: npt.NDArray[np.bool_]
+    has_after: npt.NDArray[np.bool_]
+    same: npt.NDArray[np.int64]
     known: npt.NDArray[np.bool_]
+    several: npt.NDArray[np.bool_]
 
 
 #: Fixes in a block, a power of two.
@@ -102,7 +105,7 @@ class Blocks:
         self._fixes = np.zeros(64 * _SLOTS, _FIX)
         self._error_m: npt.NDArray[np.float32] | None = None  # of each, from the first one that says so
         self._newer = np.full(64, _NONE, np.int32)  # the next block of the same vehicle
-        self._used = 0
+        self._used = self._untidy = 0
         self._free = np.zeros(0, np.int32)
         self._oldest = np.full(64, _NONE, np.int32)  # by vehicle
         self._newest = np.full(64, _NONE, np.int32)
@@ -177,7 +180,11 @@ class Blocks:
         shorter = codes
         while len(shorter):  # more than one when a busy hour is over
             shorter = self._give_up(shorter)
-        blocks = self._allot(int(more.sum()))
+        count = int(more.sum())
+        self._untidy += count
+        if count > len(self._free) and self._untidy > len(self._newer) // 8:
+            self._clear_out()
+        blocks = self._allot(count)
         self._earliest_us[blocks], self._latest_us[blocks] = _END_US, _BEGINNING_US
         last = np.cumsum(more) - 1
         first = last - more + 1
@@ -205,6 +212,13 @@ class Blocks:
         self._oldest[codes[old]] = second[old]
         self._free = np.append(self._free, oldest[old])
         return codes[old]
+
+    def _clear_out(self) -> None:
+        """Free what is old of every vehicle: of one that gets nothing any more, nobody else would."""
+        codes = np.flatnonzero(self._oldest != _NONE).astype(np.int32)
+        while len(codes):
+            codes = self._give_up(codes)
+        self._untidy = 0
 
     def _allot(self, count: int) -> npt.NDArray[np.int32]:
         """Blocks not in use."""
@@ -248,17 +262,37 @@ class Blocks:
         self._stories.pop(code, None)
         self._has_story[code] = False
 
-    def neighbours(self, codes: npt.NDArray[np.int32], fixes: Track) -> Neighbours:
-        """The remembered fixes next to others.
+    def within(
+        self, codes: npt.NDArray[np.int32], from_us: npt.NDArray[np.int64], to_us: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.bool_]:
+        """Of each vehicle, whether a fix between two moments, or at one of them, may lie here."""
+        found = np.zeros(len(codes), np.bool_)
+        if not len(self):
+            return found
+        mine = np.flatnonzero(codes < len(self._oldest))
+        blocks, counts = self._chains(codes[mine])
+        row = np.repeat(mine, counts)
+        some = (self._earliest_us[blocks] <= to_us[row]) & (self._latest_us[blocks] >= from_us[row])
+        row, blocks = row[some], blocks[some]
+        # What a block has beyond its last fix is of a fix forgotten, and at worst looked at in vain.
+        time_us = self._fixes["time_us"].reshape(-1, _SLOTS)[blocks]
+        inside = (time_us >= from_us[row, None]) & (time_us <= to_us[row, None])
+        found[row[inside.any(axis=1)]] = True
+        return found
+
+    def around(self, codes: npt.NDArray[np.int32], fixes: Track) -> Around:
+        """The fixes here next to others.
 
         Args:
             codes: vehicles, shape (n,).
             fixes: theirs, shape (n,).
 
         Returns:
-            the fix before and the fix after each; ``between``: True where there are both, and none
-            at the moment itself (elsewhere the two mean nothing); ``known``: True where the very same
-            fix is remembered, and no other of that moment.
+            the fix before and the fix after each, where ``has_before`` and ``has_after`` say that there are
+            such, and none at the moment itself (elsewhere the two mean nothing); ``same``: how many fixes
+            of the moment itself lie here; ``known``: True where that is one, and the very same fix;
+            ``several``: True where there is another one of the moment before or after, so that the one given
+            need not be the one that stands.
         """
         n = len(codes)
         own, which = np.unique(codes, return_inverse=True)
@@ -266,20 +300,25 @@ class Blocks:
         counts = np.append(counts, np.zeros(len(own) - len(counts), np.int64))
         row, place = spread((np.cumsum(counts) - counts)[which], counts[which])
         if not len(row):
-            return Neighbours(_blank(n), _blank(n), np.zeros(n, np.bool_), np.zeros(n, np.bool_))
+            none = np.zeros(n, np.bool_)
+            return Around(_blank(n), _blank(n), none, none, np.zeros(n, np.int64), none, none)
         rows, blocks = _around(row, blocks[place], fixes.time_us, self._earliest_us, self._latest_us)
         held = self._opened(rows, codes[rows], blocks)
         last = len(held.codes) - 1
         rows = np.arange(n, dtype=np.int32)
         at, end = held.first(rows, fixes.time_us)
         before, after = np.maximum(at - 1, 0), np.minimum(at, last)
-        between = (at == end) & (at > 0) & (at <= last)
-        between &= (held.codes[before] == rows) & (held.codes[after] == rows)
+        has_before = (at > 0) & (held.codes[before] == rows)
+        has_after = (at <= last) & (held.codes[after] == rows)
         known = end - at == 1
         one = np.flatnonzero(known)
         known[one] = same_fixes(self._track(held.slots[at[one]]), fixes.cut(one))
         found = self._track(held.slots[np.concatenate((before, after))])
-        return Neighbours(found.cut(slice(0, n)), found.cut(slice(n, None)), between, known)
+        ways = found.cut(slice(0, n)), found.cut(slice(n, None))
+        again = np.zeros(last + 2, np.bool_)  # whether each is of the same moment as the one before it
+        again[1:-1] = (held.codes[1:] == held.codes[:-1]) & (held.time_us[1:] == held.time_us[:-1])
+        several = again[before] | again[after + 1]
+        return Around(*ways, has_before, has_after, end - at, known, several)
 
     def each(self, codes: npt.NDArray[np.int32]) -> list[Track]:
         """What is remembered of some vehicles (distinct, ascending), each in time order, one fix a moment."""
@@ -451,7 +490,7 @@ def _sorted(
     if step.all() and (codes[1:] >= codes[:-1]).all():
         return _Places(codes, time_us, slots)
     base_us = int(time_us.min())
-    if int(time_us.max()) - base_us < 1 << 43:
+    if int(time_us.max()) - base_us < 1 << 43 and int(codes.max()) < 1 << 20:
         # Vehicle and time in one integer: a few sorted runs, as a merge has them, sort in one pass.
         order = np.argsort((codes.astype(np.int64) << 43) | (time_us - base_us), kind="stable")
     else:

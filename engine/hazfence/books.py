@@ -134,7 +134,7 @@ class Books:
         """The marks of a vehicle kept in columns, of fixes judged after a moment."""
         assert self.telling is not None
         marks = self.telling.marks(code, self.stays, self.notes, after_us)
-        for mark in marks:
+        for mark in marks if code in self.notes.held else ():
             self._with_held(code, mark.record)
         return marks
 

@@ -122,6 +122,9 @@ class Chains:
 
     def put(self, code: int, rows: _Rows, head: int = NONE) -> None:
         """Give a vehicle these rows and no others; with none, this ``head``."""
+        if not len(rows) and self.head[code] < 0:
+            self.head[code] = head
+            return
         _, places = self.expand(np.array([code], np.int32))
         self._free = np.append(self._free, places)
         fresh = self._allot(len(rows))

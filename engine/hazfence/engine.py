@@ -133,7 +133,7 @@ class Engine:
         if newest_us is None:
             news.add(self._on_time(codes, track, groups, last))
             return Outcome(news, reason)
-        track = track._replace(key=np.zeros(len(codes), np.uint64))
+        track = track._replace(key=self._screen.keys(track.lon, track.lat))
         rows = np.arange(len(batch)) if rows is None else rows
         if self._books.recall_us:
             self._recall.ask(codes, track.time_us, newest_us, rows, len(batch))
@@ -145,7 +145,7 @@ class Engine:
                 some = codes[on_time]
                 mine = self._screen.groups(some)
                 before = Before(fleet, some[mine[0]], self._books.stays)
-                news.add(self._on_time(some, track.cut(on_time), mine, before))
+                news.add(self._on_time(some, track.cut(on_time), mine, before, located=True))
             if len(lone):
                 reason[rows[lone]], told = self._late.take_in(codes[lone], track.cut(lone), newest_us[lone])
                 news.add(told)
@@ -384,7 +384,7 @@ class Engine:
         self._telling = Telling(self._plain, self._screen.sets, self._books.fleet.names)
         self._books.telling = self._telling
         self._recall = Recall(self._books, self._screen, fences, self._settings.settle_m)
-        self._late = Late(self._books, self._screen, self._judge, self._teller)
+        self._late = Late(self._books, self._screen, self._judge, self._teller, plain=self._plain.on)
 
     def _rebind(self) -> None:
         """Visits to fences that are no more become due; sets that held them are named anew."""
@@ -401,7 +401,13 @@ class Engine:
         return {key: self._screen.sets.ids(key) for key in np.unique(fleet.key[: len(fleet)]).tolist()}
 
     def _on_time(
-        self, codes: npt.NDArray[np.int32], track: Track, groups: tuple[_Ints, _Ints], before: Before
+        self,
+        codes: npt.NDArray[np.int32],
+        track: Track,
+        groups: tuple[_Ints, _Ints],
+        before: Before,
+        *,
+        located: bool = False,
     ) -> Batch:
         """Take in fixes that are news for their vehicles, sorted by vehicle and time, in these groups."""
         books, fleet = self._books, self._books.fleet
@@ -409,7 +415,7 @@ class Engine:
         if self._books.recall_us:
             new = before.time_us == NEVER_US
             fleet.first_us[first[new]] = track.time_us[groups[0][new]]
-        c = self._screen.look(codes, track, before, groups)
+        c = self._screen.look(codes, track, before, groups, located=located)
         active = c.active
         taken: list[Taken] = []
         if self._plain.on:

@@ -27,15 +27,25 @@ from hazfence.vehicles import FOREVER_US, NEVER_US, Record
 
 __all__ = ["Late"]
 
+#: So many fixes after a late one are looked at first: most stories agree again by then.
+_ENOUGH = 40
+
 
 class Late:
-    """Takes in late fixes under one set of fences and settings."""
+    """Takes in late fixes under one set of fences and settings.
 
-    def __init__(self, books: Books, screen: Screen, judge: Judge, teller: Teller) -> None:
+    Args:
+        books: what is remembered, and kept up here.
+        screen, judge, teller: those of the engine.
+        plain: whether vehicles may be kept in columns (``plain.py``).
+    """
+
+    def __init__(self, books: Books, screen: Screen, judge: Judge, teller: Teller, *, plain: bool) -> None:
         self._books = books
         self._screen = screen
         self._judge = judge
         self._teller = teller
+        self._plain = plain
 
     def look(
         self, codes: npt.NDArray[np.int32], track: Track, newest_us: npt.NDArray[np.int64]
@@ -44,7 +54,7 @@ class Late:
 
         Args:
             codes: engine's vehicle codes, sorted; within a vehicle in order of arrival.
-            track: the fixes; the ``key`` of the late ones is written here.
+            track: the fixes, with ``key``.
             newest_us: for each, the latest moment its vehicle was seen before it arrived.
 
         Returns:
@@ -57,8 +67,8 @@ class Late:
         at = np.flatnonzero(late & (reason == 0))
         if not len(at):
             return reason, np.zeros(len(codes), np.bool_)
-        track.key[at] = self._screen.locate(track.lon[at], track.lat[at])
         fixes = track.cut(at)
+        self._screen.sets.meet(fixes.key, fixes.lon, fixes.lat)
         known, harmless = self._harmless(codes[at], fixes)
         disordered = np.zeros(int(codes[-1]) + 1, np.bool_)
         disordered[codes[at[~known & ~harmless]]] = True
@@ -93,22 +103,22 @@ class Late:
         near = self._books.recent.neighbours(codes, fixes)
         fine = near.between & (fixes.key == near.before.key) & (fixes.key == near.after.key)
         fine &= ~self._screen.too_fast(fixes)
-        fine &= ~self._screen.touches(near.before, fixes) & ~self._screen.touches(fixes, near.after)
+        fine &= ~self._screen.touches_between(near.before, fixes, near.after)
         fine &= ~self._screen.stirs_between(near.before, fixes, near.after)
         # Two late fixes between the same neighbours are each other's neighbours: leave them to the judge.
         at = np.flatnonzero(fine)
-        order = np.lexsort((near.before.time_us[at], codes[at]))
-        there = at[order]
-        same = (codes[there[1:]] == codes[there[:-1]]) & (
-            near.before.time_us[there[1:]] == near.before.time_us[there[:-1]]
-        )
-        fine[there[1:][same]] = fine[there[:-1][same]] = False
-        at = np.flatnonzero(fine)
+        if (codes[at[1:]] == codes[at[:-1]]).any():
+            there = at[np.lexsort((near.before.time_us[at], codes[at]))]
+            same = (codes[there[1:]] == codes[there[:-1]]) & (
+                near.before.time_us[there[1:]] == near.before.time_us[there[:-1]]
+            )
+            fine[there[1:][same]] = fine[there[:-1][same]] = False
+            at = np.flatnonzero(fine)
         fine[at] = ~self._books.judged_after(codes[at], near.before.time_us[at])
         inside = np.flatnonzero(fine)
         inside = inside[self._screen.well_inside(fixes.cut(inside))]
-        # It may make certain what was not.
-        fine[inside] = ~self._books.ever_unsure(codes[inside])
+        if len(inside):  # it may make certain what was not
+            fine[inside] = ~self._books.ever_unsure(codes[inside])
         return near.known, fine
 
     def take_in(
@@ -118,7 +128,7 @@ class Late:
 
         Args:
             codes: engine's codes of their vehicles, ascending.
-            fixes: the fixes, with ``key``, as :meth:`look` leaves them.
+            fixes: the fixes, with ``key``; :meth:`look` has met their sets.
             newest_us: for each, the latest moment its vehicle was seen before it arrived.
 
         Returns:
@@ -127,12 +137,15 @@ class Late:
         books = self._books
         reason = np.where(self._too_late(codes, fixes.time_us, newest_us), Reason.LATE, Reason.OK)
         reason = reason.astype(np.uint8)
-        taken: list[tuple[int, Mark, Track]] = []
+        taken: list[tuple[int, Mark, Track, bool]] = []
         at = np.flatnonzero(reason == 0)
-        for i, code, time_us, known in zip(
-            at.tolist(), codes[at].tolist(), fixes.time_us[at].tolist(), books.recent.each(codes[at]),
-            strict=True,
-        ):  # fmt: skip
+        moments = fixes.time_us[at]
+        stories = books.recent.around(codes[at], moments, _ENOUGH)
+        for i, code, time_us, (known, whole) in zip(
+            at.tolist(), codes[at].tolist(), moments.tolist(), stories, strict=True
+        ):
+            if code in books.held:  # it may begin farther back
+                known, whole = books.recent.of(code), True
             place = int(np.searchsorted(known.time_us, time_us))
             if place < len(known.time_us) and known.time_us[place] == time_us:
                 ours, theirs = rank(fixes, i), rank(known, place)
@@ -145,13 +158,17 @@ class Late:
                 continue
             books.fleet.first_us[code] = min(time_us, int(books.fleet.first_us[code]))
             begin = int(np.searchsorted(known.time_us, start.time_us, side="right"))
-            taken.append((i, start, known.cut(slice(begin, None))))
-        accepted = np.array([i for i, _, _ in taken], np.intp)
+            taken.append((i, start, known.cut(slice(begin, None)), whole))
+        accepted = np.array([i for i, *_ in taken], np.intp)
         books.recent.add(codes[accepted], fixes.cut(accepted))
         events: list[Event] = []
-        for i, start, known in taken:
-            merged = _with(known, fixes, i)
-            events += self._tell_again(int(codes[i]), start, known, merged, int(fixes.time_us[i]))
+        for i, start, known, whole in taken:
+            code = int(codes[i])
+            events += self._tell_again(code, start, known, whole, fixes.cut(slice(i, i + 1)))
+            if self._plain:
+                # Most go on as before: what comes next of them need not be judged one by one.
+                members = self._screen.sets.indexes(int(books.fleet.key[code]))
+                books.take_in(code, members, int(books.fleet.time_us[code]))
         return reason, events
 
     def _start(self, code: int, known: Track, at: int) -> Mark | None:
@@ -169,22 +186,31 @@ class Late:
             return Mark(fix, state[0].copy(), state[1])
         # Milestones are few: in recalled history the way to the fix begins at the last one before it.
         mark = story.mark_before(fix.time_us) if code in books.held else None
-        return None if mark is None else mark._replace(record=mark.record.copy())
+        return None if mark is None else Mark(mark.prev, mark.record.copy(), mark.since_us)
 
-    def _tell_again(self, code: int, start: Mark, known: Track, merged: Track, news_us: int) -> list[Event]:
+    def _tell_again(self, code: int, start: Mark, known: Track, all_known: bool, late: Track) -> list[Event]:
         """Tell a story from a mark, as it was known and as it is known now; say the difference.
 
         Both are told only until they agree: the same state after the same fix has the same future.
 
         Args:
             start: where to begin.
-            known, merged: the fixes after it without and with the late ones.
-            news_us: time of the last late one.
+            known: the fixes after it without the late one; at least ``_ENOUGH`` of them are after that, or
+                ``all_known`` says that there are no more.
+            late: the late fix.
         """
         story, stood = self._books.story(code), tuple(start.record.open.values())
+        merged, news_us = _with(known, late), int(late.time_us[0])
         reach = 4
         while True:
             end = int(np.searchsorted(merged.time_us, news_us, side="right")) + reach
+            if end >= len(merged.time_us) and not all_known:
+                # The late one is remembered by now, and another of its moment that it replaces.
+                merged = self._books.recent.of(code)
+                merged = merged.cut(merged.time_us > start.time_us)
+                later = merged.cut(merged.time_us > news_us)
+                known = Track.join([known.cut(known.time_us <= news_us), later])
+                all_known = True
             whole = end >= len(merged.time_us)
             end_us = int(merged.time_us[min(end, len(merged.time_us)) - 1])
             before, after = start.record.copy(), start.record.copy()
@@ -258,11 +284,10 @@ class Late:
         return told[0], told[1]
 
 
-def _with(known: Track, fixes: Track, at: int) -> Track:
+def _with(known: Track, late: Track) -> Track:
     """One vehicle's fixes, in order and one a moment, with one more that stands at its moment."""
-    place = int(np.searchsorted(known.time_us, fixes.time_us[at]))
+    place = int(np.searchsorted(known.time_us, late.time_us[0]))
     after = place
-    if after < len(known.time_us) and known.time_us[after] == fixes.time_us[at]:
+    if after < len(known.time_us) and known.time_us[after] == late.time_us[0]:
         after += 1
-    one = slice(at, at + 1)
-    return Track.join([known.cut(slice(None, place)), fixes.cut(one), known.cut(slice(after, None))])
+    return Track.join([known.cut(slice(None, place)), late, known.cut(slice(after, None))])

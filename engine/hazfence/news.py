@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -158,7 +159,7 @@ class Telling:
                 break  # the steps were given up: so far back nobody asks
             wavers = self._undo(going_on, reversed(together))
             at, past = begins, notes.past_before(code, int(noted["fix_us"]))
-            record = self.record(_together(going_on), wavers, noted["note"], past)
+            record = partial(self.record, _together(going_on), wavers, noted["note"], past)
             marks.append(Mark(self._prev(noted), record, int(noted["since_us"])))
         marks.reverse()
         return marks
@@ -184,7 +185,7 @@ class Telling:
             last, *others = together
             since_us, prev = int(last["since_us"]), self._prev(last)
             wavers = self._undo(going_on, (last, *others))
-            marks.append(Mark(prev, self.record(_together(going_on), wavers), since_us))
+            marks.append(Mark(prev, partial(self.record, _together(going_on), wavers), since_us))
         marks.reverse()
         return marks
 

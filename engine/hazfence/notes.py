@@ -94,7 +94,7 @@ class Notes:
 
     def __init__(self, limit_us: Callable[[npt.NDArray[np.int32]], _Ints]) -> None:
         self._limit_us = limit_us
-        self._rows = blank(64)
+        self._rows, self._blank = blank(64), blank(1)[0]
         self.held: dict[int, tuple[Event, ...]] = {}
         self._past: dict[int, Past] = {}
         # Of each vehicle (moment of a fix, the past before it), where it changed; few have any.
@@ -141,7 +141,7 @@ class Notes:
 
     def forget(self, code: int) -> None:
         """A vehicle is set apart: what is remembered of it is elsewhere now."""
-        self._rows[code] = blank(1)[0]
+        self._rows[code] = self._blank
         self.held.pop(code, None)
         self._past.pop(code, None)
         self._past_log.pop(code, None)

@@ -1,41 +1,39 @@
 """Recent fixes, remembered in bounded memory, so that a late one finds its neighbours.
 
-You are in the core, below ``engine.py``. Accepted fixes wait as they came, batch by batch, until a late
-one asks for its neighbours; only then are they sorted vehicle by vehicle (``blocks.py``). Where nothing
-comes late, nothing is ever sorted: what has become too old is dropped, but for the few fixes that are still
-needed. How late a fix may be is no matter of what happens to be remembered: ``late.py`` goes by
-``EngineSettings.recent_s``, so it is the same however the input was cut.
+You are in the core, below ``engine.py``. Accepted fixes that came in order lie as they came
+(``arrivals.py``); late ones, and those that a busy memory dropped though somebody who is silent may need them
+still, lie vehicle by vehicle (``blocks.py``). What is asked here is asked of both. How late a fix may be is
+no matter of what happens to be remembered: ``late.py`` goes by ``EngineSettings.recent_s``, so it is the same
+however the input was cut.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from hazfence.blocks import Blocks, Neighbours
-from hazfence.track import Track
-from hazfence.vehicles import NEVER_US
+from hazfence.arrivals import Arrivals, Spot, picked
+from hazfence.blocks import Blocks
+from hazfence.track import Track, merge_tracks, same_fixes
+from hazfence.vehicles import FOREVER_US, NEVER_US
 
 __all__ = ["Neighbours", "Recent"]
 
-#: Fixes of one vehicle farther apart than this are noted, so that the earlier one is not dropped too soon.
-_GAP_US = 120_000_000
+_Codes = npt.NDArray[np.int32]
+_Ints = npt.NDArray[np.int64]
+_Bools = npt.NDArray[np.bool_]
 
 
-_T = TypeVar("_T", bound=np.generic)
+class Neighbours(NamedTuple):
+    """What is remembered around given moments; see :meth:`Recent.neighbours`."""
 
-
-class _Waiting(NamedTuple):
-    """Fixes as they came: columns, and the earliest and the latest time among them."""
-
-    codes: npt.NDArray[np.int32]
-    fixes: Track
-    earliest_us: int
-    latest_us: int
+    before: Track
+    after: Track
+    between: _Bools
+    known: _Bools
 
 
 class Recent:
@@ -47,34 +45,25 @@ class Recent:
         recent_us: how long before its vehicle's last fix that is.
     """
 
-    def __init__(
-        self, limit_us: Callable[[npt.NDArray[np.int32]], npt.NDArray[np.int64]], recent_us: int
-    ) -> None:
+    def __init__(self, limit_us: Callable[[_Codes], _Ints], recent_us: int) -> None:
         self._limit_us = limit_us
-        self._recent_us = recent_us
         self._blocks = Blocks(limit_us)
-        self.clear()
+        self._arrivals = Arrivals(limit_us, recent_us)
 
     def clear(self) -> None:
         """Forget everything."""
         self._blocks.clear()
-        self._waiting: deque[_Waiting] = deque()
-        self._latest_us = 0
-        # (vehicle, time) of fixes after which there was a gap.
-        self._gaps: list[tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]] = []
+        self._arrivals.clear()
 
     def __len__(self) -> int:
         """How many fixes there is room for in what is in use."""
-        return len(self._blocks) + sum(len(w.codes) for w in self._waiting)
+        return len(self._blocks) + len(self._arrivals)
 
-    def add(self, codes: npt.NDArray[np.int32], fixes: Track) -> None:
+    def add(self, codes: _Codes, fixes: Track) -> None:
         """Remember fixes of any vehicles, in any order."""
-        self._sort_in()
         self._blocks.add(codes, fixes)
 
-    def add_in_order(
-        self, codes: npt.NDArray[np.int32], fixes: Track, before_us: npt.NDArray[np.int64]
-    ) -> None:
+    def add_in_order(self, codes: _Codes, fixes: Track, before_us: _Ints) -> None:
         """Remember fixes each of which comes after all that is known of its vehicle.
 
         Args:
@@ -83,89 +72,140 @@ class Recent:
                 become read-only; views are copied, as they may be small parts of what they would keep alive.
             before_us: the time of each one's fix before.
         """
-        if not len(codes):
-            return
-        earliest_us, latest_us = int(fixes.time_us.min()), int(fixes.time_us.max())
-        if int(before_us.min()) < latest_us - _GAP_US:
-            gap = np.flatnonzero(before_us < fixes.time_us - _GAP_US)
-            gap = gap[before_us[gap] != NEVER_US]
-            if len(gap):
-                self._gaps.append((codes[gap], before_us[gap]))
-        kept = Track(*[None if column is None else _kept(column) for column in fixes])  # type: ignore[arg-type]
-        self._waiting.append(_Waiting(_kept(codes), kept, earliest_us, latest_us))
-        self._latest_us = max(self._latest_us, latest_us)
-        old_us = self._latest_us - self._recent_us - 2 * _GAP_US
-        while self._waiting and self._waiting[0].latest_us < old_us:
-            self._drop(self._waiting.popleft())
+        if len(codes):
+            for needed in self._arrivals.add(codes, fixes, before_us):
+                self._blocks.add(*needed)
 
     def replace(self, code: int, fixes: Track) -> None:
-        """Remember these fixes of a vehicle and no others."""
-        self._sort_in()
+        """Remember these fixes of a vehicle, among which is its last one, and no others."""
         self._blocks.forget(code)
         self._blocks.add(np.full(len(fixes.time_us), code, np.int32), fixes)
+        if len(fixes.time_us):
+            self._arrivals.give(code, int(fixes.time_us[-1]))
 
-    def neighbours(self, codes: npt.NDArray[np.int32], fixes: Track) -> Neighbours:
-        """The remembered fixes next to others; see :meth:`Blocks.neighbours`."""
-        self._sort_in()
-        return self._blocks.neighbours(codes, fixes)
+    def neighbours(self, codes: _Codes, fixes: Track) -> Neighbours:
+        """The remembered fixes next to others.
+
+        Args:
+            codes: vehicles, shape (n,).
+            fixes: theirs, shape (n,).
+
+        Returns:
+            the fix before and the fix after each; ``between``: True where there are both, and none
+            at the moment itself (elsewhere the two mean nothing); ``known``: True where the very same
+            fix is remembered, and no other of that moment.
+        """
+        before, same, after = self._arrivals.around(codes, fixes.time_us)
+        has_before, has_after = _there(before), _there(after)
+        count = _there(same).astype(np.int64)
+        known = np.zeros(len(codes), np.bool_)
+        one = np.flatnonzero(count)
+        if len(one):
+            spots = [spot for spot in same if spot is not None]
+            known[one] = same_fixes(picked(spots), fixes.cut(one))
+        # Where nothing lies there, the track means nothing: any fix does.
+        ways = [_track(spots, fixes) for spots in (before, after)]
+        from_us = np.where(has_before, ways[0].time_us, NEVER_US)
+        to_us = np.where(has_after, ways[1].time_us, FOREVER_US)
+        # Of few moments the others know more.
+        at = np.flatnonzero(self._blocks.within(codes, from_us, to_us))
+        if len(at):
+            near = self._blocks.around(codes[at], fixes.cut(at))
+            several = near.several
+            several |= has_before[at] & near.has_before & (near.before.time_us == from_us[at])
+            several |= has_after[at] & near.has_after & (near.after.time_us == to_us[at])
+            nearer = near.has_before & (near.before.time_us >= from_us[at])
+            ways[0] = _put(ways[0], at[nearer], near.before.cut(nearer))
+            nearer = near.has_after & (near.after.time_us <= to_us[at])
+            ways[1] = _put(ways[1], at[nearer], near.after.cut(nearer))
+            has_before[at] |= near.has_before
+            has_after[at] |= near.has_after
+            known[at] = np.where(count[at] == 0, near.known, known[at] & (near.same == 0))
+            count[at] += near.same
+            for i in at[several].tolist():  # which of them stands is seen where all are
+                story, own = self.of(int(codes[i])), np.array([i])
+                place = int(np.searchsorted(story.time_us, fixes.time_us[i]))
+                if has_before[i]:
+                    ways[0] = _put(ways[0], own, story.cut(slice(place - 1, place)))
+                if has_after[i] and not count[i]:
+                    ways[1] = _put(ways[1], own, story.cut(slice(place, place + 1)))
+        return Neighbours(ways[0], ways[1], has_before & has_after & (count == 0), known)
 
     def of(self, code: int) -> Track:
         """What is remembered of a vehicle, in time order, one fix a moment."""
-        return self.each(np.array([code], np.int32))[0]
+        return _both(self._arrivals.since(code)[0], self._blocks.each(np.array([code], np.int32))[0])
 
-    def each(self, codes: npt.NDArray[np.int32]) -> list[Track]:
+    def each(self, codes: _Codes) -> list[Track]:
         """The same of each of some vehicles (distinct, ascending)."""
-        self._sort_in()
-        return self._blocks.each(codes)
+        late = self._blocks.each(codes)
+        return [_both(self._arrivals.since(c)[0], t) for c, t in zip(codes.tolist(), late, strict=True)]
 
-    def all(self) -> tuple[npt.NDArray[np.int32], Track]:
-        """Everything that has to be remembered, sorted by vehicle and time."""
-        self._sort_in()
-        return self._blocks.all()
+    def around(self, codes: _Codes, time_us: _Ints, count: int) -> list[tuple[Track, bool]]:
+        """The same around a moment of each of some vehicles: what may matter when something is new there.
 
-    def _sort_in(self) -> None:
-        """Put what waits where it can be looked up."""
-        while self._waiting:
-            waiting = self._waiting.popleft()
-            self._blocks.add(waiting.codes, waiting.fixes)
-        self._gaps.clear()
+        Args:
+            codes: the vehicles (distinct, ascending).
+            time_us: a moment of each.
+            count: so many fixes after it are enough.
 
-    def _drop(self, waiting: _Waiting) -> None:
-        """Forget old fixes, but for those that are still needed.
-
-        A fix is needed when it is after its vehicle's limit, or the last one before it. A fix farther
-        than a gap before the limit is neither, unless a gap followed: the next fix is before the limit too.
+        Returns:
+            of each all fixes from the last one before the moment on, until there are enough (earlier ones
+            may be missing, and more may be there), and whether those are all up to its last one.
         """
-        codes, fixes = waiting[:2]
-        needed = fixes.time_us > self._limit_us(codes) - _GAP_US
-        if self._gaps:
-            # Of one vehicle and moment there are but few: compare one by one where the vehicle is the same.
-            gap_codes = np.concatenate([c for c, _ in self._gaps])
-            gap_us = np.concatenate([t for _, t in self._gaps])
-            order = np.lexsort((gap_us, gap_codes))
-            gap_codes, gap_us = gap_codes[order], gap_us[order]
-            at = np.searchsorted(gap_codes, codes)
-            while True:
-                inside = at < len(gap_codes)
-                same = np.zeros(len(codes), np.bool_)
-                same[inside] = gap_codes[at[inside]] == codes[inside]
-                if not same.any():
-                    break
-                hit = same.copy()
-                hit[same] = gap_us[at[same]] == fixes.time_us[same]
-                needed |= hit
-                at[same] += 1
-                at[~same] = len(gap_codes)
-            # Gaps that followed a fix dropped before are of no use any more. What came later may be older.
-            oldest_us = min((w.earliest_us for w in self._waiting), default=self._latest_us)
-            keep = gap_us >= oldest_us
-            self._gaps = [(gap_codes[keep], gap_us[keep])] if keep.any() else []
-        if needed.any():
-            self._blocks.add(codes[needed], fixes.cut(needed))
+        found = []
+        late = self._blocks.each(codes)
+        for code, moment_us, track in zip(codes.tolist(), time_us.tolist(), late, strict=True):
+            arrived, whole = self._arrivals.since(code, moment_us, count)
+            if not whole:  # beyond the end of what is there, those alone tell nothing
+                track = track.cut(track.time_us <= arrived.time_us[-1])
+            found.append((_both(arrived, track), whole))
+        return found
+
+    def all(self) -> tuple[_Codes, Track]:
+        """Everything that has to be remembered, sorted by vehicle and time; of a moment by their values."""
+        codes, fixes = self._blocks.all()
+        arrived = self._arrivals.all()
+        if arrived is not None:
+            codes, fixes = np.append(arrived[0], codes), Track.join([arrived[1], fixes])
+        order = np.lexsort((fixes.time_us, codes))
+        codes, fixes = codes[order], fixes.cut(order)
+        if ((codes[1:] == codes[:-1]) & (fixes.time_us[1:] == fixes.time_us[:-1])).any():
+            values = fixes.errors_m(), fixes.alarm, fixes.heading_deg, fixes.speed_kmh, fixes.lat, fixes.lon
+            order = np.lexsort((*values, fixes.time_us, codes))
+            codes, fixes = codes[order], fixes.cut(order)
+        # Not needed: what is followed by another fix that is itself old enough to be forgotten.
+        old = fixes.time_us <= self._limit_us(codes)
+        needed = np.ones(len(codes), np.bool_)
+        needed[:-1] = (codes[:-1] != codes[1:]) | ~old[1:]
+        return codes[needed], fixes.cut(needed)
 
 
-def _kept(column: npt.NDArray[_T]) -> npt.NDArray[_T]:
-    """A column that nobody will write to."""
-    column = column if column.flags.owndata else column.copy()
-    column.flags.writeable = False
-    return column
+def _both(arrived: Track, late: Track) -> Track:
+    """A vehicle's fixes of either kind, in time order, one a moment."""
+    if not len(late.time_us):
+        return arrived
+    return merge_tracks(arrived, late) if len(arrived.time_us) else late
+
+
+def _there(spots: list[Spot | None]) -> _Bools:
+    return np.array([spot is not None for spot in spots], np.bool_)
+
+
+def _track(spots: list[Spot | None], fixes: Track) -> Track:
+    """The fixes at spots, in columns that may be written to; anything where there is none."""
+    some = [spot for spot in spots if spot is not None]
+    if len(some) == len(spots):
+        return picked(some)
+    found = fixes.copy()
+    return _put(found, np.flatnonzero(_there(spots)), picked(some)) if some else found
+
+
+def _put(track: Track, at: npt.NDArray[np.intp], fixes: Track) -> Track:
+    """A track with other fixes at some rows; its columns are written to."""
+    if track.error_m is None and fixes.error_m is not None:
+        track = track._replace(error_m=track.errors_m())
+    for name in Track._fields[:-1]:
+        getattr(track, name)[at] = getattr(fixes, name)
+    if track.error_m is not None:
+        track.error_m[at] = fixes.errors_m()
+    return track

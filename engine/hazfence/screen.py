@@ -180,6 +180,8 @@ class Screen:
         at = np.flatnonzero(self._restricted[member])
         row, member = row[at], member[at]
         found = np.zeros(len(fixes.time_us), np.bool_)
+        if not len(row):
+            return found
         near = self._fences.near_border(member, fixes.lon[row], fixes.lat[row], self._settle_m)
         found[row[~near]] = True
         return found
@@ -214,12 +216,15 @@ class Screen:
         found: list[int] = self.first_well_inside(track, zone, begin, end).tolist()
         return found
 
-    def touches(self, a: Track, b: Track) -> npt.NDArray[np.bool_]:
-        """bool, shape (n,): segments from a fix of ``a`` to that of ``b`` that may tell something."""
-        found = np.zeros(len(a.time_us), np.bool_)
-        rows, fences = self._fences.segment_hits(a.lon, a.lat, b.lon, b.lat)
-        found[rows[self._telling(rows, fences, b.key, a.key)]] = True
-        return found
+    def touches_between(self, a: Track, fix: Track, b: Track) -> npt.NDArray[np.bool_]:
+        """bool, shape (n,): fixes between those of ``a`` and ``b`` to or from which a segment may tell."""
+        n = len(fix.time_us)
+        found = np.zeros(2 * n, np.bool_)
+        lon, lat = np.concatenate((a.lon, fix.lon, b.lon)), np.concatenate((a.lat, fix.lat, b.lat))
+        key = np.concatenate((a.key, fix.key, b.key))
+        rows, fences = self._fences.segment_hits(lon[: 2 * n], lat[: 2 * n], lon[n:], lat[n:])
+        found[rows[self._telling(rows, fences, key[n:], key[: 2 * n])]] = True
+        return found[:n] | found[n:]
 
     def unheard(self, fleet: Fleet, now_us: int) -> _Ints:
         """Codes of the vehicles that may have been silent for too long, and of whom it was not said."""
@@ -337,9 +342,13 @@ class Screen:
         values = [v for f in (None, *self._fences) for v in self._book.possible(rule, f, parameter)]
         return round(min(values) * unit_us) if values else None
 
+    def keys(self, lon: npt.NDArray[np.float64], lat: npt.NDArray[np.float64]) -> npt.NDArray[np.uint64]:
+        """The set key of every fix, whether the set was met before or not."""
+        return self._fences.locate(lon, lat).keys
+
     def locate(self, lon: npt.NDArray[np.float64], lat: npt.NDArray[np.float64]) -> npt.NDArray[np.uint64]:
         """The set key of every fix; sets never met before are looked up and remembered."""
-        key = self._fences.locate(lon, lat).keys
+        key = self.keys(lon, lat)
         # A vehicle's neighbouring fixes mostly share their set, so runs are far fewer than fixes.
         heads = np.flatnonzero(np.concatenate(([True], key[1:] != key[:-1])))
         self.sets.meet(key[heads], lon[heads], lat[heads])

@@ -19,8 +19,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
-import numpy as np
-
 from hazfence.presence import Edge, Fix, pieces
 from hazfence.rules.prism import Certainty
 from hazfence.rules.step import Step
@@ -128,8 +126,7 @@ class Settler:
         return self._near(self._order[fence.id], fix.lon, fix.lat, max(self._settle_m, fix.error_m))
 
     def _look(self, index: int, lon: float, lat: float, error_m: float) -> bool:
-        at = np.array([index], np.int32), np.array([lon]), np.array([lat])
-        return bool(self._set.near_border(*at, error_m)[0])
+        return self._set.near_border_one(index, lon, lat, error_m)
 
     def _weakened(self, step: Step, fence: Fence, waver: Waver) -> Waver:
         """How certain the crossing is, the step included: one that counts by its seconds is but probable."""

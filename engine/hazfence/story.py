@@ -11,7 +11,7 @@ revision numbers that differ from those a straight telling gives (:class:`Correc
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -26,16 +26,29 @@ __all__ = ["Correction", "Mark", "Story"]
 REMEMBERED_US = 30 * 86_400_000_000
 
 
-class Mark(NamedTuple):
+class Mark:
     """A place from which the story can be told: the state after ``prev`` (None: before the first fix).
 
     The state came about at ``since_us``, with the fix judged last, and held at every fix from then
-    until ``prev``.
+    until ``prev``. Most marks are never told from: the record may be given as what makes it.
     """
 
-    prev: Fix | None
-    record: Record
-    since_us: int
+    __slots__ = ("_record", "prev", "since_us")
+
+    def __init__(self, prev: Fix | None, record: Record | Callable[[], Record], since_us: int) -> None:
+        self.prev, self.since_us = prev, since_us
+        self._record = record
+
+    @property
+    def record(self) -> Record:
+        """The state; not to be changed."""
+        if not isinstance(self._record, Record):
+            self._record = self._record()
+        return self._record
+
+    def since(self, since_us: int) -> Mark:
+        """The same state, held since another moment."""
+        return Mark(self.prev, self._record, since_us)
 
     @property
     def time_us(self) -> int:
@@ -128,7 +141,7 @@ class Story:
         if until_us is not None:
             later = [mark for mark in self.marks if mark.time_us >= until_us]
             # A state that held at the end of the way has held since the last judgement on it.
-            later = [m._replace(since_us=since_us) if m.since_us <= until_us else m for m in later]
+            later = [m.since(since_us) if m.since_us <= until_us else m for m in later]
         if until_us is None or self.judged_us <= until_us:
             self.judged_us = since_us
         earlier = [mark for mark in self.marks if mark.time_us < start.time_us]

@@ -11,6 +11,7 @@ in.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import sqrt
 from typing import Any
 
 import numpy as np
@@ -217,6 +218,33 @@ class Borders:
         high = high + bands
         high += 1
         return spread(begin, self._starts.array.take(high) - begin)
+
+    def near_one(self, slot: int, lon: float, lat: float, within_m: float) -> bool:
+        """As `near` for a single place, by the same operations: arrays of one are slow."""
+        row: Any = self._border.array.item(slot)
+        if self._round.array.item(slot):
+            *fields, _, radius_m = row
+            away_m: float = sqrt(Metric(*fields).distance2_m2(lon, lat)) - radius_m
+            return abs(away_m) < within_m
+        bands, last, south, scale, middle, kx0, kx1, ky = row
+        kx = kx0 + kx1 * (lat - middle)
+        reach = within_m / ky * 1.01
+        low, high = (int(min(max((y - south) * scale, 0.0), last)) for y in (lat - reach, lat + reach))
+        starts, first = self._starts.array, int(bands)
+        edges: Any = self._edges.array[starts.item(first + low) : starts.item(first + high + 1)].tolist()
+        reach = within_m / kx * 1.01
+        west, east = lon - reach, lon + reach
+        for ax, bx, ay, by in edges:
+            if (ax < west and bx < west) or (ax > east and bx > east):
+                continue
+            dx, dy = (bx - ax) * kx, (by - ay) * ky
+            ax, ay = (ax - lon) * kx, (ay - lat) * ky
+            length2 = dx * dx + dy * dy
+            t = min(max(-(ax * dx + ay * dy) / length2, 0.0), 1.0) if length2 else 0.0
+            px, py = ax + t * dx, ay + t * dy
+            if px * px + py * py < within_m * within_m:
+                return True
+        return False
 
     def _polygon(
         self, rows: F64, leaving: NDArray[np.bool_], lon0: F64, lat0: F64, lon1: F64, lat1: F64

@@ -405,6 +405,10 @@ class FenceSet:
             raise ValueError(f"{len(fence_index)} fences, {len(x)} places; give arrays of one length")
         return self._registry.read_borders().near(self._order[fence_index], x, y, within_m)
 
+    def near_border_one(self, fence_index: int, lon: float, lat: float, within_m: float) -> bool:
+        """What `near_border` says of a single place (finite degrees), sooner."""
+        return self._registry.read_borders().near_one(self._order.item(fence_index), lon, lat, within_m)
+
     def _thin_indexes(self) -> I64:
         return np.array([i for i, fence in enumerate(self) if fence.thin], dtype=np.int64)
 

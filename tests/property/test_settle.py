@@ -125,6 +125,8 @@ def test_near_a_border_is_what_the_distance_says() -> None:
             places.append((ax + t * (bx - ax) + east, ay + t * (by - ay) + north))
         lon, lat = np.array(places).T.copy()
         near = fences.near_border(index, lon, lat, 15.0)
+        alone = [fences.near_border_one(i, *p, 15.0) for i, *p in zip(index.tolist(), lon, lat, strict=True)]
+        assert near.tolist() == alone
         away_m = np.array(
             [fences[i].boundary_distance_m(*p) for i, *p in zip(index.tolist(), lon, lat, strict=True)]
         )

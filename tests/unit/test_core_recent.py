@@ -204,3 +204,80 @@ def test_the_neighbours_of_any_moment_are_those_of_all_that_came(seed: int) -> N
         assert near.between[i] == between
         if between:
             assert (near.before.time_us[i], near.after.time_us[i]) == (max(before), min(after))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_what_came_in_order_and_what_came_late_is_looked_up_as_one(seed: int) -> None:
+    # Enough batches for stretches to be put together, several times over; some vehicles are heard rarely.
+    rng = np.random.default_rng(seed)
+    vehicles = (4, 30)[seed % 2]
+    memory, known = Memory(vehicles), [dict[int, float]() for _ in range(vehicles)]
+    memory.recent = Recent(lambda codes: np.full(len(codes), 0), 100_000_000_000)
+    rarely = rng.random(vehicles) < 0.3
+    for step in range(400):
+        now_us = START_US + step * 1_000_000
+        some = np.flatnonzero(rng.random(vehicles) < np.where(rarely, 0.02, 0.7)).astype(np.int32)
+        codes = np.sort(np.append(some, some[: len(some) // 3]))  # of some two at once
+        again = np.append(False, codes[1:] == codes[:-1])
+        fixes = track(now_us + codes.astype(np.int64) + again * 500_000, step)
+        newest_us = np.array([max(known[code], default=np.iinfo(np.int64).min) for code in codes.tolist()])
+        memory.recent.add_in_order(codes, fixes, newest_us)
+        for code, at_us, lon in zip(codes.tolist(), fixes.time_us.tolist(), fixes.lon.tolist(), strict=True):
+            known[code][at_us] = lon
+        if step < 5:
+            continue
+        late = np.unique(rng.integers(0, vehicles, 3)).astype(np.int32)
+        late_us = np.minimum(
+            START_US + rng.integers(0, step, len(late)) * 1_000_000 + late.astype(np.int64), now_us
+        )
+        asked = track(late_us + rng.integers(0, 2, len(late)), 1000 + step)
+        check_around(memory.recent, known, late, asked)
+        if step % 2:
+            memory.recent.add(late, asked)
+            found = zip(late.tolist(), asked.time_us.tolist(), asked.lon.tolist(), strict=True)
+            for code, at_us, lon in found:
+                known[code][at_us] = max(lon, known[code].get(at_us, -1.0))
+        if step % 50 == 49:  # the host gives back what it has of one, as when history was recalled
+            code = int(rng.integers(vehicles))
+            if known[code]:
+                memory.recent.replace(code, memory.recent.of(code))
+    assert len(memory.recent._arrivals._stretches()) < 60
+    codes, everything = memory.recent.all()
+    for code, fixes_of in enumerate(known):
+        mine = everything.cut(codes == code)
+        assert sorted(set(mine.time_us.tolist())) == sorted(fixes_of)
+        of = memory.recent.of(code)
+        assert dict(zip(of.time_us.tolist(), of.lon.tolist(), strict=True)) == fixes_of
+        assert (np.diff(of.time_us) > 0).all()
+        again = memory.recent.neighbours(np.full(len(of.time_us), code, np.int32), of)
+        times, counts = np.unique(mine.time_us, return_counts=True)
+        assert again.known.tolist() == [bool(counts[times == t][0] == 1) for t in of.time_us.tolist()]
+        assert not again.between.any()
+
+
+def check_around(recent: Recent, known: list[dict[int, float]], codes: np.ndarray, asked: Track) -> None:
+    near = recent.neighbours(codes, asked)
+    stretches = recent.around(codes, asked.time_us, 5)
+    moments = zip(codes.tolist(), asked.time_us.tolist(), stretches, strict=True)
+    for i, (code, at_us, (stretch, whole)) in enumerate(moments):
+        before = [t for t in known[code] if t < at_us]
+        after = sorted(t for t in known[code] if t > at_us)
+        assert near.between[i] == (bool(before) and bool(after) and at_us not in known[code])
+        if near.between[i]:
+            assert (near.before.time_us[i], near.after.time_us[i]) == (max(before), after[0])
+            assert near.before.lon[i] == known[code][max(before)]
+            assert near.after.lon[i] == known[code][after[0]]
+        begin = max(before, default=at_us)
+        wanted = {t: lon for t, lon in known[code].items() if t >= begin}
+        found = {
+            t: lon
+            for t, lon in zip(stretch.time_us.tolist(), stretch.lon.tolist(), strict=True)
+            if t >= begin
+        }
+        assert (np.diff(stretch.time_us) > 0).all()
+        if whole:
+            assert found == wanted
+        else:
+            last_us = max(found)
+            assert len([t for t in found if t >= at_us]) >= 5
+            assert found == {t: lon for t, lon in wanted.items() if t <= last_us}

@@ -1,0 +1,398 @@
+"""Fixes remembered as they came: those that came after all that was known of their vehicle.
+
+You are in the core, below ``recent.py``. What comes in order is most of what comes, and all of it must be
+remembered for the few fixes that do not. So nothing is done with it: a batch stays as it is, a stretch of the
+log, and what has become too old is dropped, but for the few fixes that are still needed. Once somebody looks
+something up, small stretches that follow each other are made one, sorted by vehicle, so that there are never
+many. A vehicle's fixes ascend along the log, so its neighbours of a moment lie in the stretch of that moment
+or in the next one that has the vehicle. Next room: ``blocks.py``, for fixes that came in any order.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from hazfence.track import Track
+from hazfence.vehicles import NEVER_US
+
+__all__ = ["Arrivals", "Spot", "Stretch", "picked"]
+
+_T = TypeVar("_T", bound=np.generic)
+_Codes = npt.NDArray[np.int32]
+_Ints = npt.NDArray[np.int64]
+
+#: Fixes of one vehicle farther apart than this are noted, so that the earlier one is not dropped too soon.
+_GAP_US = 120_000_000
+#: So many stretches of a kind become one, of not more fixes than the second number (a millisecond or two of
+#: work), and of not more than this part of the time for which fixes are remembered, so that all of it can go.
+_TOGETHER, _MOST, _PARTS = 8, 1 << 16, 16
+
+
+#: A fix as a row, its fields in the order of a track's columns: who looks at one field needs the others too.
+_ROW = np.dtype(
+    [
+        ("time_us", "i8"),
+        ("lon", "f8"),
+        ("lat", "f8"),
+        ("speed_kmh", "f4"),
+        ("heading_deg", "f4"),
+        ("key", "u8"),
+        ("alarm", "u4"),
+        ("error_m", "f4"),
+    ]
+)
+#: The same for numpy to copy as a whole.
+_WHOLE = np.dtype((np.void, _ROW.itemsize))
+
+
+class Stretch(NamedTuple):
+    """Fixes that came one after the other, sorted by vehicle and time.
+
+    Attributes:
+        codes: the vehicles.
+        fixes: their fixes, as they came; or
+        rows: the same as rows of ``_ROW``, of stretches put together.
+        time_us: the moments of either.
+        earliest_us, latest_us: the earliest and the latest moment among them.
+        known_us: the latest moment of all fixes that had come by then.
+        level: how often they were put together.
+        once: whether every vehicle is there once.
+        first: the first row of each vehicle, and one more; None where most vehicles are missing.
+    """
+
+    codes: _Codes
+    fixes: Track | None
+    rows: npt.NDArray[np.void] | None
+    time_us: _Ints
+    earliest_us: int
+    latest_us: int
+    known_us: int
+    level: int
+    once: bool
+    first: _Ints | None = None
+
+    def cut(self, index: npt.NDArray[np.bool_] | slice) -> Track:
+        """The fixes at ``index``."""
+        if self.rows is None:
+            assert self.fixes is not None
+            return self.fixes.cut(index)
+        return _track(self.rows[index])
+
+    def part(self, begin: int, end: int) -> npt.NDArray[np.void]:
+        """Some fixes that follow each other, as rows."""
+        if self.rows is not None:
+            return self.rows[begin:end]
+        assert self.fixes is not None
+        rows = np.empty(end - begin, _ROW)
+        for name, column in zip(Track._fields, self.fixes, strict=True):
+            rows[name] = 0 if column is None else column[begin:end]
+        return rows
+
+    def item(self, row: int) -> tuple[Any, ...]:
+        """One fix, its values in the order of a track's columns."""
+        if self.rows is None:
+            assert self.fixes is not None
+            return tuple([0.0 if column is None else column.item(row) for column in self.fixes])
+        found: Any = self.rows.item(row)
+        return found  # type: ignore[no-any-return]
+
+
+#: A remembered fix: where it is, and its row there.
+Spot = tuple[Stretch, int]
+
+
+class Arrivals:
+    """The log of fixes that came in order.
+
+    Args:
+        limit_us: gives, for vehicle codes, the moments before which fixes need not be kept. The last
+            fix before that moment is kept too, so every moment after it has a neighbour.
+        recent_us: how long before its vehicle's last fix that is.
+    """
+
+    def __init__(self, limit_us: Callable[[_Codes], _Ints], recent_us: int) -> None:
+        self._limit_us = limit_us
+        self._recent_us = recent_us
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._tidy: list[Stretch] = []
+        self._waiting: deque[Stretch] = deque()  # what came since somebody looked something up
+        self._latest_us = 0
+        self._unsorted = np.empty(0, _ROW)  # where stretches are put together
+        # (vehicle, time) of fixes after which there was a gap.
+        self._gaps: list[tuple[_Codes, _Ints]] = []
+        # Up to when the fixes of a vehicle are somebody else's to keep, by its code.
+        self._taken: dict[int, int] = {}
+
+    def __len__(self) -> int:
+        """How many fixes lie here."""
+        return sum(len(s.codes) for s in self._log())
+
+    def add(self, codes: _Codes, fixes: Track, before_us: _Ints) -> list[tuple[_Codes, Track]]:
+        """Remember fixes each of which comes after all that is known of its vehicle.
+
+        Args:
+            codes: vehicles, shape (n,), sorted, at least one.
+            fixes: theirs, in the order of time. Columns that own their memory are kept as they are, and
+                become read-only; views are copied, as they may be small parts of what they would keep alive.
+            before_us: the time of each one's fix before.
+
+        Returns:
+            fixes that have become too old to lie here, but are needed still.
+        """
+        earliest_us, latest_us = int(fixes.time_us.min()), int(fixes.time_us.max())
+        if int(before_us.min()) < latest_us - _GAP_US:
+            gap = np.flatnonzero(before_us < fixes.time_us - _GAP_US)
+            gap = gap[before_us[gap] != NEVER_US]
+            if len(gap):
+                self._gaps.append((codes[gap], before_us[gap]))
+        kept = Track(*[None if column is None else _kept(column) for column in fixes])  # type: ignore[arg-type]
+        self._latest_us = max(self._latest_us, latest_us)
+        new = Stretch(
+            _kept(codes), kept, None, kept.time_us, earliest_us, latest_us, self._latest_us, 0, once=False
+        )
+        self._waiting.append(new)
+        old_us = self._latest_us - self._recent_us - 2 * _GAP_US
+        needed: list[tuple[_Codes, Track]] = []
+        while (first := self._first()) is not None and first.latest_us < old_us:
+            if self._tidy:
+                del self._tidy[0]
+            else:
+                self._waiting.popleft()
+            still = self._needed(first)
+            if still.any():
+                needed.append((first.codes[still], first.cut(still)))
+        return needed
+
+    def _first(self) -> Stretch | None:
+        """The oldest stretch."""
+        return self._tidy[0] if self._tidy else self._waiting[0] if self._waiting else None
+
+    def _needed(self, old: Stretch) -> npt.NDArray[np.bool_]:
+        """Which fixes of a stretch that is dropped are still needed.
+
+        A fix is needed when it is after its vehicle's limit, or the last one before it. A fix farther
+        than a gap before the limit is neither, unless a gap followed: the next fix is before the limit too.
+        """
+        codes, time_us = old.codes, old.time_us
+        needed: npt.NDArray[np.bool_] = time_us > self._limit_us(codes) - _GAP_US
+        if self._gaps:
+            # Of one vehicle and moment there are but few: compare one by one where the vehicle is the same.
+            gap_codes = np.concatenate([c for c, _ in self._gaps])
+            gap_us = np.concatenate([t for _, t in self._gaps])
+            order = np.lexsort((gap_us, gap_codes))
+            gap_codes, gap_us = gap_codes[order], gap_us[order]
+            at = np.searchsorted(gap_codes, codes)
+            while True:
+                inside = at < len(gap_codes)
+                same = np.zeros(len(codes), np.bool_)
+                same[inside] = gap_codes[at[inside]] == codes[inside]
+                if not same.any():
+                    break
+                hit = same.copy()
+                hit[same] = gap_us[at[same]] == time_us[same]
+                needed |= hit
+                at[same] += 1
+                at[~same] = len(gap_codes)
+            # Gaps that followed a fix dropped before are of no use any more. What came later may be older.
+            oldest_us = min((s.earliest_us for s in self._log()), default=self._latest_us)
+            keep = gap_us >= oldest_us
+            self._gaps = [(gap_codes[keep], gap_us[keep])] if keep.any() else []
+        return needed & self._ours(codes, time_us)
+
+    def _ours(self, codes: _Codes, time_us: _Ints) -> npt.NDArray[np.bool_]:
+        """Which fixes here nobody else keeps."""
+        ours = np.ones(len(codes), np.bool_)
+        for code, until_us in self._taken.items():
+            lo, hi = np.searchsorted(codes, code), np.searchsorted(codes, code, side="right")
+            ours[lo:hi] = time_us[lo:hi] > until_us
+        return ours
+
+    def give(self, code: int, until_us: int) -> None:
+        """What is here of a vehicle up to a moment is somebody else's to keep from now on."""
+        self._taken[code] = until_us
+        first = self._first()
+        # Of most of those given long ago nothing is left here.
+        if len(self._taken) > _TOGETHER and first is not None:
+            oldest_us = min(s.earliest_us for s in self._log())
+            self._taken = {c: t for c, t in self._taken.items() if t >= oldest_us}
+
+    def around(
+        self, codes: _Codes, time_us: _Ints
+    ) -> tuple[list[Spot | None], list[Spot | None], list[Spot | None]]:
+        """The fixes next to moments.
+
+        Args:
+            codes: vehicles, shape (n,).
+            time_us: a moment of each, shape (n,).
+
+        Returns:
+            of each the last fix before, the one at the moment itself, and, unless there is such a one, the
+            first fix after it.
+        """
+        stretches = self._stretches()
+        known_us = np.array([s.known_us for s in stretches], np.int64)
+        begins = known_us.searchsorted(time_us).tolist()
+        found = [
+            self._next_to(stretches, begin, code, moment_us)
+            for begin, code, moment_us in zip(begins, codes.astype(np.int32), time_us.tolist(), strict=True)
+        ]
+        return [b for b, _, _ in found], [s for _, s, _ in found], [a for _, _, a in found]
+
+    def _next_to(
+        self, stretches: list[Stretch], begin: int, code: np.int32, moment_us: int
+    ) -> tuple[Spot | None, Spot | None, Spot | None]:
+        """The same for one; all before the stretch at ``begin`` is before the moment."""
+        before: Spot | None = None
+        for i in range(begin, len(stretches)):
+            one = stretches[i]
+            lo, hi = _rows(one, code)
+            if lo == hi:
+                continue
+            at = bisect_left(one.time_us, moment_us, lo, hi)
+            if at > lo:
+                before = one, at - 1
+            if at == hi:
+                continue
+            if one.time_us.item(at) != moment_us:
+                return before or _last(stretches, begin, code), None, (one, at)
+            if moment_us <= self._taken.get(int(code), NEVER_US):
+                return before, None, None  # whoever keeps it knows
+            return before, (one, at), None
+        return before or _last(stretches, begin, code), None, None
+
+    def since(self, code: int, from_us: int | None = None, count: int | None = None) -> tuple[Track, bool]:
+        """What is here of a vehicle, in the order of time.
+
+        Args:
+            code: of the vehicle.
+            from_us: what is before the last fix before this moment may be left out; and
+            count: what comes after so many fixes that are not before it.
+
+        Returns:
+            the fixes, and whether none was left out at the end.
+        """
+        stretches, own = self._stretches(), np.int32(code)
+        begin = 0
+        if from_us is not None:
+            begin = bisect_left(stretches, from_us, key=lambda s: s.known_us)
+        found: list[npt.NDArray[np.void]] = []
+        left, whole = count, True
+        for i in range(begin, len(stretches)):
+            one = stretches[i]
+            lo, hi = _rows(one, own)
+            if lo == hi:
+                continue
+            if left is not None and left <= 0:
+                whole = False
+                break
+            found.append(one.part(lo, hi))
+            if left is not None and from_us is not None:
+                left -= hi - bisect_left(one.time_us, from_us, lo, hi)
+        if begin and (not found or found[0]["time_us"][0] >= (from_us or 0)):
+            last = _last(stretches, begin, own)
+            if last is not None:
+                found.insert(0, last[0].part(last[1], last[1] + 1))
+        if not found:
+            return _track(np.zeros(0, _ROW)), whole
+        return _track(np.concatenate([part.view(_WHOLE) for part in found]).view(_ROW)), whole
+
+    def all(self) -> tuple[_Codes, Track] | None:
+        """Everything that lies here and that nobody else keeps, oldest first; None for nothing."""
+        log = self._log()
+        if not log:
+            return None
+        ours = [self._ours(s.codes, s.time_us) for s in log]
+        codes = np.concatenate([s.codes[mine] for s, mine in zip(log, ours, strict=True)])
+        return codes, Track.join([s.cut(mine) for s, mine in zip(log, ours, strict=True)])
+
+    def _log(self) -> list[Stretch]:
+        """The log as it lies, oldest first."""
+        return [*self._tidy, *self._waiting]
+
+    def _stretches(self) -> list[Stretch]:
+        """The log, oldest first, small stretches put together; of many that wait, some at a time."""
+        tidy, left = self._tidy, 2 * _MOST
+        while self._waiting and left > 0:
+            one = self._waiting.popleft()
+            tidy.append(one._replace(once=bool((one.codes[1:] != one.codes[:-1]).all())))
+            left -= 1 << 9  # as much work as so many fixes put together
+            while (together := self._together(tidy[-_TOGETHER:])) is not None:
+                tidy[-_TOGETHER:] = [together]
+                left -= len(together.codes)
+        return self._log() if self._waiting else tidy
+
+    def _together(self, parts: Sequence[Stretch]) -> Stretch | None:
+        """Stretches that follow each other as one; None when they had better stay what they are."""
+        level, last = parts[-1].level, parts[-1]
+        if len(parts) < _TOGETHER or any(s.level != level for s in parts):
+            return None
+        count = sum(len(s.codes) for s in parts)
+        if count > _MOST or last.known_us - parts[0].known_us > self._recent_us // _PARTS:
+            return None
+        if count > len(self._unsorted):
+            self._unsorted = np.empty(min(2 * count, _MOST), _ROW)
+        codes = np.concatenate([s.codes for s in parts])
+        order = np.argsort(codes, kind="stable")  # earlier fixes of a vehicle come first, as they are
+        rows, begin = self._unsorted[: len(codes)], 0
+        for part in parts:
+            end = begin + len(part.codes)
+            rows.view(_WHOLE)[begin:end] = part.part(0, end - begin).view(_WHOLE)
+            begin = end
+        rows = rows.view(_WHOLE).take(order).view(_ROW)
+        earliest_us, latest_us = min(s.earliest_us for s in parts), max(s.latest_us for s in parts)
+        first = None
+        if codes.max() < count:
+            first = np.append(0, np.cumsum(np.bincount(codes)))
+        return Stretch(
+            codes[order], None, rows, rows["time_us"], earliest_us, latest_us, last.known_us, level + 1,
+            once=False, first=first,
+        )  # fmt: skip
+
+
+def picked(spots: Sequence[Spot]) -> Track:
+    """The fixes at some spots."""
+    return _track(np.array([one.item(row) for one, row in spots], _ROW))
+
+
+def _track(rows: npt.NDArray[np.void]) -> Track:
+    """Rows as columns of their own."""
+    found = Track(**{name: np.ascontiguousarray(rows[name]) for name in Track._fields})
+    assert found.error_m is not None
+    return found if found.error_m.any() else found._replace(error_m=None)
+
+
+def _rows(one: Stretch, code: np.int32) -> tuple[int, int]:
+    """The rows of a vehicle in a stretch."""
+    codes, first = one.codes, one.first
+    if first is not None:
+        own = int(code)
+        return (first.item(own), first.item(own + 1)) if own + 1 < len(first) else (0, 0)
+    lo = int(codes.searchsorted(code))
+    if lo == len(codes) or codes.item(lo) != code:
+        return lo, lo
+    return lo, lo + 1 if one.once else int(codes.searchsorted(code, side="right"))
+
+
+def _last(stretches: list[Stretch], end: int, code: np.int32) -> Spot | None:
+    """The last fix of a vehicle in the stretches before one."""
+    for i in range(end - 1, -1, -1):
+        lo, hi = _rows(stretches[i], code)
+        if lo < hi:
+            return stretches[i], hi - 1
+    return None
+
+
+def _kept(column: npt.NDArray[_T]) -> npt.NDArray[_T]:
+    """A column that nobody will write to."""
+    column = column if column.flags.owndata else column.copy()
+    column.flags.writeable = False
+    return column
