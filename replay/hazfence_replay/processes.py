@@ -1,8 +1,8 @@
 """How many processes a replay takes: as many as pay, which is known from what a fix costs where.
 
 You are beside ``shards.py``. A further process judges on a core of its own, but takes half a second to start,
-and none of them is faster than the one that reads. So a small source is judged by one; a Parquet file through
-visits alone, which costs as much to read as to judge, by two or three; every rule by all cores there are.
+and none of them is faster than the one that reads. So a small source is judged by one; a long Parquet file
+through visits alone, which costs as much to read as to judge, by two; every rule by as many cores as keep up.
 :func:`processes_for` works that out from the size of the source and what is judged; nothing but time hangs on
 it, since the rows are the same. ``hazfence bench replay`` measures the costs that stand here.
 """
@@ -40,9 +40,10 @@ _JSON = (120.0, 9.0)
 _PACKED = 5.0
 #: A table or a topic, of which nobody knows the length without asking: taken for a long one.
 _UNKNOWN = (10_000_000, 0.5)
-#: Microseconds of a fix: to cut paces and keep rows; to judge, whoever many share that; and what they share,
-#: for visits alone, for the rules that come switched on, and for more.
-_KEEP_US, _PACE_US = 0.04, 0.045
+#: Microseconds of a fix: to cut paces and keep rows; to deal them out and to collect rows, and to pick out
+#: one's own; to judge, however many share that; and what they share: for visits alone, for the rules that
+#: come switched on, and for more.
+_KEEP_US, _DEAL_US, _PICK_US, _PACE_US = 0.04, 0.03, 0.015, 0.045
 _JUDGE_US = (0.11, 0.21, 1.05)
 
 
@@ -113,12 +114,13 @@ def _seconds(load: Load, judge_us: float, processes: int, most: int) -> float:
     each_s = load.fixes * (_PACE_US + judge_us / processes) / 1e6
     if processes == 1:
         return keep_s + each_s
+    keep_s += load.fixes * _DEAL_US / 1e6
+    each_s += load.fixes * _PICK_US / 1e6 + _START_S
     # The slowest of all bounds it, and so do the cores, which are fewer than who wants one.
-    each_s += _START_S
     return max(keep_s, each_s, (keep_s + processes * each_s) / most)
 
 
 def _rules(settings: EngineSettings) -> int:
     """0 when no rule is on, 1 with no more than come switched on, 2 with more."""
-    on = {str(rule.kind) for rule in RULES if settings.rules.ever(str(rule.kind))}
+    on = {str(rule.kind) for rule in RULES if settings.rules.lookup(str(rule.kind), None) is not None}
     return 0 if not on else 1 if on <= {str(rule.kind) for rule in RULES if rule.on} else 2

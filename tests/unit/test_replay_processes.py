@@ -26,17 +26,17 @@ PARQUET_US, CSV_US, GPX_US = 0.1, 0.35, 5.0
     [
         # What takes but a second or two is over before others have started,
         (1e6, PARQUET_US, VISITS, 2, 1),
-        (3e6, PARQUET_US, VISITS, 2, 1),
+        (9e6, PARQUET_US, VISITS, 2, 1),
         (1e8, PARQUET_US, VISITS, 2, 2),
         # the sooner the more there is to judge.
         (3e6, PARQUET_US, EVERY, 2, 2),
         (3e5, PARQUET_US, EVERY, 2, 1),
-        (1e8, PARQUET_US, EngineSettings(), 2, 2),
+        (1.2e7, PARQUET_US, EngineSettings(), 2, 2),
         (1e7, CSV_US, VISITS, 2, 2),
         # A file that takes far longer to read than to judge keeps nobody else busy,
         (1e8, GPX_US, VISITS, 64, 1),
         # and a few keep up with the reader.
-        (1e8, PARQUET_US, VISITS, 64, 3),
+        (1e8, PARQUET_US, VISITS, 64, 2),
         (1e8, PARQUET_US, EVERY, 4, 4),
         (1e8, PARQUET_US, EVERY, 1, 1),
     ],

@@ -30,7 +30,7 @@ from hazfence_replay.journal import Checkpoint, Journal, JournalMismatch, as_row
 from hazfence_replay.ledger import latest
 from hazfence_replay.outputs import COLUMNS, write_file
 from hazfence_replay.player import paces, replay
-from hazfence_replay.readers import Rejects
+from hazfence_replay.readers import Rejects, open_source
 from hazfence_replay.run import Progress, Summary, run
 from hazfence_replay.shards import Job, Shards
 from hazfence_replay.simulator import SimulatedDay, simulate
@@ -120,6 +120,48 @@ def test_all_cores_say_what_one_says_revision_by_revision(
         done = run(Source(batches), job, journal, until_us=day.end_us, processes=2)
         assert list(journal.events(retracted=True)) == unbroken[1]
     assert (done.set_aside, done.events) == (unbroken[0].set_aside, unbroken[0].events)
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_broken_rows_are_counted_and_fixes_seen_once_however_many_processes(
+    tmp_path: Path, batches: list[FixBatch], fences: FenceSet, processes: int
+) -> None:
+    given = FixBatch.concat(batches[:6])
+    whole = FixBatch.of(
+        given.vehicle, vehicles=given.vehicles, time_us=given.time_us, lon=given.lon, lat=given.lat
+    )
+    columns = zip(whole.names(), map(iso, whole.time_us.tolist()), whole.lon, whole.lat, strict=True)
+    lines = ["plate,time,lon,lat", *(f"{name},{time},{lon},{lat}" for name, time, lon, lat in columns)]
+    broken = {20: "A,yesterday,121.5,29.9", 4_000: "A,2026-03-02T00:00:00Z,221.5,29.9", 8_000: "half a row"}
+    for at, line in broken.items():
+        lines.insert(at, line)
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join(lines), "utf-8")
+    reader = open_source(path, batch_fixes=700)
+    seen, looked = list[Progress](), 0
+
+    def look(batch: FixBatch) -> None:
+        nonlocal looked
+        looked += len(batch)
+
+    with Journal(None, {}) as journal:
+        done = run(reader, Job(fences, EngineSettings()), journal, processes=processes,
+                   watch=seen.append, look=look)  # fmt: skip
+        rows = list(journal.rows())
+    assert [(reject.line, reject.reason) for reject in reader.rejects.kept] == [
+        (21, "bad_time"),
+        (4_001, "bad_coordinate"),
+        (8_001, "bad_row"),
+    ]
+    assert done.fixes == looked == len(whole)
+    fixes = [progress.fixes for progress in seen]
+    assert fixes == sorted(fixes)
+    assert len(fixes) > 3
+    assert fixes[-1] == len(whole)
+    assert seen[-1].share == 1.0
+    with Journal(None, {}) as journal:
+        run(Source([whole]), Job(fences, EngineSettings()), journal)
+        assert rows == list(journal.rows())
 
 
 class Stopped(Exception):
