@@ -66,7 +66,7 @@ class Chains:
         owner, here = np.arange(len(codes)), self.head[codes]
         owners, places = [], []
         while True:
-            some = np.flatnonzero(here >= 0)
+            some = (here >= 0).nonzero()[0]
             if not len(some):
                 break
             owner, here = owner[some], here[some]
@@ -78,7 +78,7 @@ class Chains:
         if len(owners) == 1:
             return owners[0], places[0]
         owner, here = np.concatenate(owners), np.concatenate(places)
-        order = np.argsort(owner, kind="stable")
+        order = owner.argsort(kind="stable")
         return owner[order], here[order]
 
     def change(
@@ -105,9 +105,9 @@ class Chains:
         fresh = self._allot(len(new))
         lump(self._rows)[fresh] = lump(new)
         owner, places = np.append(owner, new_owner), np.append(places, fresh)
-        order = np.argsort(owner, kind="stable")
+        order = owner.argsort(kind="stable")
         owner, places = owner[order], places[order]
-        first = np.flatnonzero(np.append(True, owner[1:] != owner[:-1])) if len(owner) else owner
+        first = np.append(True, owner[1:] != owner[:-1]).nonzero()[0] if len(owner) else owner
         following = np.append(places[1:], np.int32(NONE))
         if len(owner):
             following[np.append(first[1:] - 1, len(owner) - 1)] = NONE

@@ -163,7 +163,7 @@ class Crossed:
         witnessed = fix_us - prev_us <= self._max_gap_us
         first_ever = prev_us == NEVER_US
         edge = np.where(first_ever, FIRST_FIX, np.where(witnessed, CROSSING, GAP)).astype(np.uint8)
-        known = np.flatnonzero(~first_ever)
+        known = (~first_ever).nonzero()[0]
         r = row[known]
         ends = due.prev_lon[r], due.prev_lat[r], due.lon[r], due.lat[r]
         failed[due.group[r[np.abs(ends[2] - ends[0]) > 180.0]]] = True
@@ -179,8 +179,8 @@ class Crossed:
         """The thin circles that the segments to some rows touch: (place among the rows, fence)."""
         if not len(c.hit_rows):
             return np.zeros(0, np.int64), np.zeros(0, np.int64)
-        first = np.searchsorted(c.hit_rows, at)
-        row, hit = spread(first, np.searchsorted(c.hit_rows, at, side="right") - first)
+        first = c.hit_rows.searchsorted(at)
+        row, hit = spread(first, c.hit_rows.searchsorted(at, side="right") - first)
         return row, c.hit_fences[hit].astype(np.int64)
 
     def passed(self, changes: Changes, c: Columns, due: Due, by_key: _Ints, failed: _Bools) -> Changes:
@@ -189,7 +189,7 @@ class Crossed:
         if len(row):
             failed[due.group[row[~self._fine[fence]]]] = True
             # A circle touched that holds neither fix was passed through, unless it was but touched.
-            passed = np.flatnonzero(~among((due.at[row] << 32) | fence, by_key))
+            passed = (~among((due.at[row] << 32) | fence, by_key)).nonzero()[0]
             changes = changes.add(self._passages(row[passed], fence[passed], due))
         # In a step what happened first is told first; what happened at one moment in the order of fences.
         return changes.take(in_turn(changes.row, changes.at_us, changes.fence))
@@ -199,7 +199,7 @@ class Crossed:
         ends = due.prev_lon[row], due.prev_lat[row], due.lon[row], due.lat[row]
         begin, end = self._fences.passages(fence.astype(np.int32), *ends)
         length_us = due.fix_us[row] - due.prev_us[row]
-        lasting = np.flatnonzero(np.rint(begin * length_us) < np.rint(end * length_us))
+        lasting = (np.rint(begin * length_us) < np.rint(end * length_us)).nonzero()[0]
         opens = np.repeat([True, False], len(lasting))
         row, fence = np.tile(row[lasting], 2), np.tile(fence[lasting], 2)
         moments = due.prev_us[row], due.fix_us[row]

@@ -41,12 +41,12 @@ def judged(due: Due, row: _Ints, stays: Stays, settling: Settling | None) -> tup
     seen = np.zeros(len(due.at), np.bool_)
     seen[row] = True
     if settling is not None:
-        seen[np.searchsorted(due.at, settling.rows)] = True
-    vehicle = np.cumsum(due.first) - 1
+        seen[due.at.searchsorted(settling.rows)] = True
+    vehicle = due.first.cumsum() - 1
     last_us = stays.judged_at(due.codes[due.first])
     since_us = last_us[vehicle]
-    some = np.flatnonzero(seen)
-    same = np.flatnonzero(vehicle[some[1:]] == vehicle[some[:-1]])
+    some = seen.nonzero()[0]
+    same = (vehicle[some[1:]] == vehicle[some[:-1]]).nonzero()[0]
     since_us[some[same + 1]] = due.fix_us[some[same]]
     np.maximum.at(last_us, vehicle[some], due.fix_us[some])
     return since_us, last_us
@@ -70,11 +70,11 @@ def logged(
     """
     if settling is None:
         return row, told
-    at = np.searchsorted(due.at, settling.before_row)
+    at = due.at.searchsorted(settling.before_row)
     more = np.zeros(len(at), STEP)
     lump(more["stay"])[:], more["what"] = lump(settling.before), WAVERED
     if bare:
-        bare_row = np.searchsorted(due.at, settling.rows)
+        bare_row = due.at.searchsorted(settling.rows)
         bare_row = bare_row[~among(bare_row, distinct(at, row))]
         only = np.zeros(len(bare_row), STEP)
         only["what"] = JUDGED
@@ -84,14 +84,14 @@ def logged(
         more, at = more.compress(good), at[good]
     note_fix(more, at, due, since_us)
     row = np.append(row, at)
-    order = np.argsort(row, kind="stable")
+    order = row.argsort(kind="stable")
     return row[order], in_order([told, more], order)
 
 
 def keep_notes(codes: npt.NDArray[np.int32], kept: _Bools, noted: Noted, notes: Notes) -> None:
     """Keep what rules remember of the vehicles done."""
     notes.put(codes, noted.rows.compress(kept))
-    place = np.cumsum(kept) - 1
+    place = kept.cumsum() - 1
     for vehicle in noted.pasts:
         if kept[vehicle]:
             for at, past in noted.pasts[vehicle]:

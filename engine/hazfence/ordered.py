@@ -73,14 +73,14 @@ def in_turn(row: _Ints, at_us: _Ints, fence: _Ints) -> _Ints:
     if bits + int(row.max()).bit_length() > 63:
         return np.lexsort((fence, at_us, row))
     key = (row << bits) | (at_us - first_us)
-    order = np.argsort(key, kind="stable")
+    order = key.argsort(kind="stable")
     key = key.take(order)
     same = key[1:] == key[:-1]
     if same.any():
         tied = np.zeros(len(key), np.bool_)
         tied[1:] = same
         tied[:-1] |= same
-        at = np.flatnonzero(tied)
+        at = tied.nonzero()[0]
         these = order.take(at)
         order[at] = these.take(np.lexsort((fence.take(these), key.take(at))))
     return order

@@ -183,7 +183,7 @@ class Plain:
         while begin < len(groups):
             end = begin + at_once
             some = groups[begin:] if end + at_once // 4 >= len(groups) else groups[begin:end]
-            lo, hi = np.searchsorted(rows, (c.starts[some[0]], c.ends[some[-1]]))
+            lo, hi = rows.searchsorted((c.starts[some[0]], c.ends[some[-1]]))
             taken = self._take(c, before, some, rows[lo:hi], stays, notes, sets)
             yield taken
             begin += len(some)
@@ -218,22 +218,22 @@ class Plain:
             self._doubt_ways(settling, c, before, failed)
             if not among(settling.rows, due.at).all():
                 old, due = due.at, self._crossed.due(c, before, distinct(due.at, settling.rows))
-                raw = raw._replace(row=np.searchsorted(due.at, old)[raw.row])
+                raw = raw._replace(row=due.at.searchsorted(old)[raw.row])
         changes = self._crossed.passed(counting(raw, settling, due), c, due, by_key, failed)
-        done_at = np.flatnonzero(due.first)
+        done_at = due.first.nonzero()[0]
         codes, groups_here = due.codes[done_at], due.group[done_at]
         found = stays.visits.expand(codes)
         open_rows = stays.visits.rows(found[1])
         doubts = self._doubts(c, due, changes, (groups_here[found[0]], open_rows))
         if doubts is not None and not among(doubts.row, due.at).all():
             old, due = due.at, self._crossed.due(c, before, distinct(due.at, doubts.row))
-            changes = changes._replace(row=np.searchsorted(due.at, old)[changes.row])
+            changes = changes._replace(row=due.at.searchsorted(old)[changes.row])
         steps = steps_of(changes)
         row, fence = changes.row, changes.fence
         self._gate(steps, changes, c, sets, due)
         self._doubt(steps, changes, due, settling, failed)
         # Rules with a memory take notice of every fix that is due.
-        sure_row = _NONE if doubts is None else np.searchsorted(due.at, doubts.row)
+        sure_row = _NONE if doubts is None else due.at.searchsorted(doubts.row)
         noticed = np.append(row, sure_row) if self.noting is None else np.arange(len(due.at))
         since_us, judged_us = judged(due, noticed, stays, settling)
         note_fix(steps, row, due, since_us)
@@ -267,11 +267,11 @@ class Plain:
         # The visits that go on: those that were open and are not closed, those opened and not closed.
         goes_on = np.ones(len(found[1]), np.bool_)
         goes_on[closer[closer >= 0]] = False
-        still = np.flatnonzero(opening & good)
-        position = np.cumsum(kept) - 1
+        still = (opening & good).nonzero()[0]
+        position = kept.cumsum() - 1
         begun, more = steps["stay"], None
         if doubts is not None:
-            over = np.flatnonzero(done[due.group[sure_row]])
+            over = done[due.group[sure_row]].nonzero()[0]
             doubts, sure_row = doubts.of(over), sure_row[over]
             was, begun = doubts.settle(steps, open_rows, due.fix_us[sure_row])
             known_before = doubts.old >= 0
@@ -284,7 +284,7 @@ class Plain:
             note_fix(more[1], more[0], due, since_us)
             told_row, told = as_told(told_row, told, more)
         where = kept[found[0]]
-        new_owner = position[np.searchsorted(codes, due.codes[row[still]])]
+        new_owner = position[codes.searchsorted(due.codes[row[still]])]
         codes, groups_here = codes[kept], groups_here[kept]
         owner, rows = stays.visits.change(
             codes,
@@ -325,7 +325,7 @@ class Plain:
 
     def _rows_due(self, c: Columns, groups: _Ints) -> _Ints:
         """The rows of some groups that are due."""
-        rows = np.flatnonzero(c.due)
+        rows = c.due.nonzero()[0]
         mine = np.zeros(len(c.starts), np.bool_)
         mine[groups] = True
         return rows[mine[c.group_of(rows)]]
@@ -342,12 +342,12 @@ class Plain:
         watch, deadline_us = np.zeros(len(codes), np.bool_), np.full(len(codes), FOREVER_US, np.int64)
         if settling is None:
             return watch, deadline_us
-        after = np.flatnonzero(among(settling.after_group, groups))
-        owner, rows = np.searchsorted(groups, settling.after_group[after]), settling.after.take(after)
-        at = distinct(owner, np.searchsorted(groups, known[0][among(known[0], groups)]))
+        after = among(settling.after_group, groups).nonzero()[0]
+        owner, rows = groups.searchsorted(settling.after_group[after]), settling.after.take(after)
+        at = distinct(owner, groups.searchsorted(known[0][among(known[0], groups)]))
         found = stays.wavers.expand(codes[at])
         none = np.zeros(len(found[1]), np.bool_)
-        stays.wavers.change(codes[at], found, none, np.searchsorted(at, owner), rows)
+        stays.wavers.change(codes[at], found, none, at.searchsorted(owner), rows)
         watch[owner] = True
         np.minimum.at(deadline_us, owner, rows["at_us"] + (self.wavers.settle_us - 1))
         return watch, deadline_us
@@ -360,10 +360,10 @@ class Plain:
         if settling is not None:
             # Of what counts late, every step on the way was looked at already.
             late = settling.late["edge"] >> SURE_AT != 0
-            weak = np.searchsorted(due.at, settling.late_row[late]) << 32 | settling.late["fence"][late]
-            at = np.flatnonzero(steps["bypass"] & among(row << 32 | fence, np.sort(weak)))
+            weak = due.at.searchsorted(settling.late_row[late]) << 32 | settling.late["fence"][late]
+            at = (steps["bypass"] & among(row << 32 | fence, np.sort(weak))).nonzero()[0]
             failed[due.group[row[at]]] = True
-        at = np.flatnonzero(steps["bypass"] & (changes.to_us == due.fix_us[row]))
+        at = (steps["bypass"] & (changes.to_us == due.fix_us[row])).nonzero()[0]
         if len(at):
             near_m = np.where(steps["near"][at] >= 0, steps["near_m"][at], np.inf)
             unsure = at[~self._surely_missed(due, row[at], fence[at], near_m)]
@@ -377,22 +377,22 @@ class Plain:
         if not self._settle_m:
             return None
         group, rows = known
-        at = np.flatnonzero(in_doubt(rows))
+        at = in_doubt(rows).nonzero()[0]
         old = at, group[at], rows["fence"][at].astype(np.int64)
         return doubts_of(c, due, changes, self.entry, old, self.wavers.near)
 
     def _doubt_ways(self, settling: Settling, c: Columns, before: Before, failed: _Bools) -> None:
         """How certain each step leaves a crossing on which a vehicle wavers at a district's border."""
         row, fence = settling.way_row, settling.way["fence"].astype(np.int64)
-        at = np.flatnonzero(self.bypass_on[fence])
+        at = self.bypass_on[fence].nonzero()[0]
         level = np.zeros(len(row), np.uint8)
         if len(at):
             due = self._crossed.due(c, before, row[at])
             sure = self._surely_missed(due, np.arange(len(at)), fence[at], np.zeros(len(at)))
-            for i in np.flatnonzero(~sure).tolist():
+            for i in (~sure).nonzero()[0].tolist():
                 level[at[i]] = self._level(due, i, float(self.top_kmh[fence[at[i]]]))
         settling.weaken(level)
-        at = np.flatnonzero(self.district[settling.late["fence"]])
+        at = self.district[settling.late["fence"]].nonzero()[0]
         if len(at):  # counted by its seconds alone
             late, r = settling.late[at], settling.late_row[at]
             near = self.wavers.near(late["fence"], c.track.lon[r], c.track.lat[r])
@@ -429,12 +429,12 @@ class Plain:
             return
         border = self.district[changes.fence]
         steps["gate"][border] = NO_GATE
-        at = np.flatnonzero(border & (changes.how == CROSSING))
+        at = (border & (changes.how == CROSSING)).nonzero()[0]
         if not len(at):
             return
         on_way = self._on_way(changes.row[at], c, sets, due)
         touched = changes.touched[at]
-        for i in np.flatnonzero(touched).tolist():  # few: crossings that wavered beside a checkpoint
+        for i in touched.nonzero()[0].tolist():  # few: crossings that wavered beside a checkpoint
             on_way[i, list(self.wavers.sets[touched[i]])] = True
         lon, lat = changes.lon[at], changes.lat[at]
         near_m, touched_m = np.full(len(at), np.inf), np.full(len(at), np.inf)
@@ -454,8 +454,10 @@ class Plain:
         steps["bypass"][at] = (used == NO_GATE) & self.bypass_on[changes.fence[at]]
 
     def _on_way(self, row: _Ints, c: Columns, sets: Sets, due: Due) -> _Bools:
-        """Which checkpoints each of some due fixes has to do with: bool, shape (n, gates)."""
-        rows, which = np.unique(row, return_inverse=True)
+        """Which checkpoints each of some due fixes, ascending, has to do with: bool, shape (n, gates)."""
+        begins = np.append(True, row[1:] != row[:-1])
+        rows = row[begins]
+        which: _Ints = begins.cumsum() - 1
         found = np.zeros((len(rows), len(self.gates)), np.bool_)
         found[self._met(due.at[rows], due.key_before[rows], due.key[rows], c, sets)] = True
         return found[which]
@@ -475,7 +477,7 @@ class Plain:
             pairs.append((own, member.astype(np.int64)))
         place = np.concatenate([pair[0] for pair in pairs] or [np.zeros(0, np.int64)])
         gate = self._gate_of[np.concatenate([pair[1] for pair in pairs] or [np.zeros(0, np.int64)])]
-        mine = np.flatnonzero(gate >= 0)
+        mine = (gate >= 0).nonzero()[0]
         return place[mine], gate[mine]
 
 
@@ -484,6 +486,6 @@ def _fixes(c: Columns, due: Due) -> Fixes:
     following = np.append(due.first[1:], True)
     next_us = np.append(due.fix_us[1:], 0)
     next_us[following] = c.track.time_us[c.ends[due.group[following]] - 1]
-    vehicle = np.cumsum(due.first) - 1
+    vehicle = due.first.cumsum() - 1
     before = due.prev_us, due.prev_lon, due.prev_lat
     return Fixes(vehicle, *before, due.fix_us, due.lon, due.lat, due.kmh, next_us)

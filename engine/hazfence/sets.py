@@ -83,8 +83,8 @@ class Sets:
             key: uint64, shape (n,), the set of each point.
             lon, lat: the points, degrees WGS-84.
         """
-        at = np.searchsorted(self._keys, key)
-        fresh = np.flatnonzero(self._keys.take(at, mode="clip") != key)
+        at = self._keys.searchsorted(key)
+        fresh = (self._keys.take(at, mode="clip") != key).nonzero()[0]
         if not len(fresh):
             return
         new, first = np.unique(key[fresh], return_index=True)
@@ -112,14 +112,14 @@ class Sets:
         return self._keys
 
     def _find(self, key: _Keys) -> _Ints:
-        return np.searchsorted(self._keys, key)
+        return self._keys.searchsorted(key)
 
     def _add(self, key: _Keys, count: _Ints, members: npt.NDArray[np.int32]) -> None:
         """Take in sets with new, distinct keys; ``members`` holds ``count`` indexes for each."""
-        starts = np.cumsum(count) - count + len(self._members)
+        starts = count.cumsum() - count + len(self._members)
         self._members = np.append(self._members, members)
-        order = np.argsort(key)
-        at = np.searchsorted(self._keys, key[order])
+        order = key.argsort()
+        at = self._keys.searchsorted(key[order])
         self._keys = np.insert(self._keys, at, key[order])
         self._starts = np.insert(self._starts, at, starts[order])
         self._counts = np.insert(self._counts, at, count[order])

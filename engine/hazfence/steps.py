@@ -40,7 +40,7 @@ def counting(raw: Raw, settling: Settling | None, due: Due) -> Changes:
     )
     return found.take(settling.counts).add(
         Changes(
-            np.searchsorted(due.at, settling.late_row),
+            due.at.searchsorted(settling.late_row),
             late["fence"].astype(np.int64),
             ~late["inside"],
             *where,
@@ -95,9 +95,9 @@ def pair(
     """
     codes, group = owners
     name = (codes.astype(np.int64) << 32) | fence
-    order = np.argsort(name, kind="stable")  # the steps of one vehicle and fence in the order of time
+    order = name.argsort(kind="stable")  # the steps of one vehicle and fence in the order of time
     same = np.append(False, name[order[1:]] == name[order[:-1]]) if len(order) else np.zeros(0, np.bool_)
-    closes = np.flatnonzero(~steps["opens"][order])
+    closes = (~steps["opens"][order]).nonzero()[0]
     within = closes[same[closes]]
     opener, closer = order[within - 1], order[within]
     stay = lump(steps["stay"])
@@ -107,8 +107,8 @@ def pair(
     rest = order[closes[~same[closes]]]
     if len(rest):
         known = (open_rows["code"].astype(np.int64) << 32) | open_rows["fence"]
-        sorted_ = np.argsort(known, kind="stable")  # by vehicle already
-        at = np.searchsorted(known, name[rest], sorter=sorted_)
+        sorted_ = known.argsort(kind="stable")  # by vehicle already
+        at = known.searchsorted(name[rest], sorter=sorted_)
         missing = np.ones(len(rest), np.bool_)
         inside = at < len(known)
         missing[inside] = known[sorted_[at[inside]]] != name[rest[inside]]

@@ -70,14 +70,14 @@ class Borders:
             return
         border, box = np.zeros(len(new), _BORDER), np.zeros(len(new), _BOX)
         round_ = np.array([fence.metric is not None for fence in new], np.bool_)
-        for i in np.flatnonzero(round_).tolist():
+        for i in round_.nonzero()[0].tolist():
             m, radius_m = new[i].metric, new[i].radius_m
             assert m is not None
             assert radius_m is not None
             r2 = radius_m * radius_m
             border[i] = (m.lon, m.lat, m.kx0, m.kx1, m.ky0, m.ky1, r2, np.sqrt(r2))
             box[i] = m.half_box_deg(radius_m)
-        polygons = np.flatnonzero(~round_)
+        polygons = (~round_).nonzero()[0]
         if len(polygons):
             border[polygons] = self._read_polygons([new[i] for i in polygons.tolist()])
         self._box.append(box)
@@ -89,16 +89,16 @@ class Borders:
         owner, edges = _all_edges(fences)
         south, north = np.minimum(edges[:, 1], edges[:, 3]), np.maximum(edges[:, 1], edges[:, 3])
         count = np.bincount(owner, minlength=len(fences))
-        first = np.cumsum(count) - count
+        first = count.cumsum() - count
         low, high = np.minimum.reduceat(south, first), np.maximum.reduceat(north, first)
         bands = np.clip(count // Bands.EDGES_A_BAND, 1, Bands.MOST_BANDS)
         scale = bands / np.maximum(high - low, 1e-12)
-        begin = np.cumsum(bands) - bands
+        begin = bands.cumsum() - bands
         lowest = _band(south, low[owner], scale[owner], bands[owner] - 1)
         highest = _band(north, low[owner], scale[owner], bands[owner] - 1)
         edge, band = spread(lowest, highest - lowest + 1)
         place = begin[owner[edge]] + band
-        order = np.argsort(place, kind="stable")
+        order = place.argsort(kind="stable")
         edge = edge[order]
         entries, where = np.empty(len(edge), _EDGE), np.empty(len(edge), _BAND)
         for i, name in enumerate(("ax", "ay", "bx", "by")):
@@ -284,7 +284,7 @@ class Borders:
                 np.abs(dx_) >= np.abs(dy_), (ax + s * (bx - ax) - x0) / dx_, (ay + s * (by - ay) - y0) / dy_
             )
             unsure |= other & ((np.abs(t) <= 1e-9) | (np.abs(t - 1.0) <= 1e-9))
-            found = np.flatnonzero(other & (t > 0.0) & (t < 1.0))
+            found = (other & (t > 0.0) & (t < 1.0)).nonzero()[0]
         bad = np.zeros(len(lon0), np.bool_)
         bad[owner[unsure]] = True
         owner, t = owner.take(found), t.take(found)
@@ -298,7 +298,7 @@ class Borders:
             close = (owner[1:] == owner[:-1]) & (t[1:] - t[:-1] <= _APART)
             bad[owner[1:][close]] = True
             first = count.nonzero()[0]
-            end = np.cumsum(count).take(first)
+            end = count.cumsum().take(first)
             out[first] = t.take(np.where(leaving.take(first), end - count.take(first), end - 1))
         else:
             out[owner] = t

@@ -80,7 +80,7 @@ class FenceSet:
     @cached_property
     def timed(self) -> tuple[int, ...]:
         """Indexes of the fences with a schedule or a validity."""
-        return tuple(np.flatnonzero(self._registry.timed.array[self._order]).tolist())
+        return tuple(self._registry.timed.array[self._order].nonzero()[0].tolist())
 
     def __len__(self) -> int:
         return len(self._order)

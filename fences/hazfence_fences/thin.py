@@ -85,9 +85,9 @@ class _Reach:
         fence, col = spread(first[:, 0], count[:, 0])
         pair, row = spread(first[fence, 1], count[fence, 1])
         code, fence = row * self._nx + col[pair], fence[pair]
-        self._held = fence[np.argsort(code, kind="stable")]
+        self._held = fence[code.argsort(kind="stable")]
         self._count = np.bincount(code, minlength=self._nx * self._ny)
-        self._start = np.cumsum(self._count) - self._count
+        self._start = self._count.cumsum() - self._count
         self._busy = self._count > 0
         self.thick = len(code) > _THICK * np.count_nonzero(self._busy)
 
@@ -205,12 +205,12 @@ class ThinFences:
                 near.busy(near.code(*ends[:2]), maybe[part])
                 beyond = near.beyond(*ends)
                 if beyond is not None:
-                    far_ones.append(np.flatnonzero(beyond) + a)
+                    far_ones.append(beyond.nonzero()[0] + a)
         rest = np.concatenate(far_ones) if far_ones else np.zeros(0, np.int64)
         if not all(np.isfinite(v[rest]).all() for v in (ax, ay, bx, by)):
             raise _NotFiniteError
         maybe[rest] = False
-        short = np.flatnonzero(maybe)
+        short = maybe.nonzero()[0]
         found = [near.pairs(short, near.code(ax[short], ay[short]))]
         if len(rest):
             length = np.maximum(np.abs(bx[rest] - ax[rest]), np.abs(by[rest] - ay[rest]))
@@ -234,12 +234,12 @@ class ThinFences:
         high = np.stack([np.maximum(ax, bx), np.maximum(ay, by)], axis=1)
         bulk: Any = self._tree.intersection_v
         found, counts = bulk(low, high)
-        return np.repeat(rows, counts.astype(np.int64)), np.asarray(found, dtype=np.int64)
+        return rows.repeat(counts.astype(np.int64)), np.asarray(found, dtype=np.int64)
 
     def _decide(self, fence: I64, ax: F64, ay: F64, bx: F64, by: F64) -> NDArray[np.bool_]:
         """Which pairs of a thin fence and a segment touch."""
         hit = self._round[fence]
-        disc, area = np.flatnonzero(hit), np.flatnonzero(~hit)
+        disc, area = hit.nonzero()[0], (~hit).nonzero()[0]
         if len(disc):
             lon, lat, kx0, kx1, ky0, ky1, r2, half_w, half_h = self._constants[fence[disc]].T
             metric: Any = Metric(lon, lat, kx0, kx1, ky0, ky1)

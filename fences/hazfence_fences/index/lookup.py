@@ -94,7 +94,7 @@ def _batch(t: CellTable, x: F64, y: F64, out: U64) -> tuple[I64, bool]:
         np.take(
             t.set_key, code, out=out[part], mode="clip"
         )  # blocks are negative: clipped to set 0, of key 0
-    rows = np.flatnonzero(held < 0)
+    rows = (held < 0).nonzero()[0]
     return _fine(t, x, y, rows, held, out) if len(rows) else rows, isfinite(total)
 
 
@@ -124,7 +124,7 @@ def _fine(t: CellTable, x: F64, y: F64, rows: I64, coarse: NDArray[np.int32], ou
     cell += u.astype(np.int32)
     cell += block["start"]
     held = t.fine.take(cell)
-    busy = np.flatnonzero(held < 0)
+    busy = (held < 0).nonzero()[0]
     add = t.set_key.take(held, mode="clip")  # records are negative: clipped to set 0
     add += block["key"]
     if busy.size == 0:
@@ -137,10 +137,10 @@ def _fine(t: CellTable, x: F64, y: F64, rows: I64, coarse: NDArray[np.int32], ou
     edges, discs = record["edges"].astype(np.int64), record["discs"].astype(np.int64)
     start = record["start"].astype(np.int64)
     close: list[I64] = []
-    has = np.flatnonzero(edges)
+    has = edges.nonzero()[0]
     if has.size:
         close.append(has.take(_edges(t, px, py, has, start.take(has), edges.take(has), busy, add)))
-    has = np.flatnonzero(discs)
+    has = discs.nonzero()[0]
     if has.size:
         _discs(t, px, py, has, (start + edges).take(has), discs.take(has), busy, add)
     out[rows] = add
@@ -162,7 +162,7 @@ def _edges(t: CellTable, px: F64, py: F64, has: I64, start: I64, count: I64, bus
     close &= px <= bx
     over &= px < bx
     over &= d < 0
-    first = np.cumsum(count) - count
+    first = count.cumsum() - count
     add[busy.take(has)] += np.add.reduceat(row["s"] * over, first)
     return owner[close] if close.any() else np.zeros(0, np.int64)
 
@@ -176,5 +176,5 @@ def _discs(t: CellTable, px: F64, py: F64, has: I64, start: I64, count: I64, bus
     x = (row["kx0"] + row["kx1"] * v) * (px.take(who) - row["lon"])
     y = (row["ky0"] + row["ky1"] * v) * v
     inside = x * x + y * y <= row["r2"]
-    first = np.cumsum(count) - count
+    first = count.cumsum() - count
     add[busy.take(has)] += np.add.reduceat(row["s"] * inside, first)

@@ -40,7 +40,7 @@ def locate_members(t: CellTable, x: F64, y: F64, covers: Covers) -> tuple[I64, I
         # The operations of `lookup`, in their order: the same cells.
         u, v = np.clip((x - g.x0) * g.sx, 0.0, g.nx - 1.0), np.clip((y - g.y0) * g.sy, 0.0, g.ny - 1.0)
     held = t.coarse.take(v.astype(np.int64) * g.nx + u.astype(np.int64)).astype(np.int64)
-    in_block = np.flatnonzero(held < 0)
+    in_block = (held < 0).nonzero()[0]
     sets, owners = [np.where(held < 0, 0, held)], [np.arange(len(x), dtype=np.int64)]
     pairs: list[tuple[I64, I64, I64]] = []
     close = np.zeros((2, 0), np.int64)
@@ -52,7 +52,7 @@ def locate_members(t: CellTable, x: F64, y: F64, covers: Covers) -> tuple[I64, I
         cell = ((v - np.floor(v)) * block["k"]).astype(np.int64) * k
         cell += ((u - np.floor(u)) * block["k"]).astype(np.int64) + block["start"]
         fine = t.fine.take(cell).astype(np.int64)
-        busy = np.flatnonzero(fine < 0)
+        busy = (fine < 0).nonzero()[0]
         records, at = -fine.take(busy), in_block.take(busy)
         sets += [t.block_set.take(number), np.maximum(fine, 0), t.record_set.take(records)]
         owners += [in_block, in_block, at]
@@ -74,7 +74,7 @@ def locate_members(t: CellTable, x: F64, y: F64, covers: Covers) -> tuple[I64, I
 
 def _of_sets(t: CellTable, owner: I64, number: I64) -> tuple[I64, I64, I64]:
     """What stands in the sets of some points: (point, slot, sign)."""
-    some = np.flatnonzero(number)
+    some = number.nonzero()[0]
     owner, number = owner.take(some), number.take(some)
     which, at = spread(t.set_start.take(number).astype(np.int64), t.set_count.take(number).astype(np.int64))
     slot = t.members.take(at).astype(np.int64)
@@ -90,9 +90,9 @@ def _edges(t: CellTable, x: F64, y: F64, at: I64, start: I64, count: I64) -> tup
     d = (bx - ax) * (py - ay)
     d -= (row["by"] - ay) * (px - ax)
     beside = (ax <= px) & (px <= bx)
-    near = np.flatnonzero(beside & (np.abs(d) <= row["tau"]))
+    near = (beside & (np.abs(d) <= row["tau"])).nonzero()[0]
     close_to, close_row = _each(t, owner.take(near), number.take(near))
-    over = np.flatnonzero(beside & (px < bx) & (d < 0))
+    over = (beside & (px < bx) & (d < 0)).nonzero()[0]
     owner, number = _each(t, owner.take(over), number.take(over))
     sign = t.row_sign.take(number).astype(np.int64)
     close = np.stack([close_to, t.row_slot.take(close_row).astype(np.int64)])
@@ -102,14 +102,14 @@ def _edges(t: CellTable, x: F64, y: F64, at: I64, start: I64, count: I64) -> tup
 def _each(t: CellTable, owner: I64, number: I64) -> tuple[I64, I64]:
     """Points and rows, a row that stands for several equal edges replaced by all of them."""
     group = t.row_group.take(number)
-    many = np.flatnonzero(group)
+    many = group.nonzero()[0]
     if not len(many):
         return owner, number
     which, place = spread(
         t.group_start.take(group.take(many)).astype(np.int64),
         t.group_count.take(group.take(many)).astype(np.int64),
     )
-    alone = np.flatnonzero(group == 0)
+    alone = (group == 0).nonzero()[0]
     return (
         np.concatenate((owner.take(alone), owner.take(many).take(which))),
         np.concatenate((number.take(alone), t.group_rows.take(place).astype(np.int64))),
@@ -124,16 +124,16 @@ def _discs(t: CellTable, x: F64, y: F64, at: I64, start: I64, count: I64) -> tup
     v = y.take(owner) - row["lat"]
     east = (row["kx0"] + row["kx1"] * v) * (x.take(owner) - row["lon"])
     north = (row["ky0"] + row["ky1"] * v) * v
-    inside = np.flatnonzero(east * east + north * north <= row["r2"])
+    inside = (east * east + north * north <= row["r2"]).nonzero()[0]
     return owner.take(inside), t.circle_slot.take(number.take(inside)).astype(np.int64), np.ones_like(inside)
 
 
 def _counted(pair: I64, sign: I64) -> I64:
     """The pairs (point and slot in one number) whose signs add up to 1, sorted."""
-    order = np.argsort(pair, kind="stable")
+    order = pair.argsort(kind="stable")
     pair, sign = pair.take(order), sign.take(order)
     if not len(pair):
         return pair
-    first = np.flatnonzero(np.concatenate(([True], pair[1:] != pair[:-1])))
+    first = np.concatenate(([True], pair[1:] != pair[:-1])).nonzero()[0]
     inside = first[np.add.reduceat(sign, first) == 1]
     return np.asarray(pair.take(inside))
