@@ -206,9 +206,9 @@ class Blocks:
         # The newest block is never given up, and never the reason to: it may not be full.
         some = np.flatnonzero((second != _NONE) & (second != self._newest[codes]))
         codes, oldest, second = codes[some], oldest[some], second[some]
-        # Where fixes came late, the block before need not be the older one.
+        # Where fixes came late, the block before need not be the older one. Of one moment either may stand.
         latest_us = self._latest_us[second]
-        old = (latest_us <= self._limit_us(codes)) & (self._latest_us[oldest] <= latest_us)
+        old = (latest_us <= self._limit_us(codes)) & (self._latest_us[oldest] < latest_us)
         self._oldest[codes[old]] = second[old]
         self._free = np.append(self._free, oldest[old])
         return codes[old]
@@ -374,10 +374,10 @@ class Blocks:
     def all(self) -> tuple[npt.NDArray[np.int32], Track]:
         """Everything that has to be remembered, sorted by vehicle and time."""
         codes, fixes = self._gathered(np.arange(len(self._oldest), dtype=np.int32))
-        # Not needed: what is followed by another fix that is itself old enough to be forgotten.
+        # Not needed: what is followed by another moment that is itself old enough to be forgotten.
         old = fixes.time_us <= self._limit_us(codes)
         needed = np.ones(len(codes), np.bool_)
-        needed[:-1] = (codes[:-1] != codes[1:]) | ~old[1:]
+        needed[:-1] = (codes[:-1] != codes[1:]) | ~old[1:] | (fixes.time_us[:-1] == fixes.time_us[1:])
         return codes[needed], fixes.cut(needed)
 
     def _gathered(self, codes: npt.NDArray[np.int32]) -> _Chunk:

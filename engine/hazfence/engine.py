@@ -334,8 +334,8 @@ class Engine:
         """Give a restored engine its recent fixes back: accepted ones, as they were, in any order.
 
         Args:
-            fixes: all accepted fixes of the last ``recent_s`` before each vehicle's last one, and the
-                one before those. Fixes of vehicles that the snapshot does not know are left out.
+            fixes: all accepted fixes of the last ``recent_s`` before each vehicle's last one, and those
+                of the last moment before. Fixes of vehicles that the snapshot does not know are left out.
         """
         codes = np.array([-1 if (c := self._books.fleet.code(v)) is None else c for v in fixes.vehicles])
         codes = codes.astype(np.int32)[fixes.vehicle]

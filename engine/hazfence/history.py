@@ -75,7 +75,7 @@ class Missing(NamedTuple):
 class History(NamedTuple):
     """The answer: of every vehicle asked for, milestones and accepted fixes, in any order.
 
-    ``fixes`` are all from :func:`start_us` of its milestones on, and the one before those.
+    ``fixes`` are all from :func:`start_us` of its milestones on, and those of the last moment before.
     """
 
     stones: Sequence[Milestone]

@@ -140,14 +140,15 @@ class MemoryStore:
         )
 
     def _since(self, topic: str, partition: int, since: dict[str, int]) -> FixBatch:
-        """Of each vehicle the fixes stored after a moment, and the one before."""
+        """Of each vehicle the fixes stored after a moment, and those of the last moment before."""
         stored = self.fixes(topic, partition)
         codes = {name: code for code, name in enumerate(stored.vehicles)}
         wanted = []
         for name, since_us in since.items():
             mine = np.flatnonzero(stored.vehicle == codes.get(name, -1))
-            old = mine[stored.time_us[mine] <= since_us]
-            wanted += [*mine[stored.time_us[mine] > since_us], *old[np.argsort(stored.time_us[old])][-1:]]
+            times_us = stored.time_us[mine]
+            before_us = times_us[times_us <= since_us].max(initial=NEVER_US)
+            wanted += mine[(times_us > since_us) | (times_us == before_us)].tolist()
         return stored.take(np.array(wanted, np.intp))
 
     async def outbox(self, topic: str, partition: int, after_seq: int, limit: int) -> Sequence[Published]:

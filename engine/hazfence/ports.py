@@ -178,8 +178,8 @@ class Store(Protocol):
             recent_s: how far back from each.
 
         Returns:
-            time, place, speed and heading of the fixes of that time and, for each vehicle, of the one
-            before; in any order.
+            time, place, speed and heading of the fixes of that time and, for each vehicle, of those
+            of the last moment before; in any order.
         """
 
     async def history(self, topic: str, partition: int, missing: Sequence[Missing]) -> History:
@@ -188,7 +188,7 @@ class Store(Protocol):
         Returns:
             for each vehicle its milestones below ``valid_us``, as far back as is needed, and the
             stored fixes until ``last_us`` from :func:`~hazfence.history.start_us` of those on, with
-            the one before; in any order.
+            those of the last moment before; in any order.
         """
 
     async def outbox(self, topic: str, partition: int, after_seq: int, limit: int) -> Sequence[Published]:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from hazfence.arrivals import Arrivals, Spot, picked
 from hazfence.blocks import Blocks
-from hazfence.track import Track, merge_tracks, same_fixes
+from hazfence.track import Track, merge_tracks, ranks, same_fixes
 from hazfence.vehicles import FOREVER_US, NEVER_US
 
 __all__ = ["Neighbours", "Recent"]
@@ -162,7 +162,7 @@ class Recent:
         return found
 
     def all(self) -> tuple[_Codes, Track]:
-        """Everything that has to be remembered, sorted by vehicle and time; of a moment by their values."""
+        """All that has to be remembered, sorted by vehicle and time; of a moment the last one stands."""
         codes, fixes = self._blocks.all()
         arrived = self._arrivals.all()
         if arrived is not None:
@@ -170,8 +170,7 @@ class Recent:
         order = np.lexsort((fixes.time_us, codes))
         codes, fixes = codes[order], fixes.cut(order)
         if ((codes[1:] == codes[:-1]) & (fixes.time_us[1:] == fixes.time_us[:-1])).any():
-            values = fixes.errors_m(), fixes.alarm, fixes.heading_deg, fixes.speed_kmh, fixes.lat, fixes.lon
-            order = np.lexsort((*values, fixes.time_us, codes))
+            order = np.lexsort((*ranks(fixes), fixes.time_us, codes))
             codes, fixes = codes[order], fixes.cut(order)
         # Not needed: what is followed by another fix that is itself old enough to be forgotten.
         old = fixes.time_us <= self._limit_us(codes)

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Track", "merge_tracks", "rank", "same_fixes"]
+__all__ = ["Track", "merge_tracks", "rank", "ranks", "same_fixes"]
 
 
 class Track(NamedTuple):
@@ -102,6 +102,15 @@ def rank(track: Track, at: int) -> tuple[float, float, float, float, float, floa
     )
 
 
+def ranks(track: Track) -> tuple[npt.NDArray[Any], ...]:
+    """The columns of :func:`rank`, the least important first, as ``numpy.lexsort`` takes them."""
+    speed, heading = (
+        np.where(np.isnan(column), -np.inf, column) for column in (track.speed_kmh, track.heading_deg)
+    )
+    least = track.alarm, heading, speed, track.lat, track.lon
+    return least if track.error_m is None else (track.error_m, *least)
+
+
 def merge_tracks(*tracks: Track) -> Track:
     """One vehicle's fixes in time order, one a moment.
 
@@ -109,10 +118,7 @@ def merge_tracks(*tracks: Track) -> Track:
     first, so the result depends on the set of fixes alone.
     """
     all_fixes = Track.join(tracks)
-    speed = np.where(np.isnan(all_fixes.speed_kmh), -np.inf, all_fixes.speed_kmh)
-    heading = np.where(np.isnan(all_fixes.heading_deg), -np.inf, all_fixes.heading_deg)
-    least = (all_fixes.alarm, heading, speed, all_fixes.lat, all_fixes.lon, all_fixes.time_us)
-    order = np.lexsort(least if all_fixes.error_m is None else (all_fixes.error_m, *least))
+    order = np.lexsort((*ranks(all_fixes), all_fixes.time_us))
     time_us = all_fixes.time_us[order]
     stands = np.append(time_us[1:] != time_us[:-1], True) if len(time_us) else np.zeros(0, np.bool_)
     return all_fixes.cut(order[stands])

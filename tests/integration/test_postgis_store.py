@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -406,6 +407,30 @@ def test_unexpected_errors_go_up_and_leave_the_store_usable(postgres_url):
 
     run(test)
     assert len(rows(postgres_url, "event")) == 1
+
+
+def test_all_fixes_of_the_last_moment_before_come_back(postgres_url: str) -> None:
+    """Which of them stands is the engine's to say."""
+    batch = fixes(0, 40, vehicles=4)
+    last = batch.take(slice(-4, None))
+    before = batch.take(np.flatnonzero(batch.time_us == last.time_us[0] - 60_000_000))
+    rivals = [replace(before, lon=before.lon + step) for step in (-0.01, 0.01)]
+    assert len(before) == 1
+
+    async def test() -> None:
+        memory = MemoryStore()
+        async with opened(postgres_url) as store:
+            for one in (store, memory):
+                claim, _ = await one.claim(T, P)
+                stored = FixBatch.concat([rivals[0], batch, rivals[1]])
+                await one.checkpoint(claim, Checkpoint(40, b""), stored)
+                recent = await one.recent_fixes(T, P, last, 60)
+                assert len(recent) == 4 * 16 + 2
+                found = recent.lon[recent.time_us == before.time_us[0]]
+                wanted = [rivals[0].lon[0], before.lon[0], rivals[1].lon[0]]
+                assert sorted(found.tolist()) == pytest.approx(wanted)
+
+    run(test)
 
 
 def test_recent_fixes_come_back_as_they_were_with_the_one_before(postgres_url: str) -> None:

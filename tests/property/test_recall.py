@@ -22,7 +22,7 @@ from .rule_world import ON_FILE, RULE_WORLD, rule_batch, rule_settings, walks
 from .test_engine import SETTINGS, by_vehicle, fold, run, same, worlds
 from .test_late import cut
 from .test_rules import Rows
-from .world import START_US, WORLD, Track, at, batch_of, tracks, written_afresh
+from .world import START_US, TIMED_WORLD, WORLD, Track, at, batch_of, tracks, written_afresh
 
 T = TypeVar("T")
 #: Each example is many lives of an engine: a quarter of the usual number.
@@ -181,6 +181,29 @@ def test_fixes_of_one_moment_are_settled_alike_in_any_order(
         return fold(events)
 
     assert same(told(everything, SETTINGS), told(data.draw(st.permutations(everything)), FORGETFUL))
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_which_fix_of_the_moment_before_memory_stands_outlives_a_restart(order: tuple[int, int]) -> None:
+    """Two fixes of one moment, a gap longer than memory, a restart, and one more of the last moment."""
+    weir, road, north = at(0, 0), at(10, 0), at(0, 1)
+    rivals = [("B", START_US + 9_000_000, *place, 0.0) for place in (weir, road)]  # the eastern one stands
+    before: Track = [
+        *(rivals[i] for i in order),
+        ("B", START_US + 8_000_000, *weir, 0.0),
+        ("B", START_US + 129_000_000, *weir, 0.0),
+        ("B", START_US + 8_000_000, *north, 0.0),
+    ]
+    found = []
+    for dies in (False, True):
+        host = Host(TIMED_WORLD, FORGETFUL)
+        events, _ = host.process(batch_of(before))
+        if dies:
+            host.die()
+        events += host.process(batch_of([("B", START_US + 129_000_000, *road, 0.0)]))[0]
+        found.append(fold([*events, *host.engine.advance(START_US + 3_600_000_000)]))
+    assert found[0]
+    assert found[0] == found[1]
 
 
 BOOKS = [rule_settings(), rule_settings(gnss_suspect={"max_kmh": 120, "frozen_s": 20})]

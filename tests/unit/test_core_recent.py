@@ -281,3 +281,22 @@ def check_around(recent: Recent, known: list[dict[int, float]], codes: np.ndarra
             last_us = max(found)
             assert len([t for t in found if t >= at_us]) >= 5
             assert found == {t: lon for t, lon in wanted.items() if t <= last_us}
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+def test_of_the_last_moment_before_memory_the_fix_that_stands_is_kept(order: tuple[int, ...]) -> None:
+    """Whatever came first: an unknown speed is less than any, and the most eastern place is the greatest."""
+    lon = np.array([1.0, 2.0, 2.0])
+    speed_kmh = np.array([9.0, np.nan, 0.0], np.float32)
+    last_us = START_US + 2 * RECENT_US
+    memory = Recent(lambda codes: np.full(len(codes), last_us - RECENT_US), RECENT_US)
+    code = np.zeros(1, np.int32)
+    memory.add_in_order(code, track(np.array([START_US - 1])), np.array([np.iinfo(np.int64).min]))
+    for i in order:
+        fix = track(np.array([START_US]))._replace(lon=lon[i : i + 1], speed_kmh=speed_kmh[i : i + 1])
+        memory.add(code, fix)
+    memory.add_in_order(code, track(np.array([last_us])), np.array([START_US]))
+    codes, kept = memory.all()
+    assert codes.tolist() == [0, 0]
+    assert kept.time_us.tolist() == [START_US, last_us]
+    assert (kept.lon[0], kept.speed_kmh[0]) == (2.0, 0.0)

@@ -214,7 +214,7 @@ class PostgisStore:
     # -- reading -----------------------------------------------------------------------------------
 
     async def recent_fixes(self, topic: str, partition: int, last: FixBatch, recent_s: float) -> FixBatch:
-        """Stored fixes of the last ``recent_s`` before each vehicle's last one, and the one before."""
+        """Stored fixes of the last ``recent_s`` before each vehicle's last one, and those before."""
         if not len(last):
             return FixBatch.empty()
         codes = await self._vehicle_codes(last.names())
@@ -421,7 +421,7 @@ async def _fix_rows(
     since_us: Sequence[int],
     until_us: Sequence[int],
 ) -> list[TupleRow]:
-    """Of each vehicle the fixes stored after a moment and until another, and the one before those."""
+    """Of each vehicle the fixes stored after a moment and until another, and of the last moment before."""
     parameters = {
         "stream": stream,
         "codes": codes.tolist(),
