@@ -85,9 +85,9 @@ def test_blocks_keep_it_and_forget_it_with_the_fix() -> None:
     blocks.add(codes, track(list(range(20, 40)), [0.0, 30.0] * 10))
     [known] = blocks.each(np.array([0], np.int32))
     assert known.errors_m().tolist() == [0.0] * 20 + [0.0, 30.0] * 10
-    around = blocks.neighbours(codes[:1], track([22], [0.0]))
+    around = blocks.around(codes[:1], track([22], [0.0]))
     assert around.known.tolist() == [True]
-    assert blocks.neighbours(codes[:1], track([22], [30.0])).known.tolist() == [False]
+    assert blocks.around(codes[:1], track([22], [30.0])).known.tolist() == [False]
     blocks.forget(0)
     # The places of old fixes are used again.
     blocks.add(codes, track(list(range(100, 120)), None))
