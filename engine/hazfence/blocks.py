@@ -372,13 +372,8 @@ class Blocks:
         return tracks
 
     def all(self) -> tuple[npt.NDArray[np.int32], Track]:
-        """Everything that has to be remembered, sorted by vehicle and time."""
-        codes, fixes = self._gathered(np.arange(len(self._oldest), dtype=np.int32))
-        # Not needed: what is followed by another moment that is itself old enough to be forgotten.
-        old = fixes.time_us <= self._limit_us(codes)
-        needed = np.ones(len(codes), np.bool_)
-        needed[:-1] = (codes[:-1] != codes[1:]) | ~old[1:] | (fixes.time_us[:-1] == fixes.time_us[1:])
-        return codes[needed], fixes.cut(needed)
+        """Everything that lies here, sorted by vehicle and time; what is not needed any more with it."""
+        return self._gathered(np.arange(len(self._oldest), dtype=np.int32))
 
     def _gathered(self, codes: npt.NDArray[np.int32]) -> _Chunk:
         """What is remembered of some vehicles (distinct), sorted by vehicle and time."""
