@@ -8,6 +8,7 @@ fixes. ``snapshot.py`` writes down what must outlive a restart.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy.typing as npt
 from hazfence.drafts import Drafts
 from hazfence.news import Telling
 from hazfence.notes import Notes
+from hazfence.presence import Fix
 from hazfence.recent import Recent
 from hazfence.stays import Stays
 from hazfence.story import Mark, Story
@@ -263,6 +265,22 @@ class Books:
         if code not in self.held:
             last_us = int(self.fleet.time_us[code])
             story.trim(last_us, last_us - self.recent_us)
+
+    def find_overdriven(
+        self, deadline_us: Callable[[Record, Fix, int, str], int], last_fix: Callable[[int], Fix]
+    ) -> None:
+        """Find the vehicles that drive for too long: a snapshot of an older release has deadlines for them.
+
+        Args:
+            deadline_us: as :meth:`hazfence.judge.Judge.deadline_us`.
+            last_fix: of a vehicle, by code.
+        """
+        for code, record in self.records.items():
+            if record.overdriven:
+                story, last = self.stories.get(code, Story()), last_fix(code)
+                judged_us = max(story.judged_us, NEVER_US if story.silent_us is None else story.silent_us)
+                self.fleet.overdriven[code] = True
+                self.fleet.deadline_us[code] = deadline_us(record, last, judged_us, self.fleet.names[code])
 
     def begin_memory(self) -> None:
         """Forget recent fixes and marks; each vehicle's last fix is where its memory begins."""

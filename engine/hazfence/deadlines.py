@@ -26,7 +26,14 @@ __all__ = ["deadline_us"]
 
 
 def deadline_us(
-    remit: Remit, settler: Settler, record: Record, last: Fix, judged_us: int, vehicle: str
+    remit: Remit,
+    settler: Settler,
+    record: Record,
+    last: Fix,
+    judged_us: int,
+    vehicle: str,
+    *,
+    in_doubt: bool,
 ) -> int:
     """The last moment up to which a vehicle may be silent without being judged.
 
@@ -37,6 +44,7 @@ def deadline_us(
         last: its last fix that is not in doubt.
         judged_us: the moment up to which it has been judged.
         vehicle: its name.
+        in_doubt: whether it was heard since then, by fixes that cannot be true.
 
     Returns:
         microseconds UTC; ``judged_us`` to be judged at the next occasion, ``FOREVER_US`` for no deadline.
@@ -57,7 +65,7 @@ def deadline_us(
         if fence.id in remit.timed:
             due = min(due, _before(fence.next_change(judged_us)))
     if record.states:
-        for moment in _of_memory(remit, settler, ask, record, last, judged_us, borders):
+        for moment in _of_memory(remit, settler, ask, record, last, judged_us, borders, in_doubt):
             # What lies before was judged already, and nothing came of it.
             if moment is not None and judged_us <= moment < due:
                 due = moment
@@ -86,6 +94,7 @@ def _of_memory(
     last: Fix,
     judged_us: int,
     borders: tuple[Waver, ...],
+    in_doubt: bool,
 ) -> Iterator[int | None]:
     """The moments of borders that waver and of the rules with a memory."""
     yield settler.deadline_us(borders, judged_us)
@@ -96,7 +105,7 @@ def _of_memory(
     if remit.segments:
         yield segment_deadline_us(record, ask, remit.gates)
     if remit.drives:
-        yield from overdrive_deadline_us(record, ask, last, judged_us, remit.max_gap_us)
+        yield from overdrive_deadline_us(record, ask, last, judged_us, remit.max_gap_us, in_doubt=in_doubt)
 
 
 def _before(change_us: int | None) -> int:

@@ -323,6 +323,8 @@ class Engine:
         engine = cls(fences, settings, reference)
         engine._bind(fences, opened.sets)
         whole = load(opened, engine._books, engine._screen.sets.fences_of_old)
+        if not opened.tells_overdriven:
+            engine._books.find_overdriven(engine._judge.deadline_us, engine._last_fix)
         engine._rebind()
         if opened.terms not in (None, engine._terms):
             engine._books.begin_memory()
@@ -425,10 +427,10 @@ class Engine:
                 for some in self._plain.take(c, before, plain, books.stays, books.notes, self._screen.sets):
                     books.touch(some.codes)
                     fleet.deadline_us[some.codes] = some.deadline_us
-                    fleet.watch[some.codes] = some.watch
-                    fleet.unsure[some.codes] = some.unsure
+                    fleet.watch[some.codes], fleet.unsure[some.codes] = some.watch, some.unsure
                     if some.motion is not None:
                         fleet.motion[some.codes] = some.motion
+                        fleet.overdriven[some.codes] = some.overdriven
                     active = active[~some.groups[active]]
                     taken.append(some)
         judged = [
@@ -448,8 +450,7 @@ class Engine:
         code = int(c.codes[lo])
         fleet, story = self._books.fleet, self._books.story(code)
         name = fleet.names[code]
-        prev = None if fleet.time_us[code] == NEVER_US else self._last_fix(code)
-        silent_us = story.silent_us
+        prev, silent_us = None if fleet.time_us[code] == NEVER_US else self._last_fix(code), story.silent_us
         record, said = story.wake(self._books.record(code))
         row, events, judged_us = lo, list[Event](), NEVER_US if prev is None else prev.time_us
         while said and row < hi:

@@ -146,7 +146,8 @@ class Judge:
         trusted = held(record, last, self.remit.fences)
         if trusted is not last and judged_us == last.time_us:
             judged_us = trusted.time_us  # a suspect fix judged nothing
-        return deadline_us(self.remit, self._settler, record, trusted, judged_us, vehicle)
+        in_doubt = trusted is not last
+        return deadline_us(self.remit, self._settler, record, trusted, judged_us, vehicle, in_doubt=in_doubt)
 
     def _step(self, vehicle: str, record: Record, prev: Fix | None, fix: Fix) -> Step:
         heard_us = None if prev is None else prev.time_us

@@ -353,12 +353,18 @@ class Noting:
             on, rest_us = rows["drives_us"] != NEVER_US, rows["rests_us"]
             reached_us = _unsaid(rows["reached_us"], rows["said"]).min(axis=1)
             moments.append(np.where(on & (rest_us == NEVER_US), np.maximum(reached_us, t1), FOREVER_US))
-            rest_us = np.where(rest_us == NEVER_US, t1 + self._gap_us, rest_us) + (self._rest_us - 1)
-            moments.append(np.where(on & (rows["said"] >= DRIVE_SAID), rest_us, FOREVER_US))
+            stops = on & (rest_us != NEVER_US) & (rows["said"] >= DRIVE_SAID)
+            moments.append(np.where(stops, rest_us + (self._rest_us - 1), FOREVER_US))
         due = np.full(len(rows), FOREVER_US, np.int64)
         for moment in moments:
             due = np.where(moment >= t1, np.minimum(due, moment), due)
         return due
+
+    @staticmethod
+    def overdriven(rows: _Rows) -> _Bools:
+        """As :attr:`hazfence.vehicles.Record.overdriven`, of notes."""
+        on = (rows["drives_us"] != NEVER_US) & (rows["rests_us"] == NEVER_US)
+        return np.asarray(on & (rows["said"] >= DRIVE_SAID))
 
     def states(self, row: np.void, past: Past) -> dict[str, State]:
         """A note as the judge knows it."""

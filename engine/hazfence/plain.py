@@ -64,6 +64,7 @@ class Taken(NamedTuple):
         codes, watch, unsure, deadline_us: the vehicles done, whether every fix of each must be judged now,
             whether one well inside a restricted zone must, and until when each may be silent.
         motion: whether each stands or moves, as in ``Fleet``; None when no rule asks.
+        overdriven: whether each drives for too long, as there.
         noted: the vehicle (code) of each entry.
         entries: what was remembered before each fix judged, by vehicle and time.
     """
@@ -78,6 +79,7 @@ class Taken(NamedTuple):
     unsure: _Bools
     deadline_us: _Ints
     motion: npt.NDArray[np.int8] | None
+    overdriven: _Bools
     noted: npt.NDArray[np.int32]
     entries: _Rows
 
@@ -320,6 +322,7 @@ class Plain:
             np.bincount(owner, in_doubt(rows), len(codes)) > 0,
             deadline_us,
             None if noted is None else noted.rows["motion"][kept],
+            np.zeros(len(codes), np.bool_) if noted is None else Noting.overdriven(noted.rows)[kept],
             *entries_of(due, since_us, noted, np.bincount(log_row, minlength=len(due.at)), done),
         )
 

@@ -63,6 +63,7 @@ class Screen:
         self._motion = self._book.ever("overpark") or self._book.ever("overdrive")
         self._gap_us = self._shortest_gap_us(settings)
         self._silent_us = self._least_us("silent", "max_min", 60e6)
+        self._rest_us = self._least_us("overdrive", "rest_min", 60e6)
         self._doubts = self._doubt_limits()
         self._alarm_bits = sum(bit for kind, bit in BITS.items() if self._book.ever(kind))
         self._max_gap_us = round(settings.max_gap_s * 1e6)
@@ -227,21 +228,27 @@ class Screen:
         return found[:n] | found[n:]
 
     def unheard(self, fleet: Fleet, now_us: int) -> _Ints:
-        """Codes of the vehicles that may have been silent for too long, and of whom it was not said."""
-        if self._silent_us is None:
-            return np.empty(0, np.int64)
+        """Codes of the vehicles of which something may have to be said because they are silent for long.
+
+        Those of which it was not said yet that they are silent, and those that had driven for too long and
+        may rest by now.
+        """
         n = len(fleet)
+        rest = np.flatnonzero(fleet.overdriven[:n]) if self._rest_us is not None else np.empty(0, np.int64)
+        rest = rest[fleet.time_us[rest] <= now_us - self._max_gap_us - (self._rest_us or 0)]
+        if self._silent_us is None:
+            return rest
         # No time of day is as low as NEVER_US, and nothing is subtracted from it.
         old = (fleet.time_us[:n] < now_us - self._silent_us) & (fleet.time_us[:n] != NEVER_US)
         at = np.flatnonzero(old & ~fleet.hushed[:n])
         if not len(at):
-            return at
+            return rest
         keys, where = np.unique(fleet.key[at], return_inverse=True)
         inside = np.array(
             [any(f.kind is FenceKind.DISTRICT for f in self.sets.fences_of(k)) for k in keys.tolist()]
         )
         # A fix in doubt may lie outside while the one that is held lies inside.
-        return at[inside[where] | fleet.watch[at]]
+        return np.append(at[inside[where] | fleet.watch[at]], rest)
 
     def _stirring(
         self, track: Track, starts: _Ints, before: Before, time_before: _Ints

@@ -116,6 +116,11 @@ class Opened(NamedTuple):
         return {int(key): tuple(ids) for key, ids in self.header["sets"].items()}
 
     @property
+    def tells_overdriven(self) -> bool:
+        """Whether it says which vehicles drive for too long; older ones, and those without one, do not."""
+        return "overdriven" in self.header["fleet"]
+
+    @property
     def terms(self) -> str | None:
         """The fingerprint of the fences and limits that it was made under; None where none is noted."""
         found: str | None = self.header.get("terms")

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from hazfence.events import Event, Kind
 from hazfence.fixes import FixBatch
-from hazfence.states import Motion, OffRoute, State, Trust, Unsure, Wavering
+from hazfence.states import Drive, Motion, OffRoute, State, Trust, Unsure, Wavering
 from hazfence.track import Track
 
 __all__ = ["FOREVER_US", "NEVER_US", "Fleet", "Record", "SpeedRun", "open_key", "side_by_side"]
@@ -112,6 +112,14 @@ class Record:
         state = self.states.get(OffRoute.name)
         return isinstance(state, OffRoute) and state.said
 
+    @property
+    def overdriven(self) -> bool:
+        """Whether it has driven for too long, this was said, and it drives on: a long silence is a rest."""
+        drive = self.states.get(Drive.name)
+        if not isinstance(drive, Drive) or drive.since_us is None or drive.rest_us is not None:
+            return False
+        return any(kind is Kind.OVERDRIVE for kind, _ in self.open)
+
     def copy(self) -> Record:
         """A copy that can be judged on without touching this one (events are frozen)."""
         run = self.run
@@ -152,6 +160,7 @@ class Fleet:
         motion: int8, what the record knows of its motion: 0 nothing, 1 stands, 2 moves.
         hushed: bool, True when it was said already that the vehicle is silent.
         departed: bool, True when it was said already that it is off the dedicated routes.
+        overdriven: bool, True when it was said already that it drives for too long, and it drives on.
         forgotten_us: no fix before this moment can be judged any more, however short ago it was.
         first_us: the earliest fix, so that a history can be seen to be whole; ``FOREVER_US`` when unknown.
         error_m: by how much the last fix may be wrong, see ``Track``; ``inexact``: whether it is 0 of all.
@@ -171,6 +180,7 @@ class Fleet:
         ("motion", np.int8, 0),
         ("hushed", np.bool_, False),
         ("departed", np.bool_, False),
+        ("overdriven", np.bool_, False),
         ("forgotten_us", np.int64, NEVER_US),
         ("first_us", np.int64, FOREVER_US),
         ("error_m", np.float32, 0.0),
@@ -189,6 +199,7 @@ class Fleet:
     motion: npt.NDArray[np.int8]
     hushed: npt.NDArray[np.bool_]
     departed: npt.NDArray[np.bool_]
+    overdriven: npt.NDArray[np.bool_]
     forgotten_us: npt.NDArray[np.int64]
     first_us: npt.NDArray[np.int64]
     error_m: npt.NDArray[np.float32]
@@ -246,9 +257,12 @@ class Fleet:
         return which if self._enrolled[2] else codes.take(which)
 
     def columns(self) -> dict[str, npt.NDArray[np.generic]]:
-        """The columns, cut to the vehicles that exist; ``error_m`` only when it says something."""
-        names = [name for name, _, _ in self._COLUMNS if name != "error_m" or self.inexact]
-        return {name: getattr(self, name)[: len(self)] for name in names}
+        """The columns, cut to the vehicles that exist; younger ones only when they say something."""
+        found = {name: getattr(self, name)[: len(self)] for name, _, _ in self._COLUMNS}
+        for name in ("error_m", "overdriven"):
+            if not found[name].any():
+                del found[name]
+        return found
 
     def restore(self, names: list[str], columns: dict[str, npt.NDArray[np.generic]]) -> None:
         """Take over names and columns as :meth:`columns` gave them."""
@@ -274,9 +288,11 @@ class Fleet:
         if record.states:
             self.motion[code] = record.motion
             self.departed[code] = record.departed
+            self.overdriven[code] = record.overdriven
         else:
             self.motion[code] = 0
             self.departed[code] = False
+            self.overdriven[code] = False
 
     def last_track(self, codes: npt.NDArray[np.int32]) -> Track:
         """The last fix of each of the given vehicles, as columns."""

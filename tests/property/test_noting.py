@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hazfence import Engine, EngineSettings, FixBatch
+from hazfence import Engine, EngineSettings, Event, FixBatch
+from hazfence.columns import Columns
+from hazfence.rows import last_rows
 from hazfence.rules import Rulebook
 from hazfence_benchmarks.core import truck_traffic
 from hazfence_benchmarks.rules import traffic
@@ -139,6 +141,97 @@ def restless(batches: list[FixBatch], seed: int) -> list[FixBatch]:
         held = {"lon": place[0], "lat": place[1]}
         out.append(replace(batch, lon=lon, lat=lat, speed_kmh=speed))
     return out
+
+
+#: Four hours at a stretch, three of them by night, seven a day.
+DRIVING = {
+    "daily_h": 7,
+    "night_h": 3,
+    "night_hours": {"tz": "Asia/Shanghai", "windows": [{"days": "mon-sun", "from": "22:00", "to": "06:00"}]},
+}
+
+
+def days_of_trucks(fences: FenceSet, *, vehicles: int, days: float, every_s: int, seed: int) -> FixBatch:
+    """Trucks that drive for up to six hours, and stand for minutes or for a night; now and then unheard."""
+    rng = np.random.default_rng(seed)
+    west, south, east, north = next(f.bounds for f in fences if f.kind == "district")
+    lon, lat = rng.uniform(west, east, vehicles), rng.uniform(south, north, vehicles)
+    heading, kmh = rng.uniform(0, 2 * np.pi, vehicles), rng.uniform(20, 50, vehicles)
+    drives, left_s = rng.random(vehicles) < 0.5, rng.uniform(0, 10_000, vehicles)
+    names, parts = tuple(f"T{i}" for i in range(vehicles)), list[FixBatch]()
+    for step in range(round(days * 86_400 / every_s)):
+        turns = left_s <= 0
+        drives ^= turns
+        stands_s = np.where(
+            rng.random(vehicles) < 0.6, *rng.uniform((120, 1200), (1500, 36_000), (vehicles, 2)).T
+        )
+        left_s = np.where(
+            turns, np.where(drives, rng.uniform(600, 21_600, vehicles), stands_s), left_s - every_s
+        )
+        heading = np.where(rng.random(vehicles) < every_s / 900, rng.uniform(0, 2 * np.pi, vehicles), heading)
+        away = np.where(drives, kmh, 0.0) / 3.6 * every_s / 111_195
+        lon, lat = lon + away * np.cos(heading) / 0.87, lat + away * np.sin(heading)
+        out = (lon < west - 0.02) | (lon > east + 0.02) | (lat < south - 0.02) | (lat > north + 0.02)
+        heading = np.where(out, heading + np.pi, heading)
+        speed = np.where(rng.random(vehicles) < 0.01, np.nan, np.where(drives, kmh, 0.0))
+        heard = np.flatnonzero(rng.random(vehicles) < 0.97)
+        at_us = START_US + step * every_s * 1_000_000 + rng.integers(0, 10**6, vehicles)
+        of = {"time_us": at_us, "lon": lon, "lat": lat, "speed_kmh": speed}
+        heard_of = {name: column[heard] for name, column in of.items()}
+        parts.append(FixBatch.of(heard.astype(np.int32), vehicles=names, **heard_of))
+    return FixBatch.concat(parts)
+
+
+def test_who_drives_on_past_the_limit_is_not_judged_for_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    fences = load_fences("fences/zhenhai")
+    engine = Engine(fences, EngineSettings(rules=Rulebook({"overdrive": {"continuous_h": 0.1}})))
+    judged = list[int]()
+    judge = Engine._judge_vehicle
+
+    def counted(self: Engine, c: Columns, lo: int, hi: int) -> list[Event]:
+        judged.append(int(c.codes[lo]))
+        return judge(self, c, lo, hi)
+
+    monkeypatch.setattr(Engine, "_judge_vehicle", counted)
+    for hour in range(4):
+        for minute in range(60):
+            at_us = START_US + (hour * 60 + minute) * 60_000_000
+            speeds = np.where(np.arange(50) < 40, 40.0, 0.0)  # far out at sea, where no fence is
+            lon = 122.5 + 0.006 * (hour * 60 + minute) * (speeds > 0)
+            engine.process(FixBatch.of([f"V{i}" for i in range(50)], time_us=np.full(50, at_us), lon=lon,
+                                       lat=np.full(50, 30.5), speed_kmh=speeds))  # fmt: skip
+    assert Counter(str(event.kind) for event in engine.open_events()) == {"overdrive": 40}
+    assert len(judged) == 40
+
+
+@pytest.mark.parametrize("settle_m", [0.0, 15.0])
+@pytest.mark.parametrize("recent_s", [0.0, 3000.0])
+def test_days_of_trucks_past_their_limits(settle_m: float, recent_s: float) -> None:
+    fences = load_fences("fences/zhenhai")
+    book = {"overpark": {"max_min": 20}, "corridor_departure": {"for_s": 7200}, "overdrive": DRIVING}
+    settings = EngineSettings(recent_s=recent_s, settle_m=settle_m, rules=Rulebook.all_on(book))
+    engine, other = Engine(fences, settings), fix_by_fix(Engine(fences, settings))
+    track = days_of_trucks(fences, vehicles=20, days=2.5, every_s=90, seed=6)
+    rng, told, begin = np.random.default_rng(6), Counter[tuple[str, str]](), 0
+    while begin < len(track):
+        size = int(rng.choice([20, 300, 900]))
+        batch = track.take(slice(begin, begin + size))
+        begin += size
+        late = (rng.random(len(batch)) < 0.01) & (recent_s > 0)
+        for part in (batch.take(~late), batch.take(late).take(rng.permutation(int(late.sum())))):
+            one, two = engine.process(part), other.process(part)
+            assert sorted(one.rows()) == sorted(last_rows(two))
+            assert list(one) == list(two)
+            told.update((str(event.kind), str(event.phase)) for event in one)
+        if rng.random() < 0.5:
+            now_us = int(batch.time_us.max()) + int(rng.choice([0, 100, 1500])) * 1_000_000
+            assert engine.advance(now_us) == other.advance(now_us)
+        if recent_s and rng.random() < 0.1:
+            assert engine.snapshot() == other.snapshot()
+        assert engine.open_events() == other.open_events()
+    for kind, least in (("visit", 200), ("overdrive", 40), ("overpark", 10), ("corridor_departure", 10)):
+        assert told[kind, "opened"] > least, told
+        assert told[kind, "closed"] > least / 2, told
 
 
 @pytest.mark.parametrize("make", ["trucks", "district"])

@@ -190,6 +190,29 @@ def test_silence_vouches_for_driving_on_for_five_minutes() -> None:
     assert c.wait(9 * HOUR) == []
 
 
+def test_who_drives_on_past_the_limit_rests_when_silence_is_long_enough_after_the_last_fix() -> None:
+    c = Case({TIRED: True}, DISTRICT, LANE)
+    c.drive(*drive(0, 6 * HOUR))
+    assert c.stands() == [("continuous", "opened", 4.0 * HOUR, None)]
+    # The last fix vouches for five minutes, and twenty more are a rest: counted from there, whatever was
+    # looked at before.
+    assert c.wait(6 * HOUR + 25 * MINUTE - 0.000001) == []
+    assert c.drive((6 * HOUR + 25 * MINUTE - 0.000001, 5, 6, 40)) == []
+    c.drive(*drive(6 * HOUR + 26 * MINUTE, 7.5 * HOUR))
+    assert c.wait(7.5 * HOUR + 25 * MINUTE - 0.000001) == []
+    assert c.wait(7.5 * HOUR + 25 * MINUTE) == [("continuous", "closed", 4.0 * HOUR, 7.5 * HOUR + 300)]
+
+
+def test_silence_counts_from_the_last_fix_that_can_be_true() -> None:
+    rules = {TIRED: True, "gnss_suspect": {"max_kmh": 120}}
+    c = Case(rules, DISTRICT, LANE)
+    c.drive(*drive(0, 5 * HOUR))
+    # Five minutes on it is said to be a hundred kilometres away.
+    c.drive((5 * HOUR + 300, 500, 6, 40.0))
+    assert c.wait(5 * HOUR + 25 * MINUTE - 0.000001) == []
+    assert c.wait(5 * HOUR + 25 * MINUTE) == [("continuous", "closed", 4.0 * HOUR, 5 * HOUR + 300.0)]
+
+
 def test_a_closed_drive_is_open_again_when_a_late_fix_shows_it_driving() -> None:
     c = Case({TIRED: True}, DISTRICT)
     c.drive(*drive(0, 4 * HOUR - 240))

@@ -213,10 +213,14 @@ def overdrive(step: Step, old: Motion | None, new: Motion | None, displaced: boo
         step.states.pop(Drive.name, None)
 
 
-def overdrive_deadline_us(record: Record, ask: Ask, last: Fix, judged_us: int, gap_us: int) -> list[int]:
+def overdrive_deadline_us(
+    record: Record, ask: Ask, last: Fix, judged_us: int, gap_us: int, *, in_doubt: bool
+) -> list[int]:
     """The moments at which something about the driving may have to be said.
 
-    A limit that passed during a stop becomes due with the first fix that drives on.
+    A limit that passed during a stop becomes due with the first fix that drives on. That a vehicle driving
+    on too long falls silent, which is a rest in the end, is no deadline: with every fix it would be another.
+    The columns know (``Fleet.overdriven``), unless the last fix is ``in_doubt``: then silence began before.
     """
     state = record.states.get(Drive.name)
     if not isinstance(state, Drive) or state.since_us is None:
@@ -229,8 +233,10 @@ def overdrive_deadline_us(record: Record, ask: Ask, last: Fix, judged_us: int, g
         for part, reached_us in state.limits:
             if (Kind.OVERDRIVE, part) not in record.open:
                 found.append(max(reached_us, last.time_us) if judged_us == last.time_us else reached_us)
-    if any((Kind.OVERDRIVE, part) in record.open for part in PARTS):
-        rest_us = state.rest_us if state.rest_us is not None else last.time_us + gap_us
+    rest_us = state.rest_us
+    if rest_us is None and in_doubt:
+        rest_us = last.time_us + gap_us
+    if rest_us is not None and any((Kind.OVERDRIVE, part) in record.open for part in PARTS):
         found.append(rest_us + round(params["rest_min"] * _MINUTE_US) - 1)
     return found
 
