@@ -486,8 +486,9 @@ class Plain:
 
 def _fixes(c: Columns, due: Due) -> Fixes:
     """The due fixes as ``noting.py`` asks for them."""
-    following = np.append(due.first[1:], True)
-    next_us = np.append(due.fix_us[1:], 0)
+    count = len(due.first)  # none, when it is only a look into silence that a fix came after
+    following = np.append(due.first[1:], True)[:count]
+    next_us = np.append(due.fix_us[1:], 0)[:count]
     next_us[following] = c.track.time_us[c.ends[due.group[following]] - 1]
     vehicle = due.first.cumsum() - 1
     before = due.prev_us, due.prev_lon, due.prev_lat

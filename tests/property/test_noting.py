@@ -79,6 +79,24 @@ def test_any_walk_in_any_order(track: Rows, data: st.DataObject) -> None:
         assert engine.open_events() == other.open_events()
 
 
+def test_a_harmless_fix_after_a_look_into_silence_and_a_late_fix() -> None:
+    engine, other = Engine(RULE_WORLD, rule_settings()), fix_by_fix(Engine(RULE_WORLD, rule_settings()))
+
+    def fix(second: int, i: int, j: int, kmh: float) -> tuple[Any, ...]:
+        return ("A", START_US + second * 1_000_000, *at(i, j), kmh, 0)
+
+    # It stands about, out of order, and drives off; then nobody hears of it, nor is anything to be said.
+    first = [(13, 4, 10, 0.0), (10, 6, 12, 0.0), (12, 8, 8, 0.0), (14, 2, 11, 15.0), (9, 5, 1, 0.0)]
+    late, last = (1, 4, 4, 0.0), (15, 0, 9, 15.0)
+    for fixes, wait_s in ((first, 2000), ([late], None), ([last], None)):
+        batch = rule_batch([fix(*one) for one in fixes])
+        assert list(engine.process(batch)) == list(other.process(batch))
+        if wait_s is not None:
+            now_us = START_US + wait_s * 1_000_000
+            assert engine.advance(now_us) == other.advance(now_us)
+    assert engine.snapshot() == other.snapshot()
+
+
 def test_events_that_go_on_do_not_set_a_vehicle_apart() -> None:
     fences = load_fences("fences/zhenhai")
     book = {"corridor_departure": {"for_s": 60, "farther_m": None}, "overdrive": {"continuous_h": 0.1}}
