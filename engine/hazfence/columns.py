@@ -7,6 +7,7 @@ the functions here neither sort nor copy. Next room: ``plain.py``, which works i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import NamedTuple, TypeVar
 
@@ -40,7 +41,7 @@ class Before:
     """
 
     def __init__(
-        self, source: Fleet | _One, codes: npt.NDArray[np.int32], stays: Stays | None = None
+        self, source: Fleet | _Few, codes: npt.NDArray[np.int32], stays: Stays | None = None
     ) -> None:
         self._source, self._codes, self._stays = source, codes, stays
         # Where the vehicles lie side by side, as all of them do, columns need no copy.
@@ -128,29 +129,30 @@ class Before:
         return self._source.departed[self._at]
 
     @classmethod
-    def of(cls, prev: Fix | None, record: Record, deadline_us: int, times: int = 1) -> Before:
-        """The state of one vehicle, so many times."""
-        time_us, lon, lat = (NEVER_US, np.nan, np.nan) if prev is None else prev[:3]
-        key = 0 if prev is None else sum(f.key for f in prev.fences) % 2**64
-        one = _One(
-            np.array([time_us], np.int64),
-            np.array([lon]),
-            np.array([lat]),
-            np.array([key], np.uint64),
-            np.array([deadline_us], np.int64),
-            np.array([record.watch]),
-            np.array([record.unsure]),
-            np.array([np.nan if prev is None else prev.speed_kmh], np.float32),
-            np.array([0 if prev is None else prev.alarm], np.uint32),
-            np.array([record.motion], np.int8),
-            np.array([record.departed]),
-            {0: record.doubted},
+    def of(cls, states: Sequence[tuple[Fix | None, Record, int]]) -> Before:
+        """States one by one: the last fix, the record, and the deadline of each."""
+        fixes = [prev for prev, _, _ in states]
+        records = [record for _, record, _ in states]
+        lon, lat = ([np.nan if f is None else f[i] for f in fixes] for i in (1, 2))
+        one = _Few(
+            np.array([NEVER_US if f is None else f.time_us for f in fixes], np.int64),
+            np.array(lon, np.float64),
+            np.array(lat, np.float64),
+            np.array([0 if f is None else sum(x.key for x in f.fences) % 2**64 for f in fixes], np.uint64),
+            np.array([deadline_us for _, _, deadline_us in states], np.int64),
+            np.array([record.watch for record in records]),
+            np.array([record.unsure for record in records]),
+            np.array([np.nan if f is None else f.speed_kmh for f in fixes], np.float32),
+            np.array([0 if f is None else f.alarm for f in fixes], np.uint32),
+            np.array([record.motion for record in records], np.int8),
+            np.array([record.departed for record in records]),
+            {i: record.doubted for i, record in enumerate(records)},
         )
-        return cls(one, np.zeros(times, np.int32))
+        return cls(one, np.arange(len(states), dtype=np.int32))
 
 
-class _One(NamedTuple):
-    """Columns of one vehicle."""
+class _Few(NamedTuple):
+    """Columns of a few states."""
 
     time_us: _Ints
     lon: npt.NDArray[np.float64]

@@ -44,7 +44,7 @@ from hazfence.states import State
 from hazfence.story import Mark
 from hazfence.tell import Teller
 from hazfence.track import Track
-from hazfence.turns import in_turns
+from hazfence.turns import Turns, in_turns
 from hazfence.vehicles import NEVER_US, SpeedRun
 from hazfence_fences import FenceSet
 
@@ -122,6 +122,11 @@ class Engine:
         codes = fleet.codes_of(batch.vehicles, batch.vehicle if rows is None else batch.vehicle[rows])
         self._books.grow()
         if (codes[1:] < codes[:-1]).any():
+            heard_us = fleet.time_us[codes]
+            time_us = batch.time_us if rows is None else batch.time_us[rows]
+            if (time_us <= heard_us).any():
+                self._out_of_order(batch, rows, Turns.of(codes, time_us, heard_us), reason, news)
+                return Outcome(news, reason)
             order = np.argsort(codes, kind="stable")
             rows = order if rows is None else rows[order]
             codes = codes[order]
@@ -129,26 +134,11 @@ class Engine:
         groups = self._screen.groups(codes)
         firsts = codes if len(groups[0]) == len(codes) else codes[groups[0]]
         last = Before(fleet, firsts, self._books.stays)
-        newest_us = newest_before(track.time_us, groups, last.time_us)
-        if newest_us is None:
+        if newest_before(track.time_us, groups, last.time_us) is None:
             news.add(self._on_time(codes, track, groups, last))
-            return Outcome(news, reason)
-        track = track._replace(key=self._screen.keys(track.lon, track.lat))
-        rows = np.arange(len(batch)) if rows is None else rows
-        if self._books.recall_us:
-            self._recall.ask(codes, track.time_us, newest_us, rows, len(batch))
-        found, in_turn = self._late.look(codes, track, newest_us)
-        reason[rows] = found
-        late = track.time_us <= newest_us
-        for on_time, lone in in_turns(groups, late, in_turn):
-            if len(on_time):
-                some = codes[on_time]
-                mine = self._screen.groups(some)
-                before = Before(fleet, some[mine[0]], self._books.stays)
-                news.add(self._on_time(some, track.cut(on_time), mine, before, located=True))
-            if len(lone):
-                reason[rows[lone]], told = self._late.take_in(codes[lone], track.cut(lone), newest_us[lone])
-                news.add(told)
+        else:
+            turns = Turns.of(codes, track.time_us, fleet.time_us[codes])
+            self._out_of_order(batch, rows, turns, reason, news)
         return Outcome(news, reason)
 
     def advance(self, now_us: int) -> tuple[Event, ...]:
@@ -401,6 +391,48 @@ class Engine:
         """The fence ids behind the set of every vehicle's last fix."""
         fleet = self._books.fleet
         return {key: self._screen.sets.ids(key) for key in np.unique(fleet.key[: len(fleet)]).tolist()}
+
+    def _out_of_order(
+        self,
+        batch: FixBatch,
+        rows: _Ints | None,
+        turns: Turns,
+        reason: npt.NDArray[np.uint8],
+        news: News,
+    ) -> None:
+        """Take in fixes some of which are late.
+
+        Args:
+            batch: has them, in ``rows`` (None: all).
+            turns: which of them are late.
+            reason: of each row of the batch, filled in for those that are.
+            news: takes what follows.
+        """
+        books, settle_m = self._books, self._settings.settle_m
+        on_time, late = turns.on_time, turns.late
+        if rows is None:
+            key = self._screen.keys(batch.lon, batch.lat)
+        else:
+            key = np.zeros(len(batch), np.uint64)
+            key[rows] = self._screen.keys(batch.lon[rows], batch.lat[rows])
+            on_time, late = rows[on_time], rows[late]
+        codes = turns.late_codes
+        track = track_of(batch, late, settle_m)._replace(key=key[late])
+        if books.recall_us:
+            self._recall.ask(codes, track.time_us, turns.newest_us, late, len(batch))
+        reason[late], in_turn = self._late.look(codes, track, turns.newest_us)
+        for here, lone in in_turns(turns, in_turn):
+            if len(here):
+                own, at = turns.codes[here], on_time[here]
+                groups = self._screen.groups(own)
+                before = Before(books.fleet, own[groups[0]], books.stays)
+                some = track_of(batch, at, settle_m)._replace(key=key[at])
+                news.add(self._on_time(own, some, groups, before, located=True))
+            if len(lone):
+                reason[late[lone]], told = self._late.take_in(
+                    codes[lone], track.cut(lone), turns.newest_us[lone]
+                )
+                news.add(told)
 
     def _on_time(
         self,

@@ -10,6 +10,8 @@ now, and ``story.py`` says the difference. Of several fixes at one moment one st
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import numpy as np
 import numpy.typing as npt
 
@@ -21,7 +23,7 @@ from hazfence.judge import Judge
 from hazfence.presence import Fix
 from hazfence.screen import Screen
 from hazfence.story import Mark
-from hazfence.tell import Teller, Told
+from hazfence.tell import Teller
 from hazfence.track import Track, rank
 from hazfence.vehicles import FOREVER_US, NEVER_US, Record
 
@@ -50,7 +52,7 @@ class Late:
     def look(
         self, codes: npt.NDArray[np.int32], track: Track, newest_us: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
-        """Look at fixes some of which are late; take in those that certainly change nothing.
+        """Look at late fixes; take in those that certainly change nothing.
 
         Args:
             codes: engine's vehicle codes, sorted; within a vehicle in order of arrival.
@@ -58,24 +60,25 @@ class Late:
             newest_us: for each, the latest moment its vehicle was seen before it arrived.
 
         Returns:
-            a reason for each fix, and bool, shape (n,): fixes of vehicles with a late fix that may
-            change something, which have to be taken in one after the other.
+            a reason for each fix, and bool, shape (n,): those of vehicles with one that may change
+            something, which have to be taken in one after the other.
         """
         reason = np.zeros(len(codes), np.uint8)
-        late = track.time_us <= newest_us
-        reason[late & self._too_late(codes, track.time_us, newest_us)] = Reason.LATE
-        at = np.flatnonzero(late & (reason == 0))
+        reason[self._too_late(codes, track.time_us, newest_us)] = Reason.LATE
+        at = (reason == 0).nonzero()[0]
         if not len(at):
             return reason, np.zeros(len(codes), np.bool_)
-        fixes = track.cut(at)
+        fixes, own = (track, codes) if len(at) == len(codes) else (track.cut(at), codes[at])
         self._screen.sets.meet(fixes.key, fixes.lon, fixes.lat)
-        known, harmless = self._harmless(codes[at], fixes)
-        disordered = np.zeros(int(codes[-1]) + 1, np.bool_)
-        disordered[codes[at[~known & ~harmless]]] = True
-        in_turn = disordered[codes] & (reason == 0)
-        reason[at[known & ~in_turn[at]]] = Reason.DUPLICATE
-        plain = harmless & ~in_turn[at]
-        self._books.recent.add(codes[at[plain]], fixes.cut(plain))
+        known, harmless = self._harmless(own, fixes)
+        disordered = np.zeros(int(own[-1]) + 1, np.bool_)
+        disordered[own[~known & ~harmless]] = True
+        mine = disordered[own]
+        reason[at[known & ~mine]] = Reason.DUPLICATE
+        plain = harmless & ~mine
+        self._books.recent.add(own[plain], fixes.cut(plain))
+        in_turn = np.zeros(len(codes), np.bool_)
+        in_turn[at] = mine
         return reason, in_turn
 
     def _too_late(
@@ -201,9 +204,12 @@ class Late:
         """
         story, stood = self._books.story(code), tuple(start.record.open.values())
         merged, news_us = _with(known, late), int(late.time_us[0])
-        reach = 4
+        reach, marks = 4, list[Mark]()
+        due_us = self._due_us(code, start)
+        told, found = (_Way(start.record.copy(), start.prev, due_us, start.since_us) for _ in range(2))
+        begin_us = start.time_us
         while True:
-            end = int(np.searchsorted(merged.time_us, news_us, side="right")) + reach
+            end = int(merged.time_us.searchsorted(news_us, side="right")) + reach
             if end >= len(merged.time_us) and not all_known:
                 # The late one is remembered by now, and another of its moment that it replaces.
                 merged = self._books.recent.of(code)
@@ -213,75 +219,94 @@ class Late:
                 all_known = True
             whole = end >= len(merged.time_us)
             end_us = int(merged.time_us[min(end, len(merged.time_us)) - 1])
-            before, after = start.record.copy(), start.record.copy()
-            marks: list[Mark] = []
-            ways = known.cut(known.time_us <= end_us), merged.cut(merged.time_us <= end_us)
-            told, found = self._walk(code, start, ways, (before, after), marks)
-            if whole or before == after:
+            self._walk(code, ((told, _stretch(known, begin_us, end_us)), (found, _stretch(merged, begin_us, end_us))), marks)
+            if whole or told.record == found.record:
                 break
-            reach *= 8
-        since_us = start.since_us if found.judged is None else found.judged.time_us
-        story.replace_marks(start, marks, since_us, None if whole else end_us)
+            begin_us, reach = end_us, reach * 8
+        story.replace_marks(start, marks, found.since_us, None if whole else end_us)
         if whole:
             last = self._teller.fix_of(merged, len(merged.time_us) - 1)
             self._books.fleet.move(np.array([code], np.int32), merged.cut(slice(-1, None)))
-            return self._settle(code, last, after, told.events, found, stood)
+            return self._settle(code, last, told, found, stood)
         news = story.correct(self._books.record(code), told.events, found.events, stood)
         if story.base is not None:
             story.renumber(story.base)
         return news
 
     def _settle(
-        self,
-        code: int,
-        last: Fix,
-        record: Record,
-        told: list[Event],
-        found: Told,
-        stood: tuple[Event, ...],
+        self, code: int, last: Fix, told: _Way, found: _Way, stood: tuple[Event, ...]
     ) -> list[Event]:
         """Finish a story told again up to its last fix: what was said in silence is judged again too."""
         story = self._books.story(code)
         if story.silent_us is None:
-            news = story.correct(record, told, found.events, stood)
-            self._books.keep(code, record, found.deadline_us)
+            news = story.correct(found.record, told.events, found.events, stood)
+            self._books.keep(code, found.record, found.deadline_us)
             return news
-        base, record = record, record.copy()
+        base, record = found.record, found.record.copy()
         name = self._books.fleet.names[code]
         in_silence = self._judge.silence(name, record, last, story.silent_us)
         said = tuple(story.said.values())
-        news = story.correct(record, [*told, *said], [*found.events, *in_silence], stood)
+        news = story.correct(record, [*told.events, *said], [*found.events, *in_silence], stood)
         story.renumber(base)
         # Only what silence still says may be taken back by the next fix; the rest is settled.
         story.base, story.said = base, {e.id: story.as_said(e) for e in in_silence}
         self._books.keep(code, record, self._judge.deadline_us(record, last, story.silent_us, name))
         return news
 
-    def _walk(
-        self,
-        code: int,
-        start: Mark,
-        ways: tuple[Track, Track],
-        records: tuple[Record, Record],
-        marks: list[Mark],
-    ) -> tuple[Told, Told]:
-        """Walk two tellings of a stretch of one vehicle's fixes from a mark, changing their records.
+    def _due_us(self, code: int, start: Mark) -> int:
+        """Up to which moment silence is harmless after a mark."""
+        if start.prev is None:
+            return FOREVER_US
+        name = self._books.fleet.names[code]
+        return self._judge.deadline_us(start.record, start.prev, start.prev.time_us, name)
+
+    def _walk(self, code: int, ways: tuple[tuple[_Way, Track], ...], marks: list[Mark]) -> None:
+        """Go on with two tellings of one vehicle's story, each by a stretch of fixes.
 
         ``marks`` takes those of the second one. Both are looked at together: that is half the work.
         """
-        prev, name = start.prev, self._books.fleet.names[code]
-        record = records[0]
-        due_us = FOREVER_US if prev is None else self._judge.deadline_us(record, prev, prev.time_us, name)
-        some = [i for i, way in enumerate(ways) if len(way.time_us)]
-        told = [Told([], None, due_us), Told([], None, due_us)]
-        if some:
-            codes = np.repeat(np.array(some, np.int32), [len(ways[i].time_us) for i in some])
-            before = Before.of(prev, record, due_us, len(some))
-            c = self._screen.look(codes, Track.join([ways[i] for i in some]), before, located=True)
-            for i, lo, hi in zip(some, c.starts.tolist(), c.ends.tolist(), strict=True):
-                kept = marks if i else None
-                told[i] = self._teller.tell(name, records[i], prev, c, (lo, hi), due_us, kept, start.since_us)
-        return told[0], told[1]
+        some = [i for i, (_, fixes) in enumerate(ways) if len(fixes.time_us)]
+        if not some:
+            return
+        codes = np.repeat(np.array(some, np.int32), [len(ways[i][1].time_us) for i in some])
+        before = Before.of([(ways[i][0].prev, ways[i][0].record, ways[i][0].deadline_us) for i in some])
+        c = self._screen.look(codes, Track.join([ways[i][1] for i in some]), before, located=True)
+        name = self._books.fleet.names[code]
+        for i, lo, hi in zip(some, c.starts.tolist(), c.ends.tolist(), strict=True):
+            way, kept = ways[i][0], marks if i else None
+            told = self._teller.tell(
+                name, way.record, way.prev, c, (lo, hi), way.deadline_us, kept, way.since_us
+            )
+            way.events += told.events
+            way.deadline_us = told.deadline_us
+            if told.judged is not None:
+                way.since_us = told.judged.time_us
+            way.prev = self._teller.fix_of(c.track, hi - 1)
+
+
+@dataclass(slots=True)
+class _Way:
+    """One of the two tellings of a story, as far as it has come.
+
+    Attributes:
+        record: the state after ``prev``.
+        prev: the last fix on the way.
+        deadline_us: up to which moment silence is harmless.
+        since_us: since when the state has been as it is.
+        events: what was told.
+    """
+
+    record: Record
+    prev: Fix | None
+    deadline_us: int
+    since_us: int
+    events: list[Event] = field(default_factory=list)
+
+
+def _stretch(fixes: Track, after_us: int, until_us: int) -> Track:
+    """Those fixes of one vehicle, in order, after one moment and up to another."""
+    begin, end = fixes.time_us.searchsorted((after_us, until_us), side="right").tolist()
+    return fixes.cut(slice(begin, end))
 
 
 def _with(known: Track, late: Track) -> Track:

@@ -7,18 +7,69 @@ judged alone, as if nothing had come after it yet. Next room: ``late.py``, which
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["in_turns"]
+from hazfence.columns import Numbers, newest_before
+from hazfence_fences.index.raster import spread
+
+__all__ = ["Turns", "in_turns"]
 
 _Ints = npt.NDArray[np.int64]
+_Codes = npt.NDArray[np.int32]
 
 
-def in_turns(
-    groups: tuple[_Ints, _Ints], late: npt.NDArray[np.bool_], in_turn: npt.NDArray[np.bool_]
-) -> Iterator[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]]:
+class Turns(NamedTuple):
+    """Fixes of a batch, those on time and those late apart; within a vehicle in order of arrival.
+
+    Attributes:
+        on_time: int64, shape (n,), the rows of fixes after all that was known of their vehicle, by vehicle.
+        codes: int32, shape (n,), their vehicles.
+        late: int64, shape (m,), the rows of the others, by vehicle; none when all are on time.
+        late_codes: int32, shape (m,), their vehicles.
+        newest_us: int64, shape (m,), the latest moment the vehicle of each was seen before it arrived.
+    """
+
+    on_time: _Ints
+    codes: _Codes
+    late: _Ints
+    late_codes: _Codes
+    newest_us: _Ints
+
+    @classmethod
+    def of(cls, codes: _Codes, time_us: _Ints, heard_us: _Ints) -> Turns:
+        """Tell fixes on time from late ones.
+
+        Args:
+            codes: of their vehicles, shape (n,), in order of arrival.
+            time_us: of the fixes.
+            heard_us: when the vehicle of each was last seen before all of them.
+        """
+        late = time_us <= heard_us  # what is seen meanwhile makes none of these come in time
+        on_time, late_rows = (~late).nonzero()[0], late.nonzero()[0]
+        own = codes[on_time]
+        if (own[1:] < own[:-1]).any():
+            order = own.argsort(kind="stable")
+            on_time, own = on_time[order], own[order]
+        if not (own[1:] > own[:-1]).all():
+            groups = Numbers().groups(own)
+            newest_us = newest_before(time_us[on_time], groups, heard_us[on_time[groups[0]]])
+            if newest_us is not None:
+                more = time_us[on_time] <= newest_us
+                late_rows = np.append(late_rows, on_time[more])
+                on_time, own = on_time[~more], own[~more]
+        late_rows = late_rows[np.lexsort((late_rows, codes[late_rows]))]
+        late_codes, newest_us = codes[late_rows], heard_us[late_rows]
+        # Those on time each make their vehicle newer.
+        at = _names(own, on_time).searchsorted(_names(late_codes, late_rows)) - 1
+        met = (at >= 0) & (own[at] == late_codes) if len(own) else np.zeros(len(at), np.bool_)
+        newest_us[met] = time_us[on_time[at[met]]]
+        return cls(on_time, own, late_rows, late_codes, newest_us)
+
+
+def in_turns(turns: Turns, in_turn: npt.NDArray[np.bool_]) -> Iterator[tuple[_Ints, _Ints]]:
     """The order in which fixes are taken in, some of which are late: as if each late one had come alone.
 
     So the revisions are the same however the input is cut, which a second run after a crash relies on.
@@ -26,23 +77,36 @@ def in_turns(
     then the first late fix of each, then what each has up to its second one, and so on.
 
     Args:
-        groups: the rows at which each vehicle begins and ends; within a vehicle in order of arrival.
-        late: which fixes are late.
-        in_turn: which belong to vehicles with late fixes that are not done with yet.
+        turns: the fixes.
+        in_turn: which of the late ones are not done with yet.
 
     Yields:
-        places of fixes on time, sorted by vehicle and in order; then of late ones, one a vehicle.
+        places in ``turns.on_time``, sorted by vehicle and in order; then in ``turns.late``, one a vehicle.
     """
-    lone = late & in_turn
-    if not lone.any():
-        yield np.flatnonzero(~late), np.zeros(0, np.intp)
+    lone, whole = in_turn.nonzero()[0], np.arange(len(turns.on_time))
+    if not len(lone):
+        yield whole, lone
         return
-    starts, ends = groups
-    # How many of its vehicle came late before each.
-    before = np.cumsum(lone, dtype=np.int64) - lone
-    turn = 2 * (before - np.repeat(before[starts], ends - starts)) + lone
-    at = np.flatnonzero(~late | lone)
-    at = at[np.argsort(turn[at], kind="stable")]
-    cuts = np.searchsorted(turn[at], np.arange(1, int(turn[at[-1]]) + 3)).tolist()
-    for i in range(0, len(cuts) - 1, 2):
-        yield at[cuts[i - 1] if i else 0 : cuts[i]], at[cuts[i] : cuts[i + 1]]
+    codes = turns.late_codes[lone]
+    first = codes.searchsorted(codes)
+    turn = np.arange(len(lone)) - first  # how many of its vehicle came late before each
+    # The same for those on time: 0 for most, as few vehicles have late ones at all.
+    waits = np.zeros(len(whole), np.int64)
+    row, at = spread(
+        turns.codes.searchsorted(own := np.unique(codes)),
+        turns.codes.searchsorted(own, side="right") - turns.codes.searchsorted(own),
+    )
+    names = _names(codes, turns.late[lone])
+    waits[at] = names.searchsorted(_names(turns.codes[at], turns.on_time[at])) - codes.searchsorted(own[row])
+    if not waits.any():
+        yield whole, lone[turn == 0]
+        whole, waits, begin = whole[:0], waits[:0], 1
+    else:
+        begin = 0
+    for i in range(begin, max(int(turn.max()), int(waits.max(initial=0))) + 1):
+        yield (waits == i).nonzero()[0], lone[turn == i]
+
+
+def _names(codes: _Codes, rows: _Ints) -> _Ints:
+    """Vehicle and row in one integer: ascending where fixes are sorted by vehicle and arrival."""
+    return (codes.astype(np.int64) << 32) | rows
