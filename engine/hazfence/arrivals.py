@@ -10,10 +10,11 @@ or in the next one that has the vehicle. Next room: ``blocks.py``, for fixes tha
 
 from __future__ import annotations
 
+import struct
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -47,8 +48,11 @@ _ROW = np.dtype(
         ("error_m", "f4"),
     ]
 )
-#: The same for numpy to copy as a whole.
-_WHOLE = np.dtype((np.void, _ROW.itemsize))
+_SIZE = _ROW.itemsize
+#: The same for numpy to copy as a whole, and for one that lies in columns.
+_WHOLE, _PACK = np.dtype((np.void, _SIZE)), struct.Struct("=qddffQIf").pack
+#: A remembered fix: the bytes of its row.
+Spot = bytes | memoryview
 
 
 class Stretch(NamedTuple):
@@ -58,7 +62,8 @@ class Stretch(NamedTuple):
         codes: the vehicles.
         fixes: their fixes, as they came; or
         rows: the same as rows of ``_ROW``, of stretches put together.
-        time_us: the moments of either.
+        packed: their bytes.
+        time_us: the moments of either; ``moments``, the same for who looks at few of them.
         earliest_us, latest_us: the earliest and the latest moment among them.
         known_us: the latest moment of all fixes that had come by then.
         level: how often they were put together.
@@ -69,7 +74,9 @@ class Stretch(NamedTuple):
     codes: _Codes
     fixes: Track | None
     rows: npt.NDArray[np.void] | None
+    packed: memoryview | None
     time_us: _Ints
+    moments: memoryview
     earliest_us: int
     latest_us: int
     known_us: int
@@ -94,17 +101,14 @@ class Stretch(NamedTuple):
             rows[name] = 0 if column is None else column[begin:end]
         return rows
 
-    def item(self, row: int) -> tuple[Any, ...]:
-        """One fix, its values in the order of a track's columns."""
-        if self.rows is None:
-            assert self.fixes is not None
-            return tuple([0.0 if column is None else column.item(row) for column in self.fixes])
-        found: Any = self.rows.item(row)
-        return found  # type: ignore[no-any-return]
-
-
-#: A remembered fix: where it is, and its row there.
-Spot = tuple[Stretch, int]
+    def raw(self, begin: int, end: int) -> Spot:
+        """The bytes of their rows."""
+        if self.packed is not None:
+            return self.packed[begin * _SIZE : end * _SIZE]
+        if end - begin > 1:
+            return self.part(begin, end).tobytes()
+        assert self.fixes is not None
+        return _PACK(*[0.0 if column is None else column.item(begin) for column in self.fixes])
 
 
 class Arrivals:
@@ -157,8 +161,9 @@ class Arrivals:
         kept = Track(*[None if column is None else _kept(column) for column in fixes])  # type: ignore[arg-type]
         self._latest_us = max(self._latest_us, latest_us)
         new = Stretch(
-            _kept(codes), kept, None, kept.time_us, earliest_us, latest_us, self._latest_us, 0, once=False
-        )
+            _kept(codes), kept, None, None, kept.time_us, kept.time_us.data, earliest_us, latest_us,
+            self._latest_us, 0, once=False,
+        )  # fmt: skip
         self._waiting.append(new)
         old_us = self._latest_us - self._recent_us - 2 * _GAP_US
         needed: list[tuple[_Codes, Track]] = []
@@ -241,33 +246,31 @@ class Arrivals:
         stretches = self._stretches()
         known_us = np.array([s.known_us for s in stretches], np.int64)
         begins = known_us.searchsorted(time_us).tolist()
-        found = [
-            self._next_to(stretches, begin, code, moment_us)
-            for begin, code, moment_us in zip(begins, codes.astype(np.int32), time_us.tolist(), strict=True)
-        ]
-        return [b for b, _, _ in found], [s for _, s, _ in found], [a for _, _, a in found]
-
-    def _next_to(
-        self, stretches: list[Stretch], begin: int, code: np.int32, moment_us: int
-    ) -> tuple[Spot | None, Spot | None, Spot | None]:
-        """The same for one; all before the stretch at ``begin`` is before the moment."""
-        before: Spot | None = None
-        for i in range(begin, len(stretches)):
-            one = stretches[i]
-            lo, hi = _rows(one, code)
-            if lo == hi:
-                continue
-            at = bisect_left(one.time_us, moment_us, lo, hi)
-            if at > lo:
-                before = one, at - 1
-            if at == hi:
-                continue
-            if one.time_us.item(at) != moment_us:
-                return before or _last(stretches, begin, code), None, (one, at)
-            if moment_us <= self._taken.get(int(code), NEVER_US):
-                return before, None, None  # whoever keeps it knows
-            return before, (one, at), None
-        return before or _last(stretches, begin, code), None, None
+        before: list[Spot | None] = []
+        same: list[Spot | None] = []
+        after: list[Spot | None] = []
+        # All before the stretch that each begins with is before its moment.
+        for begin, code, moment_us in zip(begins, codes.tolist(), time_us.tolist(), strict=True):
+            last = here = None
+            hit = False
+            for one in stretches[begin:] if begin else stretches:
+                lo, hi = _rows(one, code)
+                if lo == hi:
+                    continue
+                at = bisect_left(one.moments, moment_us, lo, hi)
+                if at > lo:
+                    last = one.raw(at - 1, at)
+                if at < hi:
+                    hit, here = one.moments[at] == moment_us, one.raw(at, at + 1)
+                    break
+            if last is None:
+                last = _last(stretches, begin, code)
+            if hit and moment_us <= self._taken.get(code, NEVER_US):
+                here = None  # whoever keeps it knows
+            before.append(last)
+            same.append(here if hit else None)
+            after.append(None if hit else here)
+        return before, same, after
 
     def since(self, code: int, from_us: int | None = None, count: int | None = None) -> tuple[Track, bool]:
         """What is here of a vehicle, in the order of time.
@@ -280,30 +283,30 @@ class Arrivals:
         Returns:
             the fixes, and whether none was left out at the end.
         """
-        stretches, own = self._stretches(), np.int32(code)
+        stretches = self._stretches()
         begin = 0
         if from_us is not None:
             begin = bisect_left(stretches, from_us, key=lambda s: s.known_us)
-        found: list[npt.NDArray[np.void]] = []
-        left, whole = count, True
+        found: list[Spot] = []
+        left, whole, first_us = count, True, None
         for i in range(begin, len(stretches)):
             one = stretches[i]
-            lo, hi = _rows(one, own)
+            lo, hi = _rows(one, code)
             if lo == hi:
                 continue
             if left is not None and left <= 0:
                 whole = False
                 break
-            found.append(one.part(lo, hi))
+            if first_us is None:
+                first_us = one.moments[lo]
             if left is not None and from_us is not None:
-                left -= hi - bisect_left(one.time_us, from_us, lo, hi)
-        if begin and (not found or found[0]["time_us"][0] >= (from_us or 0)):
-            last = _last(stretches, begin, own)
+                left -= hi - bisect_left(one.moments, from_us, lo, hi)
+            found.append(one.raw(lo, hi))
+        if from_us is not None and begin and (first_us is None or first_us >= from_us):
+            last = _last(stretches, begin, code)
             if last is not None:
-                found.insert(0, last[0].part(last[1], last[1] + 1))
-        if not found:
-            return _track(np.zeros(0, _ROW)), whole
-        return _track(np.concatenate([part.view(_WHOLE) for part in found]).view(_ROW)), whole
+                found.insert(0, last)
+        return picked(found), whole
 
     def all(self) -> tuple[_Codes, Track] | None:
         """Everything that lies here and that nobody else keeps, oldest first; None for nothing."""
@@ -353,41 +356,42 @@ class Arrivals:
         if codes.max() < count:
             first = np.append(0, np.cumsum(np.bincount(codes)))
         return Stretch(
-            codes[order], None, rows, rows["time_us"], earliest_us, latest_us, last.known_us, level + 1,
+            codes[order], None, rows, rows.view(np.uint8).data, rows["time_us"],
+            rows["time_us"].data, earliest_us, latest_us, last.known_us, level + 1,
             once=False, first=first,
         )  # fmt: skip
 
 
 def picked(spots: Sequence[Spot]) -> Track:
-    """The fixes at some spots."""
-    return _track(np.array([one.item(row) for one, row in spots], _ROW))
+    """The fixes at some spots, or of some stretches of them, as columns of their own."""
+    return _track(np.frombuffer(b"".join(spots), _ROW))
 
 
 def _track(rows: npt.NDArray[np.void]) -> Track:
     """Rows as columns of their own."""
-    found = Track(**{name: np.ascontiguousarray(rows[name]) for name in Track._fields})
+    found = Track(**{name: rows[name].copy() for name in Track._fields})
     assert found.error_m is not None
     return found if found.error_m.any() else found._replace(error_m=None)
 
 
-def _rows(one: Stretch, code: np.int32) -> tuple[int, int]:
+def _rows(one: Stretch, code: int) -> tuple[int, int]:
     """The rows of a vehicle in a stretch."""
-    codes, first = one.codes, one.first
+    first = one.first
     if first is not None:
-        own = int(code)
-        return (first.item(own), first.item(own + 1)) if own + 1 < len(first) else (0, 0)
-    lo = int(codes.searchsorted(code))
+        return (first.item(code), first.item(code + 1)) if code + 1 < len(first) else (0, 0)
+    own, codes = np.int32(code), one.codes  # numbers of another type would have all the codes converted
+    lo = int(codes.searchsorted(own))
     if lo == len(codes) or codes.item(lo) != code:
         return lo, lo
-    return lo, lo + 1 if one.once else int(codes.searchsorted(code, side="right"))
+    return lo, lo + 1 if one.once else int(codes.searchsorted(own, side="right"))
 
 
-def _last(stretches: list[Stretch], end: int, code: np.int32) -> Spot | None:
+def _last(stretches: list[Stretch], end: int, code: int) -> Spot | None:
     """The last fix of a vehicle in the stretches before one."""
     for i in range(end - 1, -1, -1):
         lo, hi = _rows(stretches[i], code)
         if lo < hi:
-            return stretches[i], hi - 1
+            return stretches[i].raw(hi - 1, hi)
     return None
 
 

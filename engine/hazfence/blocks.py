@@ -295,6 +295,8 @@ class Blocks:
             need not be the one that stands.
         """
         n = len(codes)
+        if n <= _FEW // 10:
+            return self._around_few(codes, fixes)
         own, which = np.unique(codes, return_inverse=True)
         blocks, counts = self._chains(own[own < len(self._oldest)])
         counts = np.append(counts, np.zeros(len(own) - len(counts), np.int64))
@@ -319,6 +321,66 @@ class Blocks:
         again[1:-1] = (held.codes[1:] == held.codes[:-1]) & (held.time_us[1:] == held.time_us[:-1])
         several = again[before] | again[after + 1]
         return Around(*ways, has_before, has_after, end - at, known, several)
+
+    def _around_few(self, codes: npt.NDArray[np.int32], fixes: Track) -> Around:
+        """The same one after the other: for few that is sooner done than in columns."""
+        n = len(codes)
+        slots, twins = np.zeros((2, n), np.int64), np.zeros(n, np.int64)
+        several, same = np.zeros(n, np.bool_), np.zeros(n, np.int64)
+        found = np.zeros((2, n), np.bool_)
+        times = self._fixes["time_us"]
+        for i, (code, moment_us) in enumerate(zip(codes.tolist(), fixes.time_us.tolist(), strict=True)):
+            near = [(_BEGINNING_US, _NONE), (_END_US, _NONE)]
+            again = [False, False]  # whether there is another one of that moment
+            for slot in self._slots_near(code, moment_us):
+                time_us = times.item(slot)
+                if time_us == moment_us:
+                    same[i] += 1
+                    twins[i] = slot
+                    continue
+                side = int(time_us > moment_us)
+                if time_us == near[side][0]:
+                    again[side] = True
+                elif (time_us > near[side][0]) is not (side == 1):
+                    near[side], again[side] = (time_us, slot), False
+            for side, (_, slot) in enumerate(near):
+                if slot != _NONE:
+                    found[side, i], slots[side, i] = True, slot
+            several[i] = any(again)
+        fixes_found = self._track(slots.ravel())
+        known = same == 1
+        if known.any():
+            known[known] = same_fixes(self._track(twins[known]), fixes.cut(known))
+        ways = fixes_found.cut(slice(0, n)), fixes_found.cut(slice(n, None))
+        return Around(*ways, found[0], found[1], same, known, several)
+
+    def _slots_near(self, code: int, moment_us: int) -> list[int]:
+        """The slots of the blocks that hold a moment, or the fix next to it on either side."""
+        if code >= len(self._oldest):
+            return []
+        last_us, next_us = _BEGINNING_US, _END_US
+        inside: list[int] = []
+        before: list[int] = []
+        after: list[int] = []
+        newest, block = self._newest.item(code), self._oldest.item(code)
+        while block != _NONE:
+            first, last = self._earliest_us.item(block), self._latest_us.item(block)
+            if last < moment_us:
+                if last >= last_us:
+                    before = [block] if last > last_us else [*before, block]
+                    last_us = last
+            elif first > moment_us:
+                if first <= next_us:
+                    after = [block] if first < next_us else [*after, block]
+                    next_us = first
+            else:
+                inside.append(block)
+            block = self._newer.item(block)
+        return [
+            block * _SLOTS + place
+            for block in (*inside, *before, *after)
+            for place in range(self._fill.item(code) if block == newest else _SLOTS)
+        ]
 
     def each(self, codes: npt.NDArray[np.int32]) -> list[Track]:
         """What is remembered of some vehicles (distinct, ascending), each in time order, one fix a moment."""

@@ -219,7 +219,11 @@ class Late:
                 all_known = True
             whole = end >= len(merged.time_us)
             end_us = int(merged.time_us[min(end, len(merged.time_us)) - 1])
-            self._walk(code, ((told, _stretch(known, begin_us, end_us)), (found, _stretch(merged, begin_us, end_us))), marks)
+            self._walk(
+                code,
+                ((told, _stretch(known, begin_us, end_us)), (found, _stretch(merged, begin_us, end_us))),
+                marks,
+            )
             if whole or told.record == found.record:
                 break
             begin_us, reach = end_us, reach * 8
@@ -233,9 +237,7 @@ class Late:
             story.renumber(story.base)
         return news
 
-    def _settle(
-        self, code: int, last: Fix, told: _Way, found: _Way, stood: tuple[Event, ...]
-    ) -> list[Event]:
+    def _settle(self, code: int, last: Fix, told: _Way, found: _Way, stood: tuple[Event, ...]) -> list[Event]:
         """Finish a story told again up to its last fix: what was said in silence is judged again too."""
         story = self._books.story(code)
         if story.silent_us is None:
