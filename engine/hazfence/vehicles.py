@@ -132,12 +132,13 @@ _WATCHFUL = frozenset((Trust.name, Wavering.name))
 _ALARMS = (Kind.EMERGENCY, Kind.COLLISION, Kind.ROLLOVER)
 
 
-def side_by_side(codes: npt.NDArray[np.int32]) -> npt.NDArray[np.int32] | slice:
-    """Vehicles, sorted and distinct, as a slice when none is missing between the first and the last."""
-    if not len(codes):
-        return codes
-    lo, hi = int(codes[0]), int(codes[-1]) + 1
-    return slice(lo, hi) if hi - lo == len(codes) else codes
+def side_by_side(codes: npt.NDArray[np.int32]) -> npt.NDArray[np.intp] | slice:
+    """Places of vehicles, sorted and distinct: a slice when none is missing between the first and the last."""
+    if len(codes):
+        lo, hi = int(codes[0]), int(codes[-1]) + 1
+        if hi - lo == len(codes):
+            return slice(lo, hi)
+    return codes.astype(np.intp)  # numbers of another type would be converted for every column
 
 
 def open_key(event: Event) -> tuple[Kind, str]:
