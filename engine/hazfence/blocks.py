@@ -1,22 +1,22 @@
 """Fixes remembered vehicle by vehicle, in chains of blocks: quick to add to, quick to look up in.
 
 You are in the core, below ``recent.py``, which decides what has to be remembered here. A fix goes behind
-its vehicle's last one; what is too old gives its place to what is new.
+its vehicle's last one; what is too old gives its place to what is new. Next room: ``places.py``.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from hazfence.places import BEGINNING_US, END_US, Around, Places, blocks_around, sorted_places
 from hazfence.track import Track, merge_tracks, same_fixes
 from hazfence_fences.index.raster import spread
 
-__all__ = ["Around", "Blocks"]
+__all__ = ["Blocks"]
 
 
 class _Chunk(NamedTuple):
@@ -24,37 +24,6 @@ class _Chunk(NamedTuple):
 
     codes: npt.NDArray[np.int32]
     fixes: Track
-
-
-class _Places(NamedTuple):
-    """Where fixes lie, sorted by vehicle and time."""
-
-    codes: npt.NDArray[np.int32]
-    time_us: npt.NDArray[np.int64]
-    slots: npt.NDArray[np.int64]
-
-    def first(
-        self, codes: npt.NDArray[np.int32], time_us: npt.NDArray[np.int64]
-    ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-        """The first place that is not before (code, time), and the first one after it, for each pair."""
-        lo, hi = np.searchsorted(self.codes, codes), np.searchsorted(self.codes, codes, side="right")
-        at, end = lo.copy(), hi.copy()
-        for i, (a, b, moment) in enumerate(zip(lo.tolist(), hi.tolist(), time_us.tolist(), strict=True)):
-            at[i] = bisect_left(self.time_us, moment, a, b)
-            end[i] = bisect_right(self.time_us, moment, a, b)
-        return at, end
-
-
-class Around(NamedTuple):
-    """What lies here around given moments; see :meth:`Blocks.around`."""
-
-    before: Track
-    after: Track
-    has_before: npt.NDArray[np.bool_]
-    has_after: npt.NDArray[np.bool_]
-    same: npt.NDArray[np.int64]
-    known: npt.NDArray[np.bool_]
-    several: npt.NDArray[np.bool_]
 
 
 #: Fixes in a block, a power of two.
@@ -111,8 +80,8 @@ class Blocks:
         self._newest = np.full(64, _NONE, np.int32)
         self._fill = np.full(64, _SLOTS, np.int8)  # of its newest block; full when it has none
         # Of each block the earliest and the latest moment: most need not be opened to find a neighbour.
-        self._earliest_us = np.full(64, _END_US, np.int64)
-        self._latest_us = np.full(64, _BEGINNING_US, np.int64)
+        self._earliest_us = np.full(64, END_US, np.int64)
+        self._latest_us = np.full(64, BEGINNING_US, np.int64)
         # Of vehicles asked for lately, the one used last at the end: what is remembered in time order, and
         # what came since.
         self._stories: dict[int, list[Track]] = {}
@@ -185,7 +154,7 @@ class Blocks:
         if count > len(self._free) and self._untidy > len(self._newer) // 8:
             self._clear_out()
         blocks = self._allot(count)
-        self._earliest_us[blocks], self._latest_us[blocks] = _END_US, _BEGINNING_US
+        self._earliest_us[blocks], self._latest_us[blocks] = END_US, BEGINNING_US
         last = np.cumsum(more) - 1
         first = last - more + 1
         newer = np.append(blocks[1:], np.int32(_NONE))
@@ -229,8 +198,8 @@ class Blocks:
             size = max(end + 1, len(self._newer) * 3 // 2)
             more = size - len(self._newer)
             self._newer = np.append(self._newer, np.full(more, _NONE, np.int32))
-            self._earliest_us = np.append(self._earliest_us, np.full(more, _END_US, np.int64))
-            self._latest_us = np.append(self._latest_us, np.full(more, _BEGINNING_US, np.int64))
+            self._earliest_us = np.append(self._earliest_us, np.full(more, END_US, np.int64))
+            self._latest_us = np.append(self._latest_us, np.full(more, BEGINNING_US, np.int64))
             # In place: the system moves pages, where a copy would touch every byte. Nobody holds a view.
             self._fixes.resize(size * _SLOTS, refcheck=False)
             if self._error_m is not None:
@@ -304,7 +273,7 @@ class Blocks:
         if not len(row):
             none = np.zeros(n, np.bool_)
             return Around(_blank(n), _blank(n), none, none, np.zeros(n, np.int64), none, none)
-        rows, blocks = _around(row, blocks[place], fixes.time_us, self._earliest_us, self._latest_us)
+        rows, blocks = blocks_around(row, blocks[place], fixes.time_us, self._earliest_us, self._latest_us)
         held = self._opened(rows, codes[rows], blocks)
         last = len(held.codes) - 1
         rows = np.arange(n, dtype=np.int32)
@@ -330,7 +299,7 @@ class Blocks:
         found = np.zeros((2, n), np.bool_)
         times = self._fixes["time_us"]
         for i, (code, moment_us) in enumerate(zip(codes.tolist(), fixes.time_us.tolist(), strict=True)):
-            near = [(_BEGINNING_US, _NONE), (_END_US, _NONE)]
+            near = [(BEGINNING_US, _NONE), (END_US, _NONE)]
             again = [False, False]  # whether there is another one of that moment
             for slot in self._slots_near(code, moment_us):
                 time_us = times.item(slot)
@@ -358,7 +327,7 @@ class Blocks:
         """The slots of the blocks that hold a moment, or the fix next to it on either side."""
         if code >= len(self._oldest):
             return []
-        last_us, next_us = _BEGINNING_US, _END_US
+        last_us, next_us = BEGINNING_US, END_US
         inside: list[int] = []
         before: list[int] = []
         after: list[int] = []
@@ -450,7 +419,7 @@ class Blocks:
             error_m = None
         return Track(**{name: np.ascontiguousarray(rows[name]) for name in _NAMES}, error_m=error_m)
 
-    def _places(self, codes: npt.NDArray[np.int32]) -> _Places:
+    def _places(self, codes: npt.NDArray[np.int32]) -> Places:
         """Where the fixes of some vehicles (distinct) lie, by vehicle and time; of a moment as they came."""
         codes = codes[codes < len(self._oldest)]
         blocks, counts = self._chains(codes)
@@ -459,13 +428,13 @@ class Blocks:
 
     def _opened(
         self, owner: npt.NDArray[np.int32], codes: npt.NDArray[np.int32], blocks: npt.NDArray[np.int32]
-    ) -> _Places:
+    ) -> Places:
         """Where the fixes of some blocks lie, by owner and time; ``codes`` are the blocks' vehicles."""
         fill = np.where(blocks == self._newest[codes], self._fill[codes], _SLOTS)
         slots = ((blocks.astype(np.int64) << _SHIFT)[:, None] + np.arange(_SLOTS)).ravel()
         if (fill < _SLOTS).any():
             slots = slots[(np.arange(_SLOTS) < fill[:, None]).ravel()]
-        return _sorted(np.repeat(owner, fill), self._fixes["time_us"][slots], slots)
+        return sorted_places(np.repeat(owner, fill), self._fixes["time_us"][slots], slots)
 
     def _chains(self, codes: npt.NDArray[np.int32]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
         """The blocks of some vehicles, the oldest first, a vehicle's together; of each how many."""
@@ -504,52 +473,3 @@ def _blank(n: int) -> Track:
         np.zeros(n, np.uint64),
         np.zeros(n, np.uint32),
     )
-
-
-_BEGINNING_US, _END_US = np.iinfo(np.int64).min, np.iinfo(np.int64).max
-
-
-def _around(
-    row: npt.NDArray[np.int64],
-    blocks: npt.NDArray[np.int32],
-    time_us: npt.NDArray[np.int64],
-    earliest_us: npt.NDArray[np.int64],
-    latest_us: npt.NDArray[np.int64],
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-    """The blocks that hold a moment, or the fix next to it on either side, of those asked for it.
-
-    Args:
-        row: of each block the place of the moment it is asked for, ascending.
-        blocks: each a vehicle's.
-        time_us: moments.
-        earliest_us, latest_us: of every block there is.
-
-    Returns:
-        of each the place of the moment, and the block.
-    """
-    moment_us, first_us, last_us = time_us[row], earliest_us[blocks], latest_us[blocks]
-    starts = np.flatnonzero(np.concatenate(([True], row[1:] != row[:-1])))
-    counts = np.diff(np.append(starts, len(row)))
-    before = np.where(last_us < moment_us, last_us, _BEGINNING_US)
-    after = np.where(first_us > moment_us, first_us, _END_US)
-    wanted = (first_us <= moment_us) & (last_us >= moment_us)
-    wanted |= (last_us < moment_us) & (before == np.repeat(np.maximum.reduceat(before, starts), counts))
-    wanted |= (first_us > moment_us) & (after == np.repeat(np.minimum.reduceat(after, starts), counts))
-    return row[wanted].astype(np.int32), blocks[wanted]
-
-
-def _sorted(
-    codes: npt.NDArray[np.int32], time_us: npt.NDArray[np.int64], slots: npt.NDArray[np.int64]
-) -> _Places:
-    """Places sorted by vehicle and time; they come vehicle by vehicle."""
-    step = codes[1:] != codes[:-1]
-    step |= time_us[1:] >= time_us[:-1]
-    if step.all() and (codes[1:] >= codes[:-1]).all():
-        return _Places(codes, time_us, slots)
-    base_us = int(time_us.min())
-    if int(time_us.max()) - base_us < 1 << 43 and int(codes.max()) < 1 << 20:
-        # Vehicle and time in one integer: a few sorted runs, as a merge has them, sort in one pass.
-        order = np.argsort((codes.astype(np.int64) << 43) | (time_us - base_us), kind="stable")
-    else:
-        order = np.lexsort((time_us, codes))
-    return _Places(codes[order], time_us[order], slots[order])

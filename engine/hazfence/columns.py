@@ -279,16 +279,17 @@ def shifted(column: npt.NDArray[_T], starts: _Ints, first: npt.NDArray[_T]) -> n
     return before
 
 
-def track_of(batch: FixBatch, rows: _Ints | None, settle_m: float) -> Track:
-    """Fixes of a batch (None: all, not copied); where they lie is not known yet.
+def track_of(batch: FixBatch, rows: _Ints | slice | None, settle_m: float) -> Track:
+    """Fixes of a batch (None: all, not copied, nor those of a slice); where they lie is not known yet.
 
     What they say of their accuracy is noted where it is worse than ``EngineSettings.settle_m``.
     """
-    key = np.broadcast_to(np.uint64(0), (len(batch) if rows is None else len(rows),))
     b = batch
     if rows is None:
+        key = np.broadcast_to(np.uint64(0), (len(batch),))
         error_m = beyond_m(b.accuracy_m, settle_m)
         return Track(b.time_us, b.lon, b.lat, b.speed_kmh, b.heading_deg, key, b.alarm, error_m)
     time_us, lon, lat, alarm = b.time_us[rows], b.lon[rows], b.lat[rows], b.alarm[rows]
+    key = np.broadcast_to(np.uint64(0), (len(time_us),))
     error_m = None if b.accuracy_m is None else beyond_m(b.accuracy_m[rows], settle_m)
     return Track(time_us, lon, lat, b.speed_kmh[rows], b.heading_deg[rows], key, alarm, error_m)

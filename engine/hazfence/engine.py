@@ -422,11 +422,13 @@ class Engine:
             self._recall.ask(codes, track.time_us, turns.newest_us, late, len(batch))
         reason[late], in_turn = self._late.look(codes, track, turns.newest_us)
         for here, lone in in_turns(turns, in_turn):
-            if len(here):
-                own, at = turns.codes[here], on_time[here]
+            own, at = turns.codes[here], on_time[here]
+            if len(own):
                 groups = self._screen.groups(own)
                 before = Before(books.fleet, own[groups[0]], books.stays)
-                some = track_of(batch, at, settle_m)._replace(key=key[at])
+                together = int(at[-1]) - int(at[0]) + 1 == len(at) and bool((at[1:] > at[:-1]).all())
+                which = slice(int(at[0]), int(at[-1]) + 1) if together else at
+                some = track_of(batch, which, settle_m)._replace(key=key[which])
                 news.add(self._on_time(own, some, groups, before, located=True))
             if len(lone):
                 reason[late[lone]], told = self._late.take_in(

@@ -26,6 +26,9 @@ _Codes = npt.NDArray[np.int32]
 _Ints = npt.NDArray[np.int64]
 _Bools = npt.NDArray[np.bool_]
 
+#: So many fixes are brought into blocks at once: a few cost as much as many.
+_MANY = 512
+
 
 class Neighbours(NamedTuple):
     """What is remembered around given moments; see :meth:`Recent.neighbours`."""
@@ -49,19 +52,39 @@ class Recent:
         self._limit_us = limit_us
         self._blocks = Blocks(limit_us)
         self._arrivals = Arrivals(limit_us, recent_us)
+        # The latest late ones, which the blocks do not have yet, and the moments of each vehicle among them.
+        self._fresh: list[tuple[_Codes, Track]] = []
+        self._fresh_us: dict[int, list[int]] = {}
 
     def clear(self) -> None:
         """Forget everything."""
+        self._fresh, self._fresh_us = [], {}
         self._blocks.clear()
         self._arrivals.clear()
 
     def __len__(self) -> int:
         """How many fixes there is room for in what is in use."""
-        return len(self._blocks) + len(self._arrivals)
+        return len(self._blocks) + len(self._arrivals) + sum(len(codes) for codes, _ in self._fresh)
 
     def add(self, codes: _Codes, fixes: Track) -> None:
-        """Remember fixes of any vehicles, in any order."""
-        self._blocks.add(codes, fixes)
+        """Remember fixes of any vehicles, in any order; of few, the columns are kept as they are."""
+        self._fresh.append((codes, fixes))
+        for code, time_us in zip(codes.tolist(), fixes.time_us.tolist(), strict=True):
+            self._fresh_us.setdefault(code, []).append(time_us)
+        if sum(len(some) for some, _ in self._fresh) >= _MANY:
+            self._put_away()
+
+    def _put_away(self) -> None:
+        """Bring the latest ones where the others are."""
+        fresh, self._fresh, self._fresh_us = self._fresh, [], {}
+        if fresh:
+            self._blocks.add(np.concatenate([c for c, _ in fresh]), Track.join([t for _, t in fresh]))
+
+    def _look_up(self, codes: _Codes) -> Blocks:
+        """The blocks, with all that there is of some vehicles."""
+        if self._fresh_us and not self._fresh_us.keys().isdisjoint(codes.tolist()):
+            self._put_away()
+        return self._blocks
 
     def add_in_order(self, codes: _Codes, fixes: Track, before_us: _Ints) -> None:
         """Remember fixes each of which comes after all that is known of its vehicle.
@@ -78,6 +101,7 @@ class Recent:
 
     def replace(self, code: int, fixes: Track) -> None:
         """Remember these fixes of a vehicle, among which is its last one, and no others."""
+        self._put_away()
         self._blocks.forget(code)
         self._blocks.add(np.full(len(fixes.time_us), code, np.int32), fixes)
         if len(fixes.time_us):
@@ -108,6 +132,11 @@ class Recent:
         from_us = np.where(has_before, ways[0].time_us, NEVER_US)
         to_us = np.where(has_after, ways[1].time_us, FOREVER_US)
         # Of few moments the others know more.
+        if self._fresh_us:
+            of_each = map(self._fresh_us.get, codes.tolist())
+            sides = zip(of_each, from_us.tolist(), to_us.tolist(), strict=True)
+            if any(fresh and any(lo <= us <= hi for us in fresh) for fresh, lo, hi in sides):
+                self._put_away()
         at = np.flatnonzero(self._blocks.within(codes, from_us, to_us))
         if len(at):
             near = self._blocks.around(codes[at], fixes.cut(at))
@@ -133,11 +162,12 @@ class Recent:
 
     def of(self, code: int) -> Track:
         """What is remembered of a vehicle, in time order, one fix a moment."""
-        return _both(self._arrivals.since(code)[0], self._blocks.each(np.array([code], np.int32))[0])
+        own = np.array([code], np.int32)
+        return _both(self._arrivals.since(code)[0], self._look_up(own).each(own)[0])
 
     def each(self, codes: _Codes) -> list[Track]:
         """The same of each of some vehicles (distinct, ascending)."""
-        late = self._blocks.each(codes)
+        late = self._look_up(codes).each(codes)
         return [_both(self._arrivals.since(c)[0], t) for c, t in zip(codes.tolist(), late, strict=True)]
 
     def around(self, codes: _Codes, time_us: _Ints, count: int) -> list[tuple[Track, bool]]:
@@ -153,7 +183,7 @@ class Recent:
             may be missing, and more may be there), and whether those are all up to its last one.
         """
         found = []
-        late = self._blocks.each(codes)
+        late = self._look_up(codes).each(codes)
         for code, moment_us, track in zip(codes.tolist(), time_us.tolist(), late, strict=True):
             arrived, whole = self._arrivals.since(code, moment_us, count)
             if not whole:  # beyond the end of what is there, those alone tell nothing
@@ -163,6 +193,7 @@ class Recent:
 
     def all(self) -> tuple[_Codes, Track]:
         """All that has to be remembered, sorted by vehicle and time; of a moment the last one stands."""
+        self._put_away()
         codes, fixes = self._blocks.all()
         arrived = self._arrivals.all()
         if arrived is not None:

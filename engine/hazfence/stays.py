@@ -10,7 +10,7 @@ makes the steps and tells them as events; a vehicle that needs more than that is
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -296,19 +296,26 @@ class Log:
     ) -> npt.NDArray[np.bool_]:
         """Of each vehicle, whether a step after a moment was made from the fix of ``prev_us``."""
         found = np.zeros(len(codes), np.bool_)
-        for known, steps in self._chunks:
-            lo = np.searchsorted(known, codes)
-            row, at = spread(lo, np.searchsorted(known, codes, side="right") - lo)
+        for row, at, steps in self._theirs(codes):
             from_it = (steps["prev_us"][at] == prev_us[row]) & (steps["fix_us"][at] > after_us[row])
             found[row[from_it]] = True
         return found
 
+    def _theirs(self, codes: npt.NDArray[np.int32]) -> Iterator[tuple[_Ints, _Ints, _Rows]]:
+        """The steps of some vehicles, chunk by chunk: (places among the vehicles, rows, in these steps)."""
+        for known, steps in self._chunks:
+            lo = known.searchsorted(codes)
+            # A small chunk has nothing of most vehicles.
+            some = (known.take(lo, mode="clip") == codes).nonzero()[0]
+            if not len(some):
+                continue
+            row, at = spread(lo[some], known.searchsorted(codes[some], side="right") - lo[some])
+            yield some[row], at, steps
+
     def doubted(self, codes: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
         """Of each vehicle, whether a visit in doubt is among the steps."""
         found = np.zeros(len(codes), np.bool_)
-        for known, steps in self._chunks:
-            lo = np.searchsorted(known, codes)
-            owner, at = spread(lo, np.searchsorted(known, codes, side="right") - lo)
+        for owner, at, steps in self._theirs(codes):
             # Of a waver, the field says nothing.
             found[owner[steps["stay"]["sure_us"][at] == IN_DOUBT]] = True
         return found

@@ -30,6 +30,7 @@ class Turns(NamedTuple):
         late: int64, shape (m,), the rows of the others, by vehicle; none when all are on time.
         late_codes: int32, shape (m,), their vehicles.
         newest_us: int64, shape (m,), the latest moment the vehicle of each was seen before it arrived.
+        followed: bool, shape (m,), whether one on time of the same vehicle came after it.
     """
 
     on_time: _Ints
@@ -37,6 +38,7 @@ class Turns(NamedTuple):
     late: _Ints
     late_codes: _Codes
     newest_us: _Ints
+    followed: npt.NDArray[np.bool_]
 
     @classmethod
     def of(cls, codes: _Codes, time_us: _Ints, heard_us: _Ints) -> Turns:
@@ -63,13 +65,13 @@ class Turns(NamedTuple):
         late_rows = late_rows[np.lexsort((late_rows, codes[late_rows]))]
         late_codes, newest_us = codes[late_rows], heard_us[late_rows]
         # Those on time each make their vehicle newer.
-        at = _names(own, on_time).searchsorted(_names(late_codes, late_rows)) - 1
-        met = (at >= 0) & (own[at] == late_codes) if len(own) else np.zeros(len(at), np.bool_)
-        newest_us[met] = time_us[on_time[at[met]]]
-        return cls(on_time, own, late_rows, late_codes, newest_us)
+        at = _names(own, on_time).searchsorted(_names(late_codes, late_rows))
+        met, followed = (_same(own, places, late_codes) for places in (at - 1, at))
+        newest_us[met] = time_us[on_time[at[met] - 1]]
+        return cls(on_time, own, late_rows, late_codes, newest_us, followed)
 
 
-def in_turns(turns: Turns, in_turn: npt.NDArray[np.bool_]) -> Iterator[tuple[_Ints, _Ints]]:
+def in_turns(turns: Turns, in_turn: npt.NDArray[np.bool_]) -> Iterator[tuple[_Ints | slice, _Ints]]:
     """The order in which fixes are taken in, some of which are late: as if each late one had come alone.
 
     So the revisions are the same however the input is cut, which a second run after a crash relies on.
@@ -81,30 +83,33 @@ def in_turns(turns: Turns, in_turn: npt.NDArray[np.bool_]) -> Iterator[tuple[_In
         in_turn: which of the late ones are not done with yet.
 
     Yields:
-        places in ``turns.on_time``, sorted by vehicle and in order; then in ``turns.late``, one a vehicle.
+        places in ``turns.on_time``, sorted by vehicle and in order, there may be none; then in
+        ``turns.late``, one a vehicle.
     """
-    lone, whole = in_turn.nonzero()[0], np.arange(len(turns.on_time))
-    if not len(lone):
-        yield whole, lone
-        return
+    lone = in_turn.nonzero()[0]
     codes = turns.late_codes[lone]
-    first = codes.searchsorted(codes)
-    turn = np.arange(len(lone)) - first  # how many of its vehicle came late before each
-    # The same for those on time: 0 for most, as few vehicles have late ones at all.
-    waits = np.zeros(len(whole), np.int64)
-    row, at = spread(
-        turns.codes.searchsorted(own := np.unique(codes)),
-        turns.codes.searchsorted(own, side="right") - turns.codes.searchsorted(own),
-    )
-    names = _names(codes, turns.late[lone])
-    waits[at] = names.searchsorted(_names(turns.codes[at], turns.on_time[at])) - codes.searchsorted(own[row])
-    if not waits.any():
-        yield whole, lone[turn == 0]
-        whole, waits, begin = whole[:0], waits[:0], 1
-    else:
-        begin = 0
-    for i in range(begin, max(int(turn.max()), int(waits.max(initial=0))) + 1):
-        yield (waits == i).nonzero()[0], lone[turn == i]
+    turn = np.arange(len(lone)) - codes.searchsorted(codes)  # how many of its vehicle came late before each
+    waits = np.zeros(0, np.int64)
+    if turns.followed[lone].any():
+        # The same for those on time: 0 for most, as few vehicles have late ones at all.
+        waits = np.zeros(len(turns.on_time), np.int64)
+        own = np.unique(codes)
+        begin = turns.codes.searchsorted(own)
+        row, at = spread(begin, turns.codes.searchsorted(own, side="right") - begin)
+        before = _names(codes, turns.late[lone]).searchsorted(_names(turns.codes[at], turns.on_time[at]))
+        waits[at] = before - codes.searchsorted(own[row])
+    last = max(int(turn.max(initial=0)), int(waits.max(initial=0)))
+    for i in range(last + 1):
+        here = slice(None) if i == 0 and not len(waits) else (waits == i).nonzero()[0]
+        yield here, lone if last == 0 else lone[turn == i]
+
+
+def _same(codes: _Codes, places: _Ints, wanted: _Codes) -> npt.NDArray[np.bool_]:
+    """bool, shape (m,): whether there is such a place, and the vehicle there is the one wanted."""
+    if not len(codes):
+        return np.zeros(len(places), np.bool_)
+    found: npt.NDArray[np.bool_] = codes.take(places, mode="clip") == wanted
+    return found & (places >= 0) & (places < len(codes))
 
 
 def _names(codes: _Codes, rows: _Ints) -> _Ints:

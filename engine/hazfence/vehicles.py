@@ -133,7 +133,7 @@ _ALARMS = (Kind.EMERGENCY, Kind.COLLISION, Kind.ROLLOVER)
 
 
 def side_by_side(codes: npt.NDArray[np.int32]) -> npt.NDArray[np.intp] | slice:
-    """Places of vehicles, sorted and distinct: a slice when none is missing between the first and the last."""
+    """Places of vehicles, sorted and distinct: a slice when none is missing between first and last."""
     if len(codes):
         lo, hi = int(codes[0]), int(codes[-1]) + 1
         if hi - lo == len(codes):
