@@ -33,6 +33,8 @@ _GAP_US = 120_000_000
 #: So many stretches of a kind become one, of not more fixes than the second number (a millisecond or two of
 #: work), and of not more than this part of the time for which fixes are remembered, so that all of it can go.
 _TOGETHER, _MOST, _PARTS = 8, 1 << 16, 16
+#: Memory of so many stretches is kept, in multiples of so many rows.
+_SPARE, _ROUND = 4, 1 << 12
 
 
 #: A fix as a row, its fields in the order of a track's columns: who looks at one field needs the others too.
@@ -101,6 +103,15 @@ class Stretch(NamedTuple):
             rows[name] = 0 if column is None else column[begin:end]
         return rows
 
+    def copy_to(self, rows: npt.NDArray[np.void]) -> None:
+        """Write all of it there."""
+        if self.rows is not None:
+            rows.view(_WHOLE)[:] = self.rows.view(_WHOLE)
+            return
+        assert self.fixes is not None
+        for name, column in zip(Track._fields, self.fixes, strict=True):
+            rows[name] = 0 if column is None else column
+
     def raw(self, begin: int, end: int) -> Spot:
         """The bytes of their rows."""
         if self.packed is not None:
@@ -131,6 +142,9 @@ class Arrivals:
         self._waiting: deque[Stretch] = deque()  # what came since somebody looked something up
         self._latest_us = 0
         self._unsorted = np.empty(0, _ROW)  # where stretches are put together
+        # Memory of stretches dropped, for the next ones: to get as much from the system takes ten times as
+        # long as to fill it.
+        self._spare: list[npt.NDArray[np.void]] = []
         # (vehicle, time) of fixes after which there was a gap.
         self._gaps: list[tuple[_Codes, _Ints]] = []
         # Up to when the fixes of a vehicle are somebody else's to keep, by its code.
@@ -175,6 +189,9 @@ class Arrivals:
             still = self._needed(first)
             if still.any():
                 needed.append((first.codes[still], first.cut(still)))
+            room = None if first.rows is None else first.rows.base
+            if isinstance(room, np.ndarray) and len(self._spare) < _SPARE:
+                self._spare.append(room)  # all that was ever taken from it was copied
         return needed
 
     def _first(self) -> Stretch | None:
@@ -348,18 +365,28 @@ class Arrivals:
         rows, begin = self._unsorted[: len(codes)], 0
         for part in parts:
             end = begin + len(part.codes)
-            rows.view(_WHOLE)[begin:end] = part.part(0, end - begin).view(_WHOLE)
+            part.copy_to(rows[begin:end])
             begin = end
-        rows = rows.view(_WHOLE).take(order).view(_ROW)
+        found = self._room(count)
+        rows.view(_WHOLE).take(order, out=found.view(_WHOLE), mode="clip")
         earliest_us, latest_us = min(s.earliest_us for s in parts), max(s.latest_us for s in parts)
         first = None
         if codes.max() < count:
             first = np.append(0, np.cumsum(np.bincount(codes)))
         return Stretch(
-            codes[order], None, rows, rows.view(np.uint8).data, rows["time_us"],
-            rows["time_us"].data, earliest_us, latest_us, last.known_us, level + 1,
+            codes[order], None, found, found.view(np.uint8).data, found["time_us"],
+            found["time_us"].data, earliest_us, latest_us, last.known_us, level + 1,
             once=False, first=first,
         )  # fmt: skip
+
+    def _room(self, count: int) -> npt.NDArray[np.void]:
+        """Memory for so many rows."""
+        for i, old in enumerate(self._spare):
+            if count <= len(old) <= 2 * count:
+                del self._spare[i]
+                return old[:count]
+        size = count if count < _ROUND else -(-count // _ROUND) * _ROUND
+        return np.empty(size, _ROW)[:count]
 
 
 def picked(spots: Sequence[Spot]) -> Track:

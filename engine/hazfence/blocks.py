@@ -391,9 +391,23 @@ class Blocks:
         self._stories[code] = [track]  # used last
         return track
 
+    def _told(self, code: int) -> Track:
+        """What is remembered of one vehicle: for one it is sooner done like this than for many at once."""
+        times, slots = self._fixes["time_us"], list[int]()
+        newest = self._newest.item(code)
+        for block in self._chains(np.array([code], np.int32))[0].tolist():
+            first = block * _SLOTS
+            slots += range(first, first + (self._fill.item(code) if block == newest else _SLOTS))
+        moments = {slot: times.item(slot) for slot in slots}
+        slots.sort(key=moments.__getitem__)
+        track = self._track(np.array(slots, np.int64))
+        return merge_tracks(track) if len(set(moments.values())) < len(slots) else track
+
     def _told_apart(self, codes: npt.NDArray[np.int32]) -> list[Track]:
         if not len(codes):
             return []
+        if len(codes) == 1 and codes[0] < len(self._oldest):
+            return [self._told(int(codes[0]))]
         chunk = self._gathered(codes)
         ends = np.searchsorted(chunk.codes, codes, side="right").tolist()
         tracks = [chunk.fixes.cut(slice(lo, hi)) for lo, hi in zip([0, *ends[:-1]], ends, strict=True)]
