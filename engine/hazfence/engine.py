@@ -44,7 +44,7 @@ from hazfence.states import State
 from hazfence.story import Mark
 from hazfence.tell import Teller
 from hazfence.track import Track
-from hazfence.turns import Turns, in_turns
+from hazfence.turns import Turns
 from hazfence.vehicles import NEVER_US, SpeedRun
 from hazfence_fences import FenceSet
 
@@ -125,7 +125,8 @@ class Engine:
             heard_us = fleet.time_us[codes]
             time_us = batch.time_us if rows is None else batch.time_us[rows]
             if (time_us <= heard_us).any():
-                self._out_of_order(batch, rows, Turns.of(codes, time_us, heard_us), reason, news)
+                turns = Turns.of(codes, time_us, heard_us)
+                self._late.take_all(batch, rows, turns, reason, news, self._on_time)
                 return Outcome(news, reason)
             order = np.argsort(codes, kind="stable")
             rows = order if rows is None else rows[order]
@@ -138,7 +139,7 @@ class Engine:
             news.add(self._on_time(codes, track, groups, last))
         else:
             turns = Turns.of(codes, track.time_us, fleet.time_us[codes])
-            self._out_of_order(batch, rows, turns, reason, news)
+            self._late.take_all(batch, rows, turns, reason, news, self._on_time)
         return Outcome(news, reason)
 
     def advance(self, now_us: int) -> tuple[Event, ...]:
@@ -376,7 +377,15 @@ class Engine:
         self._telling = Telling(self._plain, self._screen.sets, self._books.fleet.names)
         self._books.telling = self._telling
         self._recall = Recall(self._books, self._screen, fences, self._settings.settle_m)
-        self._late = Late(self._books, self._screen, self._judge, self._teller, plain=self._plain.on)
+        self._late = Late(
+            self._books,
+            self._screen,
+            self._judge,
+            self._teller,
+            self._recall,
+            settle_m=self._settings.settle_m,
+            plain=self._plain.on,
+        )
 
     def _rebind(self) -> None:
         """Visits to fences that are no more become due; sets that held them are named anew."""
@@ -392,57 +401,12 @@ class Engine:
         fleet = self._books.fleet
         return {key: self._screen.sets.ids(key) for key in np.unique(fleet.key[: len(fleet)]).tolist()}
 
-    def _out_of_order(
-        self,
-        batch: FixBatch,
-        rows: _Ints | None,
-        turns: Turns,
-        reason: npt.NDArray[np.uint8],
-        news: News,
-    ) -> None:
-        """Take in fixes some of which are late.
-
-        Args:
-            batch: has them, in ``rows`` (None: all).
-            turns: which of them are late.
-            reason: of each row of the batch, filled in for those that are.
-            news: takes what follows.
-        """
-        books, settle_m = self._books, self._settings.settle_m
-        on_time, late = turns.on_time, turns.late
-        if rows is None:
-            key = self._screen.keys(batch.lon, batch.lat)
-        else:
-            key = np.zeros(len(batch), np.uint64)
-            key[rows] = self._screen.keys(batch.lon[rows], batch.lat[rows])
-            on_time, late = rows[on_time], rows[late]
-        codes = turns.late_codes
-        track = track_of(batch, late, settle_m)._replace(key=key[late])
-        if books.recall_us:
-            self._recall.ask(codes, track.time_us, turns.newest_us, late, len(batch))
-        reason[late], in_turn = self._late.look(codes, track, turns.newest_us)
-        for here, lone in in_turns(turns, in_turn):
-            own, at = turns.codes[here], on_time[here]
-            if len(own):
-                groups = self._screen.groups(own)
-                before = Before(books.fleet, own[groups[0]], books.stays)
-                together = int(at[-1]) - int(at[0]) + 1 == len(at) and bool((at[1:] > at[:-1]).all())
-                which = slice(int(at[0]), int(at[-1]) + 1) if together else at
-                some = track_of(batch, which, settle_m)._replace(key=key[which])
-                news.add(self._on_time(own, some, groups, before, located=True))
-            if len(lone):
-                reason[late[lone]], told = self._late.take_in(
-                    codes[lone], track.cut(lone), turns.newest_us[lone]
-                )
-                news.add(told)
-
     def _on_time(
         self,
         codes: npt.NDArray[np.int32],
         track: Track,
         groups: tuple[_Ints, _Ints],
         before: Before,
-        *,
         located: bool = False,
     ) -> Batch:
         """Take in fixes that are news for their vehicles, sorted by vehicle and time, in these groups."""

@@ -10,6 +10,7 @@ now, and ``story.py`` says the difference. Of several fixes at one moment one st
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,17 +18,24 @@ import numpy.typing as npt
 
 from hazfence.books import Books
 from hazfence.clean import Reason
-from hazfence.columns import Before
+from hazfence.columns import Before, track_of
 from hazfence.events import Event
+from hazfence.fixes import FixBatch
 from hazfence.judge import Judge
+from hazfence.news import Batch, News
 from hazfence.presence import Fix
+from hazfence.recall import Recall
 from hazfence.screen import Screen
 from hazfence.story import Mark
 from hazfence.tell import Teller
 from hazfence.track import Track, rank
+from hazfence.turns import Turns, in_turns
 from hazfence.vehicles import FOREVER_US, NEVER_US, Record
 
 __all__ = ["Late"]
+
+_Ints = npt.NDArray[np.int64]
+_OnTime = Callable[[npt.NDArray[np.int32], Track, tuple[_Ints, _Ints], Before, bool], Batch]
 
 #: So many fixes after a late one are looked at first: most stories agree again by then.
 _ENOUGH = 40
@@ -38,16 +46,78 @@ class Late:
 
     Args:
         books: what is remembered, and kept up here.
-        screen, judge, teller: those of the engine.
+        screen, judge, teller, recall: those of the engine.
+        settle_m: as in ``EngineSettings``.
         plain: whether vehicles may be kept in columns (``plain.py``).
     """
 
-    def __init__(self, books: Books, screen: Screen, judge: Judge, teller: Teller, *, plain: bool) -> None:
+    def __init__(
+        self,
+        books: Books,
+        screen: Screen,
+        judge: Judge,
+        teller: Teller,
+        recall: Recall,
+        *,
+        settle_m: float,
+        plain: bool,
+    ) -> None:
         self._books = books
         self._screen = screen
         self._judge = judge
         self._teller = teller
+        self._recall = recall
+        self._settle_m = settle_m
         self._plain = plain
+
+    def take_all(
+        self,
+        batch: FixBatch,
+        rows: _Ints | None,
+        turns: Turns,
+        reason: npt.NDArray[np.uint8],
+        news: News,
+        on_time: _OnTime,
+    ) -> None:
+        """Take in fixes some of which are late, each in its turn.
+
+        Args:
+            batch: has them, in ``rows`` (None: all).
+            turns: which of them are late.
+            reason: of each row of the batch, filled in for those that are.
+            news: takes what follows.
+            on_time: takes those in that are not: vehicle codes, fixes, groups, what was before, and whether
+                they are located.
+
+        Raises:
+            NeedsHistory: one is too late for the memory; nothing has changed.
+        """
+        books, timely, late = self._books, turns.on_time, turns.late
+        if rows is None:
+            key = self._screen.keys(batch.lon, batch.lat)
+        else:
+            key = np.zeros(len(batch), np.uint64)
+            key[rows] = self._screen.keys(batch.lon[rows], batch.lat[rows])
+            timely, late = rows[timely], rows[late]
+        codes = turns.late_codes
+        track = track_of(batch, late, self._settle_m)._replace(key=key[late])
+        if books.recall_us:
+            self._recall.ask(codes, track.time_us, turns.newest_us, late, len(batch))
+        reason[late], in_turn = self.look(codes, track, turns.newest_us)
+        for here, lone in in_turns(turns, in_turn):
+            own, at = turns.codes[here], timely[here]
+            if len(own):
+                groups = self._screen.groups(own)
+                before = Before(books.fleet, own[groups[0]], books.stays)
+                # Mostly the late ones come behind all others: then these need not be picked one by one.
+                together = int(at[-1]) - int(at[0]) + 1 == len(at) and bool((at[1:] > at[:-1]).all())
+                which = slice(int(at[0]), int(at[-1]) + 1) if together else at
+                some = track_of(batch, which, self._settle_m)._replace(key=key[which])
+                news.add(on_time(own, some, groups, before, True))
+            if len(lone):
+                newest_us = turns.newest_us[lone]
+                reason[late[lone]], told = self.take_in(codes[lone], track.cut(lone), newest_us)
+                news.add(told)
 
     def look(
         self, codes: npt.NDArray[np.int32], track: Track, newest_us: npt.NDArray[np.int64]

@@ -300,3 +300,29 @@ def test_of_the_last_moment_before_memory_the_fix_that_stands_is_kept(order: tup
     assert codes.tolist() == [0, 0]
     assert kept.time_us.tolist() == [START_US, last_us]
     assert (kept.lon[0], kept.speed_kmh[0]) == (2.0, 0.0)
+
+
+def test_memory_of_what_was_dropped_is_used_again_and_nothing_is_mixed_up() -> None:
+    rng = np.random.default_rng(5)
+    memory, vehicles = Memory(600), 600
+    rooms, stretches, codes = set[int](), set[int](), np.arange(vehicles)
+    kept: list[np.ndarray] = []  # keeps what was seen alive, so that no address is seen twice
+    for step in range(520):
+        memory.hear(codes, START_US + step * 4_000_000 + codes)
+        if step < 20:
+            continue
+        first = max(step - 150, 0)
+        asked = np.sort(rng.choice(vehicles, 12, replace=False)).astype(np.int32)
+        at = rng.integers(first, step, len(asked))
+        near = memory.recent.neighbours(asked, track(START_US + at * 4_000_000 + asked + 5, step))
+        assert near.between.all()
+        assert (near.before.time_us == START_US + at * 4_000_000 + asked).all()
+        assert (near.after.time_us == START_US + (at + 1) * 4_000_000 + asked).all()
+        for one in memory.recent._arrivals._tidy:
+            if one.rows is not None and one.first is not None and id(one.first) not in stretches:
+                stretches.add(id(one.first))
+                rooms.add(one.rows.__array_interface__["data"][0])
+                kept.append(one.first)
+    assert len(stretches) > 50
+    assert len(rooms) < 40
+    memory.check()
