@@ -270,7 +270,8 @@ class Arrivals:
         for begin, code, moment_us in zip(begins, codes.tolist(), time_us.tolist(), strict=True):
             last = here = None
             hit = False
-            for one in stretches[begin:] if begin else stretches:
+            for i in range(begin, len(stretches)):
+                one = stretches[i]
                 lo, hi = _rows(one, code)
                 if lo == hi:
                     continue

@@ -467,7 +467,7 @@ class Blocks:
         chains: list[npt.NDArray[np.int32]] = []
         # Walk the chains together, the ends of the shorter ones included: few and plain steps. What
         # comes after the end is the last entry, which no block has: the end again.
-        while len(chains) % 8 or (here != _NONE).any():
+        while len(chains) % (2 if len(chains) < 8 else 8) or (here != _NONE).any():
             chains.append(here)
             here = newer.take(here, mode="wrap")
         if not chains:

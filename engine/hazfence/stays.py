@@ -10,7 +10,7 @@ makes the steps and tells them as events; a vehicle that needs more than that is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -264,6 +264,7 @@ class Log:
         if needless.any():
             kept = np.flatnonzero(~needless)
             code, order = code[kept], order[kept]
+        del self._span[first:]
         self._chunks[first:] = [(code, in_order([steps for _, steps in chunks], order))]
         self._count += len(code) - len(old)
 
@@ -294,28 +295,36 @@ class Log:
     def steps_from(
         self, codes: npt.NDArray[np.int32], prev_us: _Ints, after_us: _Ints
     ) -> npt.NDArray[np.bool_]:
-        """Of each vehicle, whether a step after a moment was made from the fix of ``prev_us``."""
+        """Of each vehicle, whether a step after a moment was made from its known fix of ``prev_us``."""
         found = np.zeros(len(codes), np.bool_)
-        for row, at, steps in self._theirs(codes):
+        if not len(codes):
+            return found
+        order = prev_us.argsort()
+        codes, prev_us, after_us = codes[order], prev_us[order], after_us[order]
+        begin, end = prev_us.searchsorted(self._spans()).tolist()
+        for (known, steps), lo, hi in zip(self._chunks, begin, end, strict=True):
+            if lo == hi:  # most steps were made long before, or after
+                continue
+            row, at = _theirs(known, codes[lo:hi])
+            row += lo
             from_it = (steps["prev_us"][at] == prev_us[row]) & (steps["fix_us"][at] > after_us[row])
-            found[row[from_it]] = True
+            found[order[row[from_it]]] = True
         return found
 
-    def _theirs(self, codes: npt.NDArray[np.int32]) -> Iterator[tuple[_Ints, _Ints, _Rows]]:
-        """The steps of some vehicles, chunk by chunk: (places among the vehicles, rows, in these steps)."""
-        for known, steps in self._chunks:
-            lo = known.searchsorted(codes)
-            # A small chunk has nothing of most vehicles.
-            some = (known.take(lo, mode="clip") == codes).nonzero()[0]
-            if not len(some):
-                continue
-            row, at = spread(lo[some], known.searchsorted(codes[some], side="right") - lo[some])
-            yield some[row], at, steps
+    def _spans(self) -> _Ints:
+        """Of each chunk the first moment from which a step was made, and one after the last: (2, chunks)."""
+        for _, steps in self._chunks[len(self._span) :]:
+            from_us = steps["prev_us"]
+            from_us = from_us[from_us != NEVER_US]
+            lo, hi = (int(from_us.min()), int(from_us.max()) + 1) if len(from_us) else (0, 0)
+            self._span.append((lo, hi))
+        return np.array(self._span, np.int64).reshape(-1, 2).T
 
     def doubted(self, codes: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
         """Of each vehicle, whether a visit in doubt is among the steps."""
         found = np.zeros(len(codes), np.bool_)
-        for owner, at, steps in self._theirs(codes):
+        for known, steps in self._chunks:
+            owner, at = _theirs(known, codes)
             # Of a waver, the field says nothing.
             found[owner[steps["stay"]["sure_us"][at] == IN_DOUBT]] = True
         return found
@@ -323,7 +332,17 @@ class Log:
     def clear(self) -> None:
         """Forget every step."""
         self._chunks: list[_Chunk] = []
+        self._span: list[tuple[int, int]] = []  # of chunks looked into so far, from which moment to which
         self._count, self._look_at = 0, _LARGE
+
+
+def _theirs(known: npt.NDArray[np.int32], codes: npt.NDArray[np.int32]) -> tuple[_Ints, _Ints]:
+    """Where some vehicles are among sorted ones: (places among the vehicles, rows)."""
+    lo = known.searchsorted(codes)
+    # Not many vehicles have anything in a small chunk.
+    some = (known.take(lo, mode="clip") == codes).nonzero()[0]
+    row, at = spread(lo[some], known.searchsorted(codes[some], side="right") - lo[some])
+    return some[row], at
 
 
 def _size(chunk: _Chunk) -> int:

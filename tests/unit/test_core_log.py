@@ -79,3 +79,25 @@ def test_rows_are_put_in_order() -> None:
     both = np.concatenate([rows["at_us"] for rows in parts])
     for order in (rng.permutation(14), np.array([13, 2, 6], np.int64), np.zeros(0, np.int64)):
         assert in_order(parts, order)["at_us"].tolist() == both[order].tolist()
+
+
+@pytest.mark.parametrize(("batches", "vehicles", "share"), [(300, 40, 0.2), (60, 2000, 0.3)])
+def test_from_which_fixes_steps_were_made(batches: int, vehicles: int, share: float) -> None:
+    log, steps, _ = _fill(batches, vehicles, share)
+    made = {(code, prev_us): fix_us for code, fix_us, prev_us in steps}
+    rng = np.random.default_rng(1)
+    for _ in range(50):  # asked in between, as chunks are merged
+        codes = np.sort(rng.integers(0, vehicles, 60)).astype(np.int32)
+        prev_us = 10 * rng.integers(batches - 48, batches - 1, 60)  # of what is kept for sure
+        after_us = rng.choice(np.array([-100, 10 * (batches - 20)]), 60)
+        found = log.steps_from(codes, prev_us, after_us)
+        asked = zip(codes.tolist(), prev_us.tolist(), after_us.tolist(), strict=True)
+        assert found.tolist() == [made.get((c, p), -100) > after for c, p, after in asked]
+        more = np.unique(codes)
+        rows = np.zeros(len(more), STEP)
+        last_us = max(fix_us for _, fix_us, _ in steps)
+        rows["fix_us"], rows["prev_us"] = last_us + 10, last_us
+        log.add(more, rows)
+        steps += [(c, last_us + 10, last_us) for c in more.tolist()]
+        made |= {(c, last_us): last_us + 10 for c in more.tolist()}
+    assert len(log.steps_from(codes[:0], prev_us[:0], after_us[:0])) == 0
