@@ -231,6 +231,20 @@ class Blocks:
         self._stories.pop(code, None)
         self._has_story[code] = False
 
+    def between(self, code: int, from_us: int, to_us: int) -> bool:
+        """Whether a fix of a vehicle between two moments, or at one of them, lies here."""
+        if code >= len(self._oldest):
+            return False
+        times, newest = self._fixes["time_us"], self._newest.item(code)
+        block = self._oldest.item(code)
+        while block != _NONE:
+            if self._earliest_us.item(block) <= to_us and self._latest_us.item(block) >= from_us:
+                fill = self._fill.item(code) if block == newest else _SLOTS
+                if any(from_us <= times.item(block * _SLOTS + i) <= to_us for i in range(fill)):
+                    return True
+            block = self._newer.item(block)
+        return False
+
     def within(
         self, codes: npt.NDArray[np.int32], from_us: npt.NDArray[np.int64], to_us: npt.NDArray[np.int64]
     ) -> npt.NDArray[np.bool_]:

@@ -183,12 +183,21 @@ class Recent:
             may be missing, and more may be there), and whether those are all up to its last one.
         """
         found = []
-        late = self._look_up(codes).each(codes)
-        for code, moment_us, track in zip(codes.tolist(), time_us.tolist(), late, strict=True):
+        blocks = self._look_up(codes)
+        for i, (code, moment_us) in enumerate(zip(codes.tolist(), time_us.tolist(), strict=True)):
             arrived, whole = self._arrivals.since(code, moment_us, count)
-            if not whole:  # beyond the end of what is there, those alone tell nothing
-                track = track.cut(track.time_us <= arrived.time_us[-1])
-            found.append((_both(arrived, track), whole))
+            # Beyond the ends of what is there, the others alone tell nothing.
+            begin_us, end_us = NEVER_US, FOREVER_US
+            if len(arrived.time_us) and arrived.time_us[0] < moment_us:
+                begin_us = int(arrived.time_us[0])
+            if not whole:
+                end_us = int(arrived.time_us[-1])
+            if blocks.between(code, begin_us, end_us):
+                track = blocks.each(codes[i : i + 1])[0]
+                lo = track.time_us.searchsorted(begin_us)
+                hi = track.time_us.searchsorted(end_us, side="right")
+                arrived = _both(arrived, track.cut(slice(int(lo), int(hi))))
+            found.append((arrived, whole))
         return found
 
     def all(self) -> tuple[_Codes, Track]:

@@ -274,13 +274,11 @@ class Log:
         Args:
             every: whether every judgement of the vehicle left a step here.
         """
-        found = []
+        found, own = [], np.int32(code)  # numbers of another type would have all the codes converted
         for codes, steps in self._chunks:
-            # Numbers of another type would have all the codes converted.
-            lo = codes.searchsorted(np.int32(code))
-            hi = codes.searchsorted(np.int32(code), side="right")
-            if lo < hi:
-                found.append(steps[lo:hi])
+            lo = int(codes.searchsorted(own))
+            if lo < len(codes) and codes.item(lo) == code:
+                found.append(steps[lo : codes.searchsorted(own, side="right")])
         if not found:
             return np.zeros(0, self._dtype)
         steps = joined(found)
