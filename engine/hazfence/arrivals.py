@@ -175,7 +175,7 @@ class Arrivals:
         kept = Track(*[None if column is None else _kept(column) for column in fixes])  # type: ignore[arg-type]
         self._latest_us = max(self._latest_us, latest_us)
         new = Stretch(
-            _kept(codes), kept, None, None, kept.time_us, kept.time_us.data, earliest_us, latest_us,
+            _kept(codes), kept, None, None, kept.time_us, _whole_numbers(kept.time_us), earliest_us, latest_us,
             self._latest_us, 0, once=False,
         )  # fmt: skip
         self._waiting.append(new)
@@ -376,7 +376,7 @@ class Arrivals:
             first = np.append(0, np.cumsum(np.bincount(codes)))
         return Stretch(
             codes[order], None, found, found.view(np.uint8).data, found["time_us"],
-            found["time_us"].data, earliest_us, latest_us, last.known_us, level + 1,
+            _whole_numbers(found["time_us"]), earliest_us, latest_us, last.known_us, level + 1,
             once=False, first=first,
         )  # fmt: skip
 
@@ -393,6 +393,11 @@ class Arrivals:
 def picked(spots: Sequence[Spot]) -> Track:
     """The fixes at some spots, or of some stretches of them, as columns of their own."""
     return _track(np.frombuffer(b"".join(spots), _ROW))
+
+
+def _whole_numbers(column: _Ints) -> memoryview:
+    """A column for who looks at few of it; one that came over the wire may spell its type differently."""
+    return column.astype(np.int64, copy=False).view(np.int64).data
 
 
 def _track(rows: npt.NDArray[np.void]) -> Track:

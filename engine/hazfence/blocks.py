@@ -235,15 +235,19 @@ class Blocks:
         """Whether a fix of a vehicle between two moments, or at one of them, lies here."""
         if code >= len(self._oldest):
             return False
-        times, newest = self._fixes["time_us"], self._newest.item(code)
+        times = self._fixes["time_us"]
         block = self._oldest.item(code)
         while block != _NONE:
             if self._earliest_us.item(block) <= to_us and self._latest_us.item(block) >= from_us:
-                fill = self._fill.item(code) if block == newest else _SLOTS
-                if any(from_us <= times.item(block * _SLOTS + i) <= to_us for i in range(fill)):
+                if any(from_us <= times.item(slot) <= to_us for slot in self._slots(code, block)):
                     return True
             block = self._newer.item(block)
         return False
+
+    def _slots(self, code: int, block: int) -> range:
+        """The slots in use of a vehicle's block."""
+        first = block << _SHIFT
+        return range(first, first + (self._fill.item(code) if block == self._newest.item(code) else _SLOTS))
 
     def within(
         self, codes: npt.NDArray[np.int32], from_us: npt.NDArray[np.int64], to_us: npt.NDArray[np.int64]
@@ -345,7 +349,7 @@ class Blocks:
         inside: list[int] = []
         before: list[int] = []
         after: list[int] = []
-        newest, block = self._newest.item(code), self._oldest.item(code)
+        block = self._oldest.item(code)
         while block != _NONE:
             first, last = self._earliest_us.item(block), self._latest_us.item(block)
             if last < moment_us:
@@ -359,11 +363,7 @@ class Blocks:
             else:
                 inside.append(block)
             block = self._newer.item(block)
-        return [
-            block * _SLOTS + place
-            for block in (*inside, *before, *after)
-            for place in range(self._fill.item(code) if block == newest else _SLOTS)
-        ]
+        return [slot for block in (*inside, *before, *after) for slot in self._slots(code, block)]
 
     def each(self, codes: npt.NDArray[np.int32]) -> list[Track]:
         """What is remembered of some vehicles (distinct, ascending), each in time order, one fix a moment."""
@@ -408,10 +408,8 @@ class Blocks:
     def _told(self, code: int) -> Track:
         """What is remembered of one vehicle: for one it is sooner done like this than for many at once."""
         times, slots = self._fixes["time_us"], list[int]()
-        newest = self._newest.item(code)
         for block in self._chains(np.array([code], np.int32))[0].tolist():
-            first = block * _SLOTS
-            slots += range(first, first + (self._fill.item(code) if block == newest else _SLOTS))
+            slots += self._slots(code, block)
         moments = {slot: times.item(slot) for slot in slots}
         slots.sort(key=moments.__getitem__)
         track = self._track(np.array(slots, np.int64))

@@ -326,3 +326,18 @@ def test_memory_of_what_was_dropped_is_used_again_and_nothing_is_mixed_up() -> N
     assert len(stretches) > 50
     assert len(rooms) < 40
     memory.check()
+
+
+@pytest.mark.parametrize("kind", ["<i8", "=i8"])
+def test_columns_from_the_wire_are_looked_up_too(kind: str) -> None:
+    memory, codes = Memory(3), np.arange(3, dtype=np.int32)
+    for step in range(20):
+        time_us = START_US + step * 10_000_000 + np.arange(3)
+        column = np.empty(3, np.dtype(kind).newbyteorder(kind[0]))
+        column[:] = time_us
+        before_us, memory.last_us = memory.last_us, time_us
+        memory.recent.add_in_order(codes, track(time_us)._replace(time_us=column), before_us)
+    near = memory.recent.neighbours(codes, track(START_US + 95_000_000 + np.arange(3)))
+    assert near.before.time_us.tolist() == (START_US + 90_000_000 + np.arange(3)).tolist()
+    assert near.after.time_us.tolist() == (START_US + 100_000_000 + np.arange(3)).tolist()
+    assert memory.recent.of(1).time_us.tolist() == [START_US + s * 10_000_000 + 1 for s in range(20)]
