@@ -173,9 +173,10 @@ class Arrivals:
             if len(gap):
                 self._gaps.append((codes[gap], before_us[gap]))
         kept = Track(*[None if column is None else _kept(column) for column in fixes])  # type: ignore[arg-type]
+        moments = _whole_numbers(kept.time_us)
         self._latest_us = max(self._latest_us, latest_us)
         new = Stretch(
-            _kept(codes), kept, None, None, kept.time_us, _whole_numbers(kept.time_us), earliest_us, latest_us,
+            _kept(codes), kept, None, None, kept.time_us, moments, earliest_us, latest_us,
             self._latest_us, 0, once=False,
         )  # fmt: skip
         self._waiting.append(new)

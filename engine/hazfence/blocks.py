@@ -238,9 +238,9 @@ class Blocks:
         times = self._fixes["time_us"]
         block = self._oldest.item(code)
         while block != _NONE:
-            if self._earliest_us.item(block) <= to_us and self._latest_us.item(block) >= from_us:
-                if any(from_us <= times.item(slot) <= to_us for slot in self._slots(code, block)):
-                    return True
+            near = self._earliest_us.item(block) <= to_us and self._latest_us.item(block) >= from_us
+            if near and any(from_us <= times.item(slot) <= to_us for slot in self._slots(code, block)):
+                return True
             block = self._newer.item(block)
         return False
 
@@ -406,7 +406,7 @@ class Blocks:
         return track
 
     def _told(self, code: int) -> Track:
-        """What is remembered of one vehicle: for one it is sooner done like this than for many at once."""
+        """The same of one vehicle, for which it is sooner done like this."""
         times, slots = self._fixes["time_us"], list[int]()
         for block in self._chains(np.array([code], np.int32))[0].tolist():
             slots += self._slots(code, block)

@@ -55,19 +55,27 @@ class Turns(NamedTuple):
         if (own[1:] < own[:-1]).any():
             order = own.argsort(kind="stable")
             on_time, own = on_time[order], own[order]
-        if not (own[1:] > own[:-1]).all():
+        once = bool((own[1:] > own[:-1]).all())
+        if not once:
             groups = Numbers().groups(own)
             newest_us = newest_before(time_us[on_time], groups, heard_us[on_time[groups[0]]])
             if newest_us is not None:
                 more = time_us[on_time] <= newest_us
-                late_rows = np.append(late_rows, on_time[more])
+                late_rows = np.sort(np.append(late_rows, on_time[more]))
                 on_time, own = on_time[~more], own[~more]
-        late_rows = late_rows[np.lexsort((late_rows, codes[late_rows]))]
+        late_rows = late_rows[codes[late_rows].argsort(kind="stable")]
         late_codes, newest_us = codes[late_rows], heard_us[late_rows]
         # Those on time each make their vehicle newer.
-        at = _names(own, on_time).searchsorted(_names(late_codes, late_rows))
-        met, followed = (_same(own, places, late_codes) for places in (at - 1, at))
-        newest_us[met] = time_us[on_time[at[met] - 1]]
+        if once:
+            at = own.searchsorted(late_codes)
+            theirs = _same(own, at, late_codes)
+            met = theirs & (on_time.take(at, mode="clip") < late_rows) if len(own) else theirs
+            followed = theirs & ~met
+        else:
+            at = _names(own, on_time).searchsorted(_names(late_codes, late_rows))
+            met, followed = (_same(own, places, late_codes) for places in (at - 1, at))
+            at -= 1
+        newest_us[met] = time_us[on_time[at[met]]]
         return cls(on_time, own, late_rows, late_codes, newest_us, followed)
 
 
