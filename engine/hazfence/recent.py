@@ -128,7 +128,7 @@ class Recent:
             spots = [spot for spot in same if spot is not None]
             known[one] = same_fixes(picked(spots), fixes.cut(one))
         # Where nothing lies there, the track means nothing: any fix does.
-        ways = [_track(spots, fixes) for spots in (before, after)]
+        ways = _ways(before, after, fixes)
         from_us = np.where(has_before, ways[0].time_us, NEVER_US)
         to_us = np.where(has_after, ways[1].time_us, FOREVER_US)
         # Of few moments the others know more.
@@ -230,13 +230,14 @@ def _there(spots: list[Spot | None]) -> _Bools:
     return np.array([spot is not None for spot in spots], np.bool_)
 
 
-def _track(spots: list[Spot | None], fixes: Track) -> Track:
-    """The fixes at spots, in columns that may be written to; anything where there is none."""
+def _ways(before: list[Spot | None], after: list[Spot | None], fixes: Track) -> list[Track]:
+    """The fixes at spots, in columns that may be written to; any fix where there is none."""
+    spots, n = [*before, *after], len(before)
     some = [spot for spot in spots if spot is not None]
-    if len(some) == len(spots):
-        return picked(some)
-    found = fixes.copy()
-    return _put(found, np.flatnonzero(_there(spots)), picked(some)) if some else found
+    found = picked(some)
+    if len(some) < len(spots):
+        found = _put(Track.join([fixes, fixes]), np.flatnonzero(_there(spots)), found)
+    return [found.cut(slice(0, n)), found.cut(slice(n, None))]
 
 
 def _put(track: Track, at: npt.NDArray[np.intp], fixes: Track) -> Track:
