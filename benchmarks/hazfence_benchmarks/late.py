@@ -3,8 +3,9 @@
 ``hazfence bench late``. Trucks as in ``bench core``, on the district and its checkpoints. The same fixes
 go through an engine that sets every late one aside, one that remembers an hour, and that one again with
 one fix in a hundred held back by one minute to an hour; the rows of the last two must be the same in the
-end. Then eight hours of one vehicle, recorded by a worker's partition in PostGIS, are read back and told
-again, because a fix came that belongs before them.
+end. What each leaves of the speed of the one before is told too, round by round. Then eight hours of one
+vehicle, recorded by a worker's partition in PostGIS, are read back and told again, because a fix came that
+belongs before them.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(plan: Plan, *, vehicles: int | None = None, minutes: int | None = None) -> Iterator[Figure]:
-    """Fixes a second on time and late, bytes of a fix remembered, milliseconds of a recall.
+    """Fixes a second on time and late, and shares; bytes of a fix remembered, milliseconds of a recall.
 
     Args:
         plan: its size says how much, where it is not given.
@@ -127,6 +128,13 @@ def run(plan: Plan, *, vehicles: int | None = None, minutes: int | None = None) 
             clock="cpu", checked=len(rows["on time"]) if is_late else 0, wrong=wrong if is_late else 0,
             note=f"{corrected} revisions amended or retracted" if is_late else "",
         )  # fmt: skip
+    plain, remembers, late_too = (np.array(took[way]) for way in ways)
+    for what, share in (
+        ("on time, of the speed without a memory", remembers / plain),
+        ("1 % late, of the speed on time", late_too / remembers),
+    ):
+        yield Figure("late", f"A, {vehicles} vehicles", what, OURS, "times", tuple(share.tolist()), fixes,
+                     clock="cpu")  # fmt: skip
     whole, without = (len(_raw(remembered, with_recent=w)) for w in (True, False))
     kept = len(remembered._books.recent)
     yield Figure("late", f"A, {vehicles} vehicles", "a fix remembered", OURS, "bytes",
