@@ -347,21 +347,35 @@ class Arrivals:
             one = self._waiting.popleft()
             tidy.append(one._replace(once=bool((one.codes[1:] != one.codes[:-1]).all())))
             left -= 1 << 9  # as much work as so many fixes put together
-            while (together := self._together(tidy[-_TOGETHER:])) is not None:
-                tidy[-_TOGETHER:] = [together]
-                left -= len(together.codes)
+            while many := self._ready(tidy):
+                tidy[-many:] = [self._together(tidy[-many:])]
+                left -= len(tidy[-1].codes)
         return self._log() if self._waiting else tidy
 
-    def _together(self, parts: Sequence[Stretch]) -> Stretch | None:
-        """Stretches that follow each other as one; None when they had better stay what they are."""
-        level, last = parts[-1].level, parts[-1]
-        if len(parts) < _TOGETHER or any(s.level != level for s in parts):
-            return None
-        count = sum(len(s.codes) for s in parts)
-        if count > _MOST or last.known_us - parts[0].known_us > self._recent_us // _PARTS:
-            return None
+    def _ready(self, tidy: list[Stretch]) -> int:
+        """How many of the last stretches are to be made one; 0 for none."""
+        last, count, many, span_us = tidy[-1], 0, 0, 0
+        longest_us = self._recent_us // _PARTS
+        for one in reversed(tidy[-_TOGETHER:]):
+            if one.level != last.level or last.known_us - one.known_us > longest_us:
+                break
+            if many and count + len(one.codes) > _MOST:
+                break
+            count, many, span_us = count + len(one.codes), many + 1, last.known_us - one.known_us
+        if many == _TOGETHER:
+            return many
+        if last.level or count < _ROUND:
+            return 0
+        # Will one more fit? Even a single large one is sooner looked up in when it has an index.
+        full = count + len(last.codes) > _MOST
+        full |= many > 1 and span_us + span_us // (many - 1) > longest_us
+        return many if full else 0
+
+    def _together(self, parts: Sequence[Stretch]) -> Stretch:
+        """Stretches that follow each other as one."""
+        level, last, count = parts[-1].level, parts[-1], sum(len(s.codes) for s in parts)
         if count > len(self._unsorted):
-            self._unsorted = np.empty(min(2 * count, _MOST), _ROW)
+            self._unsorted = np.empty(max(min(2 * count, _MOST), count), _ROW)
         codes = np.concatenate([s.codes for s in parts])
         order = np.argsort(codes, kind="stable")  # earlier fixes of a vehicle come first, as they are
         rows, begin = self._unsorted[: len(codes)], 0

@@ -341,3 +341,26 @@ def test_columns_from_the_wire_are_looked_up_too(kind: str) -> None:
     assert near.before.time_us.tolist() == (START_US + 90_000_000 + np.arange(3)).tolist()
     assert near.after.time_us.tolist() == (START_US + 100_000_000 + np.arange(3)).tolist()
     assert memory.recent.of(1).time_us.tolist() == [START_US + s * 10_000_000 + 1 for s in range(20)]
+
+
+@pytest.mark.parametrize(
+    ("vehicles", "every_us"), [(9_000, 4_000_000), (70_000, 4_000_000), (1_500, 9_000_000)]
+)
+def test_large_batches_are_put_together_as_far_as_they_fit(vehicles: int, every_us: int) -> None:
+    memory, codes = Memory(vehicles), np.arange(vehicles)
+    rng = np.random.default_rng(vehicles)
+    for step in range(40):
+        memory.hear(codes, START_US + step * every_us + codes)
+        if step < 20:
+            continue
+        asked = np.sort(rng.choice(vehicles, 5, replace=False)).astype(np.int32)
+        at = rng.integers(0, step, 5)
+        near = memory.recent.neighbours(asked, track(START_US + at * every_us + asked + 1, step))
+        assert (near.before.time_us == START_US + at * every_us + asked).all()
+        assert (near.after.time_us == START_US + (at + 1) * every_us + asked).all()
+    code = vehicles // 2
+    assert memory.recent.of(code).time_us.tolist() == [START_US + s * every_us + code for s in range(40)]
+    stretches = memory.recent._arrivals._stretches()
+    assert sum(one.first is not None for one in stretches) >= 5
+    assert all(one.first is not None for one in stretches[:-7])
+    assert max(one.known_us - one.earliest_us for one in stretches) <= RECENT_US // 16 + vehicles
