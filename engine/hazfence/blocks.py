@@ -334,11 +334,10 @@ class Blocks:
                 if slot != _NONE:
                     found[side, i], slots[side, i] = True, slot
             several[i] = any(again)
-        fixes_found = self._track(slots.ravel())
-        known = same == 1
+        both, known = self._track(slots.ravel()), same == 1
         if known.any():
             known[known] = same_fixes(self._track(twins[known]), fixes.cut(known))
-        ways = fixes_found.cut(slice(0, n)), fixes_found.cut(slice(n, None))
+        ways = both.cut(slice(0, n)), both.cut(slice(n, None))
         return Around(*ways, found[0], found[1], same, known, several)
 
     def _slots_near(self, code: int, moment_us: int) -> list[int]:
