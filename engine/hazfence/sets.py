@@ -3,7 +3,9 @@
 You are in the core, below ``screen.py``. Where a fix lies is a 64-bit key, the sum of the keys of the
 fences that cover it (see ``hazfence_fences``). What a key stands for is looked up once, when it is
 first met, and remembered here as columns, so that what many fixes' sets have in common, or not, is
-worked out without a Python object a fix.
+worked out without a Python object a fix. Where fences lie thick there are hundreds of thousands of sets, and
+each fix asks for its own three times: so keys are found in a table by their upper bits, which takes two looks
+into memory, where a search among sorted keys takes twenty.
 """
 
 from __future__ import annotations
@@ -15,11 +17,18 @@ import numpy.typing as npt
 
 from hazfence_fences import Fence, FenceSet
 from hazfence_fences.index.raster import spread
+from hazfence_fences.index.table import Pool
 
 __all__ = ["Sets"]
 
 _Ints = npt.NDArray[np.int64]
 _Keys = npt.NDArray[np.uint64]
+
+#: No place: there is nothing at this slot.
+_FREE = -1
+#: Of a set's span, the bits that say how many members it has.
+_COUNT_BITS = 24
+_LEAST_BITS = 8
 
 
 class Sets:
@@ -35,10 +44,11 @@ class Sets:
         self._fences = fences
         #: Keys of ``known`` that stand for other keys now, because fences are gone.
         self.rekeyed: dict[int, int] = {}
-        self._keys = np.zeros(1, np.uint64)  # sorted
-        self._starts = np.zeros(1, np.int64)  # of each key's members
-        self._counts = np.zeros(1, np.int64)
-        self._members = np.zeros(0, np.int32)
+        # In the order in which they were met, the empty set first.
+        self._keys = Pool(np.uint64, [0])
+        self._spans = Pool(np.int64, [0])  # of each key's members: where they begin, and how many
+        self._members = Pool(np.int32)
+        self._make_room()
         self._tuples: dict[int, tuple[Fence, ...]] = {0: ()}
         found: dict[int, list[int]] = {}
         for key, ids in (known or {}).items():
@@ -56,16 +66,13 @@ class Sets:
             )
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return self._keys.used
 
     def fences_of(self, key: int) -> tuple[Fence, ...]:
         """The fences of a set that was met before, in the order of the fence set."""
         found = self._tuples.get(key)
         if found is None:
-            at = self._find(np.array([key], np.uint64))[0]
-            lo = self._starts[at]
-            indexes = self._members[lo : lo + self._counts[at]].tolist()
-            found = self._tuples[key] = tuple(self._fences[i] for i in indexes)
+            found = self._tuples[key] = tuple(self._fences[i] for i in self.indexes(key))
         return found
 
     def fences_of_old(self, key: int) -> tuple[Fence, ...]:
@@ -83,8 +90,7 @@ class Sets:
             key: uint64, shape (n,), the set of each point.
             lon, lat: the points, degrees WGS-84.
         """
-        at = self._keys.searchsorted(key)
-        fresh = (self._keys.take(at, mode="clip") != key).nonzero()[0]
+        fresh = (self._look(key) == _FREE).nonzero()[0]
         if not len(fresh):
             return
         new, first = np.unique(key[fresh], return_index=True)
@@ -94,9 +100,9 @@ class Sets:
 
     def members(self, key: _Keys) -> tuple[_Ints, npt.NDArray[np.int32]]:
         """The members of sets met before: (int64[k] rows of ``key``, int32[k] fence indexes), by row."""
-        at = self._find(key)
-        rows, places = spread(self._starts[at], self._counts[at])
-        return rows, self._members[places]
+        span = self._spans.array.take(self._look(key))
+        rows, places = spread(span >> _COUNT_BITS, span & ((1 << _COUNT_BITS) - 1))
+        return rows, self._members.array.take(places)
 
     def indexes(self, key: int) -> list[int]:
         """The members (fence indexes) of a set met before."""
@@ -104,22 +110,49 @@ class Sets:
 
     def places(self, key: _Keys) -> _Ints:
         """The places of sets met before in :attr:`keys`."""
-        return self._find(key)
+        return self._look(key).astype(np.int64)
 
     @property
     def keys(self) -> _Keys:
-        """The keys of all sets met so far, ascending."""
-        return self._keys
+        """The keys of all sets met so far, in the order in which they were met."""
+        return self._keys.array[: self._keys.used]
 
-    def _find(self, key: _Keys) -> _Ints:
-        return self._keys.searchsorted(key)
+    def _look(self, key: _Keys) -> npt.NDArray[np.int32]:
+        """The place of each key in :attr:`keys`; ``_FREE`` for those that were never met."""
+        slot = (key >> self._shift).view(np.int64)
+        found = self._table.take(slot)
+        missed = (self._keys.array.take(found) != key).nonzero()[0]
+        while len(missed):  # those that are nowhere, and the few that had to make way
+            missed = missed.compress(found.take(missed) != _FREE)
+            at = (slot.take(missed) + 1) & (len(self._table) - 1)
+            slot[missed] = at
+            at = self._table.take(at)
+            found[missed] = at
+            missed = missed.compress(self._keys.array.take(at) != key.take(missed))
+        return found
+
+    def _enter(self, places: npt.NDArray[np.int32]) -> None:
+        """Have keys found: at the slot that their upper bits name, or the next one that is free."""
+        slot = (self._keys.array.take(places) >> self._shift).view(np.int64)
+        while len(places):
+            free = (self._table.take(slot) == _FREE).nonzero()[0]
+            self._table[slot.take(free)] = places.take(free)  # of several at one slot one stays
+            left = (self._table.take(slot) != places).nonzero()[0]
+            places, slot = places.take(left), (slot.take(left) + 1) & (len(self._table) - 1)
+
+    def _make_room(self) -> None:
+        """Have four slots a key: keys are random numbers, so few have to make way for others."""
+        bits = max((4 * len(self)).bit_length(), _LEAST_BITS)
+        self._shift = np.uint64(64 - bits)
+        self._table = np.full(1 << bits, _FREE, np.int32)
+        self._enter(np.arange(len(self), dtype=np.int32))
 
     def _add(self, key: _Keys, count: _Ints, members: npt.NDArray[np.int32]) -> None:
         """Take in sets with new, distinct keys; ``members`` holds ``count`` indexes for each."""
-        starts = count.cumsum() - count + len(self._members)
-        self._members = np.append(self._members, members)
-        order = key.argsort()
-        at = self._keys.searchsorted(key[order])
-        self._keys = np.insert(self._keys, at, key[order])
-        self._starts = np.insert(self._starts, at, starts[order])
-        self._counts = np.insert(self._counts, at, count[order])
+        starts = count.cumsum() - count + self._members.append(members)
+        self._spans.append((starts << _COUNT_BITS) | count)
+        begin = self._keys.append(key)
+        if 2 * len(self) > len(self._table):
+            self._make_room()
+        else:
+            self._enter(np.arange(begin, len(self), dtype=np.int32))

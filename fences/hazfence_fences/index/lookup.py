@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hazfence_fences.index.raster import spread
-from hazfence_fences.index.table import CellTable
+from hazfence_fences.index.table import IN_BLOCK, CellTable
 
 __all__ = ["BATCH", "locate_keys", "refuse_infinite"]
 
@@ -38,7 +38,6 @@ class _Scratch(local):
     def __init__(self) -> None:
         self.work, self.code = np.empty(_STEP), np.empty(_STEP, np.intp)
         self.col, self.row = np.empty(_STEP, np.int32), np.empty(_STEP, np.int32)
-        self.held = np.empty(BATCH, np.int32)
 
 
 _scratch = _Scratch()
@@ -69,9 +68,9 @@ def locate_keys(t: CellTable, x: F64, y: F64) -> tuple[U64, I64]:
 
 def _batch(t: CellTable, x: F64, y: F64, out: U64) -> tuple[I64, bool]:
     """Write the keys of at most BATCH points: (rows too close to call, whether all points are finite)."""
-    g, s = t.grid, _scratch
-    work, code, col, row, held = s.work, s.code, s.col, s.row, s.held[: len(x)]
-    total = 0.0
+    g, s, cell_key = t.grid, _scratch, t.cell_key
+    work, code, col, row = s.work, s.code, s.col, s.row
+    finite = True
     for a in range(0, len(x), _STEP):
         part = slice(a, min(a + _STEP, len(x)))
         if part.stop - a < _STEP:
@@ -83,19 +82,17 @@ def _batch(t: CellTable, x: F64, y: F64, out: U64) -> tuple[I64, bool]:
         ):
             np.subtract(values[part], origin, out=work)
             np.multiply(work, scale, out=work)
-            total += work.sum()
-            np.clip(work, 0.0, last, out=work)
+            least, most = work.min(), work.max()  # not a number if one is none
+            if not (least >= 0.0 and most <= last):
+                finite = finite and isfinite(least) and isfinite(most)
+                np.clip(work, 0.0, last, out=work)
             np.copyto(cell, work, casting="unsafe")
         np.multiply(row, g.nx, out=row)
         np.add(row, col, out=row)
         np.copyto(code, row)
-        np.take(t.coarse, code, out=held[part], mode="clip")
-        np.copyto(code, held[part])
-        np.take(
-            t.set_key, code, out=out[part], mode="clip"
-        )  # blocks are negative: clipped to set 0, of key 0
-    rows = (held < 0).nonzero()[0]
-    return _fine(t, x, y, rows, held, out) if len(rows) else rows, isfinite(total)
+        np.take(cell_key, code, out=out[part], mode="clip")
+    rows = (out == IN_BLOCK).nonzero()[0]
+    return _fine(t, x, y, rows, out) if len(rows) else rows, finite
 
 
 def refuse_infinite(x: F64, y: F64) -> None:
@@ -106,19 +103,29 @@ def refuse_infinite(x: F64, y: F64) -> None:
         raise ValueError(f"row {row} is not finite: lon {x[row]}, lat {y[row]}; set such points aside first")
 
 
-def _fine(t: CellTable, x: F64, y: F64, rows: I64, coarse: NDArray[np.int32], out: U64) -> I64:
-    """Keys of rows that fall into blocks (minus `coarse`); returns the rows too close to call."""
+def _fine(t: CellTable, x: F64, y: F64, rows: I64, out: U64) -> I64:
+    """Keys of rows that fall into blocks; returns the rows too close to call."""
     g = t.grid
-    block = t.block.take(-coarse.take(rows))
-    k = block["k"]
     u, v = x.take(rows), y.take(rows)
     # The operations of the first step again, in their order: the same cell.
     for w, origin, scale, last in ((u, g.x0, g.sx, g.nx - 1.0), (v, g.y0, g.sy, g.ny - 1.0)):
         np.subtract(w, origin, out=w)
         np.multiply(w, scale, out=w)
         np.clip(w, 0.0, last, out=w)
-        np.subtract(w, np.floor(w), out=w)
-        np.multiply(w, k, out=w)
+    col, row = np.floor(u), np.floor(v)
+    u -= col
+    v -= row
+    row *= g.nx  # whole numbers, far below 2**53
+    row += col
+    coarse = t.coarse.take(row.astype(np.intp))
+    whole = coarse >= 0
+    if whole.any():  # a set whose key happens to be that of no set: its key is there already
+        some = (~whole).nonzero()[0]
+        rows, coarse, u, v = rows.take(some), coarse.take(some), u.take(some), v.take(some)
+    block = t.block.take(-coarse)
+    k = block["k"]
+    u *= k
+    v *= k
     cell = v.astype(np.int32)
     cell *= k
     cell += u.astype(np.int32)

@@ -44,7 +44,9 @@ def patch_table(
         new = CellTable(t.grid, new.coarse, t.pools)
     if come is not None:
         _add(new, *come, key_of)
-    return CellTable(t.grid, new.coarse, t.pools)
+    new = CellTable(t.grid, new.coarse, t.pools)
+    new.go_on_from(t)
+    return new
 
 
 def _add(t: CellTable, fence: Fence, slot: int, key_of: U64) -> None:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from hazfence_fences.index.shapes import CIRCLE, ROW
 
-__all__ = ["BLOCK", "RECORD", "CellTable", "Grid", "Pool", "Pools"]
+__all__ = ["BLOCK", "IN_BLOCK", "RECORD", "CellTable", "Grid", "Pool", "Pools"]
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
@@ -35,6 +35,8 @@ BLOCK = np.dtype([("key", "u8"), ("start", "i4"), ("k", "i4")])
 # A touched fine cell: key of what is counted in any case, where its entries start, how many are edges, how
 # many circles.
 RECORD = np.dtype([("key", "u8"), ("start", "i4"), ("edges", "u2"), ("discs", "u2")])
+# Stands for a set's key where a coarse cell is a block.
+IN_BLOCK = np.uint64(2**64 - 1)
 _GROWTH = 1.5
 _SPARE = 1.0625
 
@@ -180,7 +182,7 @@ class CellTable:
         pools: see `Pools`; every pool's array is an attribute of the table under the pool's name.
     """
 
-    __slots__ = (*_POOLS, "coarse", "grid", "pools")
+    __slots__ = (*_POOLS, "_cell_key", "coarse", "grid", "pools")
     set_key: U64
     set_start: I32
     set_count: I32
@@ -205,13 +207,39 @@ class CellTable:
         self.grid = grid
         self.coarse = coarse
         self.pools = pools
+        self._cell_key: U64 | None = None
         for name in _POOLS:
             setattr(self, name, getattr(pools, name).array)
 
     @property
+    def cell_key(self) -> U64:
+        """uint64, per coarse cell: the key of the set that covers it, `IN_BLOCK` for a block.
+
+        What most points ask for, so it is looked up without a detour; made at the first question.
+        """
+        found = self._cell_key
+        if found is None:
+            found = self._cell_key = self._keys_of(self.coarse)
+        return found
+
+    def go_on_from(self, before: CellTable) -> None:
+        """Take over what a table of the same grid knows of the cells in which nothing has changed."""
+        if before._cell_key is not None:
+            changed = (self.coarse != before.coarse).nonzero()[0]
+            cell_key = before._cell_key.copy()
+            cell_key[changed] = self._keys_of(self.coarse.take(changed))
+            self._cell_key = cell_key
+
+    def _keys_of(self, held: I32) -> U64:
+        found = self.set_key.take(held, mode="clip")  # blocks are negative: clipped to set 0
+        found[held < 0] = IN_BLOCK
+        return found
+
+    @property
     def nbytes(self) -> int:
         """Bytes of all arrays."""
-        return int(self.coarse.nbytes + sum(getattr(self, name).nbytes for name in _POOLS))
+        keys = 0 if self._cell_key is None else self._cell_key.nbytes
+        return int(self.coarse.nbytes + keys + sum(getattr(self, name).nbytes for name in _POOLS))
 
     def coarse_sets(self, cells: I64) -> I64:
         """The sets that cover all of some coarse cells."""
