@@ -7,13 +7,14 @@ What of that counts is for ``wavers.py`` to say.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from hazfence.columns import Before, Columns
-from hazfence.ordered import among, in_turn
+from hazfence.ordered import among, begins, in_turn
 from hazfence.presence import Edge
 from hazfence.rules.prism import passage_levels
 from hazfence.sets import Sets
@@ -33,24 +34,94 @@ _T = TypeVar("_T", bound=np.generic)
 FIRST_FIX, CROSSING, GAP = (EDGES.index(e) for e in (Edge.FIRST_FIX, Edge.CROSSING, Edge.GAP))
 
 
-class Due(NamedTuple):
-    """Due fixes of some vehicles, with the fix before each; columns of shape (n,)."""
+class Due:
+    """Due fixes of some vehicles, with the fix before each: columns of shape (n,), made when asked for.
 
-    at: _Ints  #: the row of the columns
-    group: _Ints
-    codes: npt.NDArray[np.int32]
-    first: _Bools  #: the vehicle's first due fix of the batch
-    prev_us: _Ints
-    prev_lon: _Floats
-    prev_lat: _Floats
-    prev_kmh: npt.NDArray[np.float32]
-    prev_alarm: npt.NDArray[np.uint32]
-    fix_us: _Ints
-    lon: _Floats
-    lat: _Floats
-    kmh: npt.NDArray[np.float32]
-    key_before: npt.NDArray[np.uint64]
-    key: npt.NDArray[np.uint64]
+    Args:
+        c, before: the columns of the batch, and what was before.
+        rows: those of the fixes, ascending (or in any order, where only the keys are asked for).
+
+    Attributes:
+        at: the rows.
+        group: of each.
+    """
+
+    def __init__(self, c: Columns, before: Before, rows: _Ints) -> None:
+        self._c, self._before = c, before
+        self.at = rows
+        self.group = c.group_of(rows)
+
+    def _prev(self, column: npt.NDArray[_T], first: npt.NDArray[_T]) -> npt.NDArray[_T]:
+        if self._c.once:
+            return first.take(self.group)
+        rows = self.at
+        heads = rows == self._c.starts[self.group]
+        return np.where(heads, first[self.group], column[np.maximum(rows - 1, 0)])
+
+    @cached_property
+    def codes(self) -> npt.NDArray[np.int32]:
+        """The vehicles."""
+        return self._c.codes.take(self.at)
+
+    @cached_property
+    def first(self) -> _Bools:
+        """Which are their vehicle's first due fix of the batch."""
+        return begins(self.group)
+
+    @cached_property
+    def prev_us(self) -> _Ints:
+        """Of the fix before; ``NEVER_US`` for none."""
+        return self._prev(self._c.track.time_us, self._before.time_us)
+
+    @cached_property
+    def prev_lon(self) -> _Floats:
+        """Of the fix before."""
+        return self._prev(self._c.track.lon, self._before.lon)
+
+    @cached_property
+    def prev_lat(self) -> _Floats:
+        """Of the fix before."""
+        return self._prev(self._c.track.lat, self._before.lat)
+
+    @cached_property
+    def prev_kmh(self) -> npt.NDArray[np.float32]:
+        """Of the fix before."""
+        return self._prev(self._c.track.speed_kmh, self._before.speed_kmh)
+
+    @cached_property
+    def prev_alarm(self) -> npt.NDArray[np.uint32]:
+        """Of the fix before."""
+        return self._prev(self._c.track.alarm, self._before.alarm)
+
+    @cached_property
+    def fix_us(self) -> _Ints:
+        """Of the fix."""
+        return self._c.track.time_us.take(self.at)
+
+    @cached_property
+    def lon(self) -> _Floats:
+        """Degrees."""
+        return self._c.track.lon.take(self.at)
+
+    @cached_property
+    def lat(self) -> _Floats:
+        """Degrees."""
+        return self._c.track.lat.take(self.at)
+
+    @cached_property
+    def kmh(self) -> npt.NDArray[np.float32]:
+        """Of the fix."""
+        return self._c.track.speed_kmh.take(self.at)
+
+    @cached_property
+    def key_before(self) -> npt.NDArray[np.uint64]:
+        """The set of fences of the fix before."""
+        return self._prev(self._c.track.key, self._before.key)
+
+    @cached_property
+    def key(self) -> npt.NDArray[np.uint64]:
+        """The set of fences of the fix."""
+        return self._c.track.key.take(self.at)
 
 
 class Raw(NamedTuple):
@@ -114,33 +185,6 @@ class Crossed:
         self._max_gap_us = max_gap_us
         self._limits = top_kmh, error_m
 
-    def due(self, c: Columns, before: Before, rows: _Ints) -> Due:
-        """Some rows, ascending (or in any order, where only the keys are asked for)."""
-        group = c.group_of(rows)
-        t, begins = c.track, rows == c.starts[group]
-        above = np.maximum(rows - 1, 0)
-
-        def prev(column: npt.NDArray[_T], first: npt.NDArray[_T]) -> npt.NDArray[_T]:
-            return first.take(group) if c.once else np.where(begins, first[group], column[above])
-
-        return Due(
-            rows,
-            group,
-            c.codes[rows],
-            np.append(True, group[1:] != group[:-1]) if len(group) else np.zeros(0, np.bool_),
-            prev(t.time_us, before.time_us),
-            prev(t.lon, before.lon),
-            prev(t.lat, before.lat),
-            prev(t.speed_kmh, before.speed_kmh),
-            prev(t.alarm, before.alarm),
-            t.time_us[rows],
-            t.lon[rows],
-            t.lat[rows],
-            t.speed_kmh[rows],
-            prev(t.key, before.key),
-            t.key[rows],
-        )
-
     def raw(self, due: Due, sets: Sets, failed: _Bools) -> tuple[Raw, _Ints]:
         """Borders crossed with each due fix, by the positions, and what covers it or the one before.
 
@@ -154,24 +198,31 @@ class Crossed:
             pairs.append((row << 33) | (member.astype(np.int64) << 1) | after)
         both = np.concatenate(pairs)
         both.sort(kind="stable")  # two runs in order, merged
-        twice = (both[1:] >> 1) == (both[:-1] >> 1)
-        alone = both[~(np.append(twice, False) | np.append(False, twice))] if len(both) else both
+        first = begins(both >> 1)
+        last = np.ones(len(both), np.bool_)
+        last[:-1] = first[1:]
+        alone = both.compress(first & last)
         row, fence = alone >> 33, (alone >> 1) & 0xFFFF_FFFF
         opens = (alone & 1).astype(np.bool_)
-        prev_us, fix_us = due.prev_us[row], due.fix_us[row]
-        at_us, lon, lat = fix_us.copy(), due.lon[row], due.lat[row]
+        prev_us, fix_us = due.prev_us.take(row), due.fix_us.take(row)
+        at_us, lon, lat = fix_us.copy(), due.lon.take(row), due.lat.take(row)
         witnessed = fix_us - prev_us <= self._max_gap_us
         first_ever = prev_us == NEVER_US
         edge = np.where(first_ever, FIRST_FIX, np.where(witnessed, CROSSING, GAP)).astype(np.uint8)
         known = (~first_ever).nonzero()[0]
-        r = row[known]
-        ends = due.prev_lon[r], due.prev_lat[r], due.lon[r], due.lat[r]
+        r = row.take(known)
+        ends = due.prev_lon.take(r), due.prev_lat.take(r), due.lon.take(r), due.lat.take(r)
         failed[due.group[r[np.abs(ends[2] - ends[0]) > 180.0]]] = True
-        part = self._fences.crossings(fence[known].astype(np.int32), ~opens[known], *ends)
-        failed[due.group[r[part != part]]] = True
-        moments = prev_us[known], fix_us[known]
-        at_us[known] = _moments(np.nan_to_num(part), *moments)
-        lon[known], lat[known] = places(at_us[known], *moments, *ends)
+        part = self._fences.crossings(
+            fence.take(known).astype(np.int32), ~opens.take(known), *ends, sound=True
+        )
+        unknown = part != part
+        if unknown.any():
+            failed[due.group[r[unknown]]] = True
+            part[unknown] = 0.0
+        moments = prev_us.take(known), fix_us.take(known)
+        at_us[known] = moment = _moments(part, *moments)
+        lon[known], lat[known] = places(moment, *moments, *ends)
         covers = (due.at[both >> 33] << 32) | ((both >> 1) & 0xFFFF_FFFF)
         return Raw(row, due.group[row], fence, opens, at_us, lon, lat, prev_us, fix_us, edge), covers
 
@@ -197,13 +248,13 @@ class Crossed:
     def _passages(self, row: _Ints, fence: _Ints, due: Due) -> Changes:
         """Circles entered and left between two fixes."""
         ends = due.prev_lon[row], due.prev_lat[row], due.lon[row], due.lat[row]
-        begin, end = self._fences.passages(fence.astype(np.int32), *ends)
+        begin, end = self._fences.passages(fence.astype(np.int32), *ends, sound=True)
         length_us = due.fix_us[row] - due.prev_us[row]
         lasting = (np.rint(begin * length_us) < np.rint(end * length_us)).nonzero()[0]
         opens = np.repeat([True, False], len(lasting))
         row, fence = np.tile(row[lasting], 2), np.tile(fence[lasting], 2)
         moments = due.prev_us[row], due.fix_us[row]
-        at_us = _moments(np.append(begin[lasting], end[lasting]), *moments)
+        at_us = _moments(np.concatenate((begin[lasting], end[lasting])), *moments)
         ends = due.prev_lon[row], due.prev_lat[row], due.lon[row], due.lat[row]
         place = places(at_us, *moments, *ends)
         edge = np.full(len(row), CROSSING, np.uint8)

@@ -88,21 +88,24 @@ def doubts_of(
         before: (number, group, fence) of the visits that were in doubt before the batch.
         near: whether places are too near to a border to be on either side of it for certain.
     """
-    opens = np.flatnonzero(changes.opens & entry[changes.fence])
+    opens = (changes.opens & entry[changes.fence]).nonzero()[0]
     at = changes.row[opens]
     opens = opens[near(changes.fence[opens], due.lon[at], due.lat[at])]
     if not len(opens) and not len(before[0]):
         return None
     number, group, fence = before
-    begin = np.append(c.starts[group], due.at[changes.row[opens]] + 1)
-    group, fence = np.append(group, due.group[changes.row[opens]]), np.append(fence, changes.fence[opens])
+    begin = np.concatenate((c.starts[group], due.at[changes.row[opens]] + 1))
+    group, fence = (
+        np.concatenate((group, due.group[changes.row[opens]])),
+        np.concatenate((fence, changes.fence[opens])),
+    )
     name = group << 32 | fence
     # A doubt lasts until its visit ends: with the next change at that border.
-    mine = np.flatnonzero(entry[changes.fence])
+    mine = entry[changes.fence].nonzero()[0]
     of_change = due.group[changes.row[mine]] << 32 | changes.fence[mine]
-    order = np.argsort(of_change, kind="stable")
+    order = of_change.argsort(kind="stable")
     mine, of_change = mine[order], of_change[order]
-    following = np.searchsorted(of_change, name)
+    following = of_change.searchsorted(name)
     place = np.zeros(len(changes.row), np.int64)
     place[mine] = np.arange(len(mine))
     following[len(number) :] = place[opens] + 1
@@ -113,11 +116,11 @@ def doubts_of(
     end = c.ends[group]
     end[ends] = due.at[changes.row[closer[ends]]]
     owner, row = spread(begin, end - begin)
-    sure = np.flatnonzero(~near(fence[owner], c.track.lon[row], c.track.lat[row]))
+    sure = (~near(fence[owner], c.track.lon[row], c.track.lat[row])).nonzero()[0]
     over, first = np.unique(owner[sure], return_index=True)
     row = row[sure[first]]
-    old = np.append(number, np.full(len(opens), -1))[over]
-    opener = np.append(np.full(len(number), -1), opens)[over]
+    old = np.concatenate((number, np.full(len(opens), -1)))[over]
+    opener = np.concatenate((np.full(len(number), -1), opens))[over]
     return Doubts(opens, old, opener, closer[over], row)
 
 
@@ -136,7 +139,7 @@ def confirmed(stays: _Rows, row: _Ints, due: Due, possible: _Bools) -> tuple[_In
     steps = np.zeros(len(row), STEP)
     steps["stay"], steps["what"], steps["gate"], steps["near"] = stays, CONFIRMED, NO_DISTRICT, NO_GATE
     steps["at_us"], steps["lon"], steps["lat"] = stays["start_us"], due.lon[row], due.lat[row]
-    told = np.flatnonzero(possible[stays["fence"]])
+    told = possible[stays["fence"]].nonzero()[0]
     ends = steps.take(told)
     ends["what"], ends["at_us"] = CLEARED, due.fix_us[row[told]]
     return np.append(row, row[told]), joined([steps, ends])

@@ -78,12 +78,12 @@ def logged(
         bare_row = bare_row[~among(bare_row, distinct(at, row))]
         only = np.zeros(len(bare_row), STEP)
         only["what"] = JUDGED
-        more, at = joined([more, only]), np.append(at, bare_row)
+        more, at = joined([more, only]), np.concatenate((at, bare_row))
     good = done[due.group[at]]
     if not good.all():
         more, at = more.compress(good), at[good]
     note_fix(more, at, due, since_us)
-    row = np.append(row, at)
+    row = np.concatenate((row, at))
     order = row.argsort(kind="stable")
     return row[order], in_order([told, more], order)
 

@@ -28,7 +28,7 @@ from hazfence.judged import entries_of, judged, keep_notes, logged, note_fix
 from hazfence.notes import Notes
 from hazfence.noticed import Fixes, Moved
 from hazfence.noting import Noting
-from hazfence.ordered import among, distinct
+from hazfence.ordered import among, begins, distinct
 from hazfence.presence import Fix
 from hazfence.rules.prism import Certainty, Way, bypass_certainty, surely_missed
 from hazfence.sets import Sets
@@ -203,7 +203,7 @@ class Plain:
         # Of a vehicle that wavers the first row is looked at, due or not.
         if len(known[0]):
             due_at = distinct(due_at, c.starts[known[0]])
-        due = self._crossed.due(c, before, due_at)
+        due = Due(c, before, due_at)
         raw, by_key = self._crossed.raw(due, sets, failed)
         settling = None
         if self.wavers.on:
@@ -211,7 +211,7 @@ class Plain:
             asked = raw._replace(row=due.at[raw.row])
 
             def met(rows: _Ints) -> tuple[_Ints, _Ints]:
-                some = self._crossed.due(c, before, rows)
+                some = Due(c, before, rows)
                 return self._met(some.at, some.key_before, some.key, c, sets)
 
             settling = self.wavers.settle(c, asked, first_ever, known, met)
@@ -219,7 +219,7 @@ class Plain:
             failed[settling.lost] = True
             self._doubt_ways(settling, c, before, failed)
             if not among(settling.rows, due.at).all():
-                old, due = due.at, self._crossed.due(c, before, distinct(due.at, settling.rows))
+                old, due = due.at, Due(c, before, distinct(due.at, settling.rows))
                 raw = raw._replace(row=due.at.searchsorted(old)[raw.row])
         changes = self._crossed.passed(counting(raw, settling, due), c, due, by_key, failed)
         done_at = due.first.nonzero()[0]
@@ -228,7 +228,7 @@ class Plain:
         open_rows = stays.visits.rows(found[1])
         doubts = self._doubts(c, due, changes, (groups_here[found[0]], open_rows))
         if doubts is not None and not among(doubts.row, due.at).all():
-            old, due = due.at, self._crossed.due(c, before, distinct(due.at, doubts.row))
+            old, due = due.at, Due(c, before, distinct(due.at, doubts.row))
             changes = changes._replace(row=due.at.searchsorted(old)[changes.row])
         steps = steps_of(changes)
         row, fence = changes.row, changes.fence
@@ -236,7 +236,7 @@ class Plain:
         self._doubt(steps, changes, due, settling, failed)
         # Rules with a memory take notice of every fix that is due.
         sure_row = _NONE if doubts is None else due.at.searchsorted(doubts.row)
-        noticed = np.append(row, sure_row) if self.noting is None else np.arange(len(due.at))
+        noticed = np.concatenate((row, sure_row)) if self.noting is None else np.arange(len(due.at))
         since_us, judged_us = judged(due, noticed, stays, settling)
         note_fix(steps, row, due, since_us)
         opening = open_visits(steps, due.codes[row], fence, changes.seen)
@@ -390,7 +390,7 @@ class Plain:
         at = self.bypass_on[fence].nonzero()[0]
         level = np.zeros(len(row), np.uint8)
         if len(at):
-            due = self._crossed.due(c, before, row[at])
+            due = Due(c, before, row[at])
             sure = self._surely_missed(due, np.arange(len(at)), fence[at], np.zeros(len(at)))
             for i in (~sure).nonzero()[0].tolist():
                 level[at[i]] = self._level(due, i, float(self.top_kmh[fence[at[i]]]))
@@ -458,9 +458,9 @@ class Plain:
 
     def _on_way(self, row: _Ints, c: Columns, sets: Sets, due: Due) -> _Bools:
         """Which checkpoints each of some due fixes, ascending, has to do with: bool, shape (n, gates)."""
-        begins = np.append(True, row[1:] != row[:-1])
-        rows = row[begins]
-        which: _Ints = begins.cumsum() - 1
+        first = begins(row)
+        rows = row[first]
+        which: _Ints = first.cumsum() - 1
         found = np.zeros((len(rows), len(self.gates)), np.bool_)
         found[self._met(due.at[rows], due.key_before[rows], due.key[rows], c, sets)] = True
         return found[which]

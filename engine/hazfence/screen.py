@@ -115,7 +115,7 @@ class Screen:
             track = track._replace(key=self._fences.locate(track.lon, track.lat).keys)
         key_before = shifted(track.key, starts, before.key)
         due = track.key != key_before
-        at = np.flatnonzero(due)  # a set never met before is a set that changed
+        at = due.nonzero()[0]  # a set never met before is a set that changed
         self.sets.meet(track.key[at], track.lon[at], track.lat[at])
 
         before_us = shifted(track.time_us, starts, before.time_us)
@@ -159,7 +159,7 @@ class Screen:
             plain = plain.copy() if inexact is None else plain & ~inexact
             for rows in rough:
                 plain[c.group_of(rows)] = False
-        return c._replace(active=np.flatnonzero(active), plain=plain)
+        return c._replace(active=active.nonzero()[0], plain=plain)
 
     def too_fast(self, track: Track) -> npt.NDArray[np.bool_]:
         """bool, shape (n,): fixes over the lowest limit of their set, whatever the hour."""
@@ -170,7 +170,7 @@ class Screen:
     def _fast(self, track: Track) -> _Ints:
         """The rows of these."""
         with np.errstate(invalid="ignore"):
-            at = np.flatnonzero(track.speed_kmh > self._slow_kmh + self._margin_kmh)
+            at = (track.speed_kmh > self._slow_kmh + self._margin_kmh).nonzero()[0]
             if len(at):
                 at = at[track.speed_kmh[at] > self._limit_of(track.key[at]) + self._margin_kmh]
         return at
@@ -183,7 +183,7 @@ class Screen:
         found = np.zeros(len(fixes.time_us), np.bool_)
         if not len(row):
             return found
-        near = self._fences.near_border(member, fixes.lon[row], fixes.lat[row], self._settle_m)
+        near = self._fences.near_border(member, fixes.lon[row], fixes.lat[row], self._settle_m, sound=True)
         found[row[~near]] = True
         return found
 
@@ -203,7 +203,7 @@ class Screen:
         here = at[member == zone[owner[at]]]
         owner, row = owner[here], row[here]
         near = self._fences.near_border(
-            zone[owner].astype(np.int32), track.lon[row], track.lat[row], self._settle_m
+            zone[owner].astype(np.int32), track.lon[row], track.lat[row], self._settle_m, sound=True
         )
         owner, row = owner[~near], row[~near]
         _, first = np.unique(owner, return_index=True)
@@ -391,7 +391,7 @@ class Screen:
         if witnessed is None:
             rows, fences = self._fences.segment_hits(lon_before, lat_before, lon, lat)
         else:
-            at = np.flatnonzero(witnessed)
+            at = witnessed.nonzero()[0]
             rows, fences = self._fences.segment_hits(lon_before[at], lat_before[at], lon[at], lat[at])
             rows = at[rows]
         around = np.abs(lon[rows] - lon_before[rows]) > 180.0

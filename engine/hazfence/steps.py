@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from hazfence.chains import lump
 from hazfence.crossed import Changes, Due, Raw
+from hazfence.ordered import begins
 from hazfence.stays import EDGE_BITS, STAY, STEP, SURE
 from hazfence.wavers import Settling
 
@@ -96,7 +97,7 @@ def pair(
     codes, group = owners
     name = (codes.astype(np.int64) << 32) | fence
     order = name.argsort(kind="stable")  # the steps of one vehicle and fence in the order of time
-    same = np.append(False, name[order[1:]] == name[order[:-1]]) if len(order) else np.zeros(0, np.bool_)
+    same = ~begins(name.take(order))
     closes = (~steps["opens"][order]).nonzero()[0]
     within = closes[same[closes]]
     opener, closer = order[within - 1], order[within]

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from hazfence.chains import lump
 from hazfence.columns import Columns
 from hazfence.crossed import Raw
-from hazfence.ordered import distinct
+from hazfence.ordered import begins, distinct
 from hazfence.stays import EDGE_BITS, SURE_AT, WAVER
 from hazfence_fences import FenceSet
 from hazfence_fences.index.raster import spread
@@ -78,10 +78,10 @@ class Settling(NamedTuple):
         for rows, wanted in (
             (self.late, (of_late << 40) | self.late_row),
             (self.before, (of_before << 40) | (self.before_row - 1)),
-            (self.after, key[np.searchsorted(of_way, of_after, side="right") - 1] if len(key) else key),
+            (self.after, key[of_way.searchsorted(of_after, side="right") - 1] if len(key) else key),
         ):
-            place = np.searchsorted(key, wanted)
-            known = np.flatnonzero(key.take(place, mode="clip") == wanted) if len(key) else place[:0]
+            place = key.searchsorted(wanted)
+            known = (key.take(place, mode="clip") == wanted).nonzero()[0] if len(key) else place[:0]
             edge = rows["edge"][known] & EDGE_BITS
             rows["edge"][known] = edge | (weakest[place[known]] << SURE_AT)
 
@@ -131,7 +131,7 @@ class Wavers:
                 the rows, int64[k] numbers of the checkpoints).
         """
         near = np.zeros(len(raw.row), np.bool_)
-        at = np.flatnonzero(self._settles[raw.fence] & ~first_ever)
+        at = (self._settles[raw.fence] & ~first_ever).nonzero()[0]
         near[at] = self._unsure(c, raw.row[at], raw.fence[at], raw.at_us[at])
         if not near.any() and not len(known[0]):
             return None
@@ -139,12 +139,12 @@ class Wavers:
         pair = (raw.group << 32) | raw.fence
         old = (known[0] << 32) | known[1]["fence"]
         shaky = distinct(pair[near], old)
-        place = np.searchsorted(shaky, pair)
-        mine = np.flatnonzero(shaky.take(place, mode="clip") == pair)
+        place = shaky.searchsorted(pair)
+        mine = (shaky.take(place, mode="clip") == pair).nonzero()[0]
 
         pair = np.concatenate((old, pair[mine]))
         # Of one border, what is from before comes first, then the batch in the order of rows, as it is here.
-        order = np.argsort(pair, kind="stable")
+        order = pair.argsort(kind="stable")
         source = np.concatenate((np.full(len(old), -1), mine))[order]  # -1: from before
         waver = self._as_wavers(c, raw, mine, known).take(order)
         pair, group = pair[order], pair[order] >> 32
@@ -152,22 +152,26 @@ class Wavers:
         fresh = source >= 0
         begin = c.starts[group]
         begin[fresh] = raw.row[source[fresh]]
-        last = np.append(pair[1:] != pair[:-1], True)
-        end = np.append(begin[1:], 0)
+        starts = begins(pair)
+        last = np.ones(len(pair), np.bool_)
+        last[:-1] = starts[1:]
+        end = np.empty_like(begin)
+        end[:-1] = begin[1:]
         end[last] = c.ends[group[last]]
 
         decided = np.full(len(pair), -1)
         sure = fresh.copy()
         sure[fresh] = ~near[source[fresh]]
         decided[sure] = begin[sure]
-        at = np.flatnonzero(~sure)
+        at = (~sure).nonzero()[0]
         self._decide(c, waver, at, (begin + fresh)[at], end[at], decided)
 
         # What a vehicle counted as before each run: the side of the last one decided.
         index = np.arange(len(pair))
-        first = np.maximum.accumulate(np.where(np.append(True, last[:-1]), index, 0))
+        first = np.maximum.accumulate(np.where(starts, index, 0))
         then = np.maximum.accumulate(np.where(decided >= 0, index, -1))
-        then = np.append(-1, then[:-1])
+        then[1:] = then[:-1].copy()
+        then[:1] = -1
         counted = np.where(then >= first, side[then], ~side[first])
         crosses = side != counted
         at_once = crosses & fresh & (decided == begin)
@@ -175,7 +179,7 @@ class Wavers:
         counts[mine] = False
         counts[source[at_once]] = True
 
-        w = np.flatnonzero(crosses & ~at_once)
+        w = (crosses & ~at_once).nonzero()[0]
         waver, group, fresh, begin = waver.take(w), group[w], fresh[w], begin[w]
         decided, end = decided[w], end[w]
         goes_on = (decided < 0) & (end == c.ends[group])
@@ -184,7 +188,7 @@ class Wavers:
         owner, row = spread(from_, until - from_ + 1)
         before = waver.take(owner)
         lost = self._touch(waver, (begin, until, group), (owner, row, before), met)
-        late = np.flatnonzero(decided >= 0)
+        late = (decided >= 0).nonzero()[0]
         # The row that takes it back is no part of the way.
         way, way_row = spread(begin, until - begin + (goes_on | (decided >= 0)))
         return Settling(
@@ -223,7 +227,9 @@ class Wavers:
 
     def near(self, fence: _Ints, lon: _Floats, lat: _Floats) -> _Bools:
         """Which places are too near to a border to be on either side of it for certain."""
-        return self._fences.near_border(fence.astype(np.int32), lon, lat, self._settle_m)
+        if not len(fence):
+            return np.zeros(0, np.bool_)
+        return self._fences.near_border(fence.astype(np.int32), lon, lat, self._settle_m, sound=True)
 
     def _decide(
         self, c: Columns, waver: _Rows, runs: _Ints, from_: _Ints, end: _Ints, decided: _Ints
@@ -266,7 +272,7 @@ class Wavers:
         own, rows = owner[at], row[at]
         order = np.lexsort((rows, own))
         own, rows, gate = own[order], rows[order], gate[order]
-        starts = np.flatnonzero(np.append(True, own[1:] != own[:-1]))
+        starts = begins(own).nonzero()[0]
         for lo, hi in zip(starts.tolist(), [*starts[1:].tolist(), len(own)], strict=True):
             run = int(own[lo])
             met_rows, gates = rows[lo:hi].tolist(), gate[lo:hi].tolist()

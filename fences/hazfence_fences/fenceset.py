@@ -325,6 +325,8 @@ class FenceSet:
         lat0: ArrayLike,
         lon1: ArrayLike,
         lat1: ArrayLike,
+        *,
+        sound: bool = False,
     ) -> F64:
         """Where each of n segments leaves, or enters, the fence beside it.
 
@@ -334,6 +336,7 @@ class FenceSet:
                 that holds its first end? False for one that begins outside and ends inside: where does the
                 stay begin that holds its second end?
             lon0, lat0, lon1, lat1: float64[n] degrees WGS-84, the ends of the segments.
+            sound: they are known to be arrays of one length and finite numbers, and are not looked at.
 
         Returns:
             float64[n], fractions of the segments, to the last bit those `Fence.intervals` gives; NaN where
@@ -342,24 +345,32 @@ class FenceSet:
         Raises:
             ValueError: as for `locate`.
         """
-        ax, ay = _finite_points(lon0, lat0)
-        bx, by = _finite_points(lon1, lat1)
+        ax, ay = _finite_points(lon0, lat0, sound=sound)
+        bx, by = _finite_points(lon1, lat1, sound=sound)
         if not len(ax) == len(bx) == len(fence_index) == len(leaving):
             raise ValueError(
                 f"{len(fence_index)} fences, {len(leaving)} ways, {len(ax)} segment starts, {len(bx)} ends; "
                 "give arrays of one length"
             )
-        slots = self._order[fence_index]
+        slots = self._order.take(fence_index)
         return self._registry.read_borders().crossings(slots, leaving, ax, ay, bx, by)
 
     def passages(
-        self, fence_index: I32, lon0: ArrayLike, lat0: ArrayLike, lon1: ArrayLike, lat1: ArrayLike
+        self,
+        fence_index: I32,
+        lon0: ArrayLike,
+        lat0: ArrayLike,
+        lon1: ArrayLike,
+        lat1: ArrayLike,
+        *,
+        sound: bool = False,
     ) -> tuple[F64, F64]:
         """Where each of n segments passes through the circle beside it, both its ends being outside.
 
         Args:
             fence_index: int32[n], indexes into `fences`.
             lon0, lat0, lon1, lat1: float64[n] degrees WGS-84, the ends of the segments.
+            sound: as for `crossings`.
 
         Returns:
             float64[n] begins and float64[n] ends of the stays, fractions of the segments, to the last bit
@@ -369,14 +380,14 @@ class FenceSet:
         Raises:
             ValueError: as for `locate`.
         """
-        ax, ay = _finite_points(lon0, lat0)
-        bx, by = _finite_points(lon1, lat1)
+        ax, ay = _finite_points(lon0, lat0, sound=sound)
+        bx, by = _finite_points(lon1, lat1, sound=sound)
         if not len(ax) == len(bx) == len(fence_index):
             raise ValueError(
                 f"{len(fence_index)} fences, {len(ax)} segment starts, {len(bx)} ends; "
                 "give arrays of one length"
             )
-        return self._registry.read_borders().passages(self._order[fence_index], ax, ay, bx, by)
+        return self._registry.read_borders().passages(self._order.take(fence_index), ax, ay, bx, by)
 
     def circles(self, fence_index: I32) -> tuple[Metric, F64]:
         """The metrics and radii (metres) of n circles, as columns; without meaning for other fences.
@@ -384,10 +395,10 @@ class FenceSet:
         Args:
             fence_index: int32[n], indexes into `fences`.
         """
-        return self._registry.read_borders().circles(self._order[fence_index])
+        return self._registry.read_borders().circles(self._order.take(fence_index))
 
     def near_border(
-        self, fence_index: I32, lon: ArrayLike, lat: ArrayLike, within_m: float
+        self, fence_index: I32, lon: ArrayLike, lat: ArrayLike, within_m: float, *, sound: bool = False
     ) -> NDArray[np.bool_]:
         """Whether each of n places lies nearer to the border of the fence beside it than a distance.
 
@@ -396,14 +407,15 @@ class FenceSet:
             lon, lat: float64[n] degrees WGS-84.
             within_m: metres; meant for small ones, such as the error of a position. On either side of the
                 border; within a part in a thousand for fences up to a few degrees.
+            sound: as for `crossings`.
 
         Raises:
             ValueError: as for `locate`.
         """
-        x, y = _finite_points(lon, lat)
+        x, y = _finite_points(lon, lat, sound=sound)
         if len(x) != len(fence_index):
             raise ValueError(f"{len(fence_index)} fences, {len(x)} places; give arrays of one length")
-        return self._registry.read_borders().near(self._order[fence_index], x, y, within_m)
+        return self._registry.read_borders().near(self._order.take(fence_index), x, y, within_m)
 
     def near_border_one(self, fence_index: int, lon: float, lat: float, within_m: float) -> bool:
         """What `near_border` says of a single place (finite degrees), sooner."""
@@ -428,8 +440,10 @@ def _points(lon: ArrayLike, lat: ArrayLike) -> tuple[F64, F64]:
     return x, y
 
 
-def _finite_points(lon: ArrayLike, lat: ArrayLike) -> tuple[F64, F64]:
-    """`_points`, all of them finite."""
+def _finite_points(lon: ArrayLike, lat: ArrayLike, *, sound: bool = False) -> tuple[F64, F64]:
+    """`_points`, all of them finite; with `sound` they are that already."""
+    if sound:
+        return lon, lat  # type: ignore[return-value]
     x, y = _points(lon, lat)
     with np.errstate(over="ignore", invalid="ignore"):
         total = x.sum() + y.sum()  # no dot product: BLAS would start threads for it
