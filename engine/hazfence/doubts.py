@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from hazfence.columns import Columns
 from hazfence.crossed import Changes, Due
-from hazfence.ordered import in_turn
+from hazfence.ordered import among, in_turn
 from hazfence.stays import CLEARED, CONFIRMED, IN_DOUBT, NO_DISTRICT, NO_GATE, STAY, STEP, in_order, joined
 from hazfence_fences.index.raster import spread
 
@@ -51,24 +51,27 @@ class Doubts(NamedTuple):
         """Some of the doubts that end."""
         return Doubts(self.opens, *(column[which] for column in self[1:]))
 
-    def settle(self, steps: _Rows, open_rows: _Rows, sure_us: _Ints) -> tuple[_Rows, _Rows]:
-        """Note the moments at which doubts end in the steps that close their visits later.
+    def settle(self, steps: _Rows, open_rows: _Rows, sure_us: _Ints, still: _Ints, begun: _Rows) -> _Rows:
+        """Note the moments at which doubts end in the visits, and in the steps that close them later.
 
         Args:
-            steps: those of the changes, changed in place.
+            steps: those of the changes, changed in place where they close.
             open_rows: the visits from before the batch.
             sure_us: a doubt that ends each.
+            still, begun: the steps, ascending, whose visits go on, and those visits, changed in place.
 
         Returns:
-            the visits, in doubt; and of each step the visit as it goes on in the end.
+            the visits, in doubt.
         """
-        known, begun, closed = self.old >= 0, self.opener >= 0, self.closer >= 0
+        known, new, closed = self.old >= 0, self.opener >= 0, self.closer >= 0
         was = np.zeros(len(self.row), STAY)
-        was[known], was[begun] = open_rows[self.old[known]], steps["stay"][self.opener[begun]]
+        was[known], was[new] = open_rows[self.old[known]], steps["stay"][self.opener[new]]
         steps["stay"]["sure_us"][self.closer[closed]] = sure_us[closed]
-        goes_on = steps["stay"].copy()
-        goes_on["sure_us"][self.opener[begun]] = sure_us[begun]
-        return was, goes_on
+        opener, over_us = self.opener[new], sure_us[new]
+        place = still.searchsorted(opener)
+        mine = among(opener, still).nonzero()[0]
+        begun["sure_us"][place[mine]] = over_us[mine]
+        return was
 
 
 def doubts_of(

@@ -271,11 +271,11 @@ class Plain:
         goes_on[closer[closer >= 0]] = False
         still = (opening & good).nonzero()[0]
         position = kept.cumsum() - 1
-        begun, more = steps["stay"], None
+        begun, more = lump(steps["stay"])[still].view(STAY), None
         if doubts is not None:
             over = done[due.group[sure_row]].nonzero()[0]
             doubts, sure_row = doubts.of(over), sure_row[over]
-            was, begun = doubts.settle(steps, open_rows, due.fix_us[sure_row])
+            was = doubts.settle(steps, open_rows, due.fix_us[sure_row], still, begun)
             known_before = doubts.old >= 0
             stays.visits.write(
                 found[1][doubts.old[known_before]], "sure_us", due.fix_us[sure_row[known_before]]
@@ -293,7 +293,7 @@ class Plain:
             (position[found[0][where]], found[1][where]),
             goes_on[where],
             new_owner,
-            lump(begun).take(still).view(STAY),
+            begun,
         )
         stays.note(codes, judged_us[kept])
         watch, deadline_us = self._waver_on(codes, groups_here, known, settling, stays)
