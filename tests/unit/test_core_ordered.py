@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hazfence.ordered import among, distinct, in_turn
+from hazfence.ordered import among, begins, distinct, in_turn
 
 
 def test_as_numpy_has_it() -> None:
@@ -14,6 +14,7 @@ def test_as_numpy_has_it() -> None:
         a, b = (rng.integers(-4, 9, int(rng.integers(0, 9))) << 40 for _ in range(2))
         assert among(a, np.sort(b)).tolist() == np.isin(a, b).tolist()
         assert distinct(a, b).tolist() == np.union1d(a, b).tolist()
+        assert begins(a).tolist() == [i == 0 or a[i] != a[i - 1] for i in range(len(a))]
 
 
 @pytest.mark.parametrize("longest_us", [0, 3, 10**9, 2**62])

@@ -9,6 +9,8 @@ import shapely
 
 from hazfence_benchmarks.workloads import points_around, set_a, set_c, small_fence
 from hazfence_fences import Fence, FenceError, FenceKind, FenceSet, circle
+from hazfence_fences.index import lookup as lookup_module
+from hazfence_fences.index import table as table_module
 
 
 @pytest.fixture(scope="module")
@@ -198,3 +200,45 @@ def test_readers_and_a_writer_in_threads():
         readers = list(pool.map(read, range(60)))
     assert all(readers)
     assert all(w.result() for w in writers)
+
+
+def test_keys_of_cells_follow_edits():
+    rng, live = np.random.default_rng(3), set_c(300)
+    x, y = points_around(live, 3000, 2)
+    live.locate(x, y)  # from here on they are carried along
+    for n in range(12):
+        live = live.without(live[5].id) if n % 3 == 2 else live.with_fence(small_fence(rng, live[n].id))
+        table, fresh = live.table, FenceSet(live)
+        made_anew = type(table)(table.grid, table.coarse, table.pools)
+        assert np.array_equal(table.cell_key, made_anew.cell_key)
+        assert np.array_equal(live.locate(x, y).keys, fresh.locate(x, y).keys)
+
+
+def test_a_set_may_have_the_key_that_stands_for_none(district, monkeypatch):
+    """One set in 2**64 has; its places are not looked for in a block that is not there."""
+    x, y = points_around(district, 20_000, 4)
+    keys = district.locate(x, y).keys
+    cells = district.table.cell_key
+    whole = np.unique(cells[(district.table.coarse > 0)])
+    assert len(whole)
+    for module in (table_module, lookup_module):
+        monkeypatch.setattr(module, "IN_BLOCK", whole[-1])
+    again = set_a()
+    assert np.array_equal(again.locate(x, y).keys, keys)
+    assert (again.table.cell_key[again.table.coarse < 0] == whole[-1]).all()
+
+
+def test_what_is_known_to_be_sound_is_answered_alike(district):
+    rng = np.random.default_rng(6)
+    x, y = points_around(district, 500, 8)
+    fence = rng.integers(0, len(district), 500).astype(np.int32)
+    ends = x, y, x + rng.normal(0, 0.003, 500), y + rng.normal(0, 0.003, 500)
+    leaving = rng.random(500) < 0.5
+    for asked in (
+        lambda **how: district.near_border(fence, x, y, 400.0, **how),
+        lambda **how: district.crossings(fence, leaving, *ends, **how),
+        lambda **how: district.passages(fence, *ends, **how),
+    ):
+        assert np.array_equal(asked(), asked(sound=True), equal_nan=True)
+    with pytest.raises(ValueError, match="row 1 is not finite"):
+        district.near_border(fence[:2], [121.0, np.nan], [30.0, 30.0], 5.0)
