@@ -40,7 +40,6 @@ STEPS = {
     "segments beside thin fences": (("hazfence_fences", "FenceSet.segment_hits"),),
     "what is due": (("hazfence.screen", "Screen.look"),),
     "crossings found": (
-        ("hazfence.crossed", "Crossed.due"),
         ("hazfence.crossed", "Crossed.raw"),
         ("hazfence.crossed", "Crossed.passed"),
     ),
