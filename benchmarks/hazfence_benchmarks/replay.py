@@ -6,8 +6,9 @@ is measured on set A too. Processor time counts, of all threads of one process t
 its rows into the journal; in one figure also the file of rows (``-o rows.parquet``) behind it. One process
 and a process a core, and the memory that a longer file takes, are measured in processes of their own, one and
 many in turns and by the clock on the wall, which only a quiet machine tells truly; beside it stands what
-processor time says is the best that can come of it, and what ``hazfence replay`` would take by itself. From
-the longer file a year of a district is worked out:
+processor time says is the best that can come of it, and what ``hazfence replay`` would take by itself. Of
+the longer file (``long``), in which limits of driving and standing are reached, it is told too what a process
+takes with visits and with every rule. From it a year of a district is worked out:
 ``hazfence bench replay --quick --long 100000000`` does so from a hundred million fixes (2 GB in the temporary
 folder). Next room: ``core.py``, the engine alone.
 """
@@ -48,6 +49,8 @@ __all__ = ["options", "run"]
 #: A district's vehicles: 3,000, which report every 30 s: so many fixes a year.
 _VEHICLES = 3_000
 _YEAR_FIXES = _VEHICLES * 2 * 60 * 24 * 365
+#: Reports of a truck: every ten seconds.
+_AN_HOUR = 360
 #: Rows of a row group, as writers of Parquet have it.
 _ROW_GROUP = 250_000
 #: Of a longer file one process and many are not compared.
@@ -126,6 +129,12 @@ def _long(
         yield Figure(**about | {"n": n}, what="peak memory", unit="bytes", better="less",
                      values=(found["peak_bytes"],), x=float(n), x_name="fixes")  # fmt: skip
     whole = peaks[-1][1]
+    # Limits of driving and standing are reached after hours: what every rule costs, only these tell.
+    ruled = [_apart(path, "every rule", 1) for _ in range(plan.rounds(1, 1, 5))]
+    for book, runs in (("visits", [whole]), ("every rule", ruled)):
+        yield Figure(**about, what=f"parquet, {book}, long", unit="fixes/s", clock="cpu",
+                     values=tuple(long / one["cpu_s"] for one in runs),
+                     note=f"long: {long / vehicles / _AN_HOUR:.1f} hours of each vehicle")  # fmt: skip
     if cores() > 1 and long <= _SHARED_UP_TO:
         pa_csv.write_csv(pq.read_table(path), folder / "long.csv")
         for form in ("parquet", "csv"):
