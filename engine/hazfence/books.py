@@ -77,7 +77,7 @@ class Books:
         self.stories: dict[int, Story] = {}
         self.recent = Recent(self._limit_us, self.recent_us)
         self.stays = Stays(self._limit_us)
-        self.notes = Notes(self._limit_us)
+        self.notes = Notes(self._limit_us, self.fleet.names)
         self.telling: Telling | None = None
         self.drafts: Drafts | None = None
         self._forgotten_us: npt.NDArray[np.int64] | None = None  # of a memory that is suspended
@@ -114,12 +114,7 @@ class Books:
         assert self.telling is not None
         note = self.notes.rows(np.array([code], np.int32))[0]
         rows = self.stays.visits.of(code), self.stays.wavers.of(code)
-        return self._with_held(code, self.telling.record(*rows, note, self.notes.past(code)))
-
-    def _with_held(self, code: int, record: Record) -> Record:
-        """A record made of columns, with the events that go on beside them."""
-        record.open.update((open_key(event), event) for event in self.notes.held.get(code, ()))
-        return record
+        return self.telling.record(*rows, note, self.notes.past(code), self.notes.held.get(code, ()))
 
     def story_seen(self, code: int) -> Story | None:
         """A vehicle's story, to look at only; None when it was never judged."""
@@ -135,10 +130,7 @@ class Books:
     def plain_marks(self, code: int, after_us: int) -> list[Mark]:
         """The marks of a vehicle kept in columns, of fixes judged after a moment."""
         assert self.telling is not None
-        marks = self.telling.marks(code, self.stays, self.notes, after_us)
-        for mark in marks if code in self.notes.held else ():
-            self._with_held(code, mark.record)
-        return marks
+        return self.telling.marks(code, self.stays, self.notes, after_us)
 
     def plainly_judged_us(self, code: int) -> int | None:
         """When a vehicle kept in columns was last judged; None when it never was, or is set apart."""

@@ -180,8 +180,9 @@ class Columns(NamedTuple):
         light: bool, shape (n,), True where it is due only because the vehicle stops or moves off.
         active: int64, indexes of the groups in which something must be judged.
         plain: bool, shape (g,), groups that are active only because sets of fences changed, thin circles
-            were touched, the vehicle stops or moves off, or every fix of it has to be judged, and in which
-            no fix is worse than ``settle_m``.
+            were touched, the vehicle stops or moves off, a deadline passes, or every fix of it has to be
+            judged (but not both of these), and in which no fix is worse than ``settle_m``.
+        over: int64, indexes of the groups in which a deadline passes.
         hit_rows, hit_fences: pairs of row and fence index where a segment touches a thin fence,
             sorted by row.
     """
@@ -195,6 +196,7 @@ class Columns(NamedTuple):
     light: npt.NDArray[np.bool_]
     active: _Ints
     plain: npt.NDArray[np.bool_]
+    over: _Ints
     hit_rows: _Ints
     hit_fences: npt.NDArray[np.int32]
 

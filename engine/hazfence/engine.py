@@ -30,10 +30,11 @@ from hazfence.events import Event, Kind
 from hazfence.fixes import FixBatch
 from hazfence.history import History, MilestoneNews
 from hazfence.judge import Judge
+from hazfence.judged import Taken
 from hazfence.late import Late
 from hazfence.news import Batch, News, Telling
 from hazfence.outcome import Outcome
-from hazfence.plain import Plain, Taken
+from hazfence.plain import Plain
 from hazfence.presence import Fix, Presence
 from hazfence.recall import Recall
 from hazfence.reference import ReferenceData
@@ -416,11 +417,9 @@ class Engine:
             new = before.time_us == NEVER_US
             fleet.first_us[first[new]] = track.time_us[groups[0][new]]
         c = self._screen.look(codes, track, before, groups, located=located)
-        active = c.active
-        taken: list[Taken] = []
+        active, taken = c.active, list[Taken]()
         if self._plain.on:
-            plain = active[c.plain[active]]
-            plain = plain[books.stays.ours(first[plain])]
+            plain = active[c.plain[active] & books.stays.ours(first[active])]
             if len(plain):
                 for some in self._plain.take(c, before, plain, books.stays, books.notes, self._screen.sets):
                     books.touch(some.codes)
@@ -441,7 +440,8 @@ class Engine:
             for some in taken:
                 books.stays.log.add(some.log_codes, some.logged)
                 books.notes.log.add(some.noted, some.entries)
-        return Batch(judged, [(some.group, some.steps) for some in taken], self._telling)
+        said = [one for some in taken for one in some.said]
+        return Batch(judged, [(some.group, some.steps) for some in taken], said, self._telling)
 
     def _judge_vehicle(self, c: Columns, lo: int, hi: int) -> list[Event]:
         """Judge one vehicle's fixes ``lo..hi`` of the sorted columns."""

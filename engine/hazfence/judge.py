@@ -52,7 +52,7 @@ from hazfence.vehicles import Record, open_key
 from hazfence.visits import BORDER, closed, entered_by, exit_detail, opened
 from hazfence_fences import Fence, FenceKind, FenceSet
 
-__all__ = ["Judge"]
+__all__ = ["Judge", "in_time_order"]
 
 #: What lasts as long as the visit it belongs to, and ends with it.
 _BOUND_TO_VISIT = (
@@ -105,7 +105,7 @@ class Judge:
             self._heard(step)
         else:
             self._judge(step, hits)
-        return _in_time_order(step.out)
+        return in_time_order(step.out)
 
     def move(self, vehicle: str, record: Record, prev: Fix, fix: Fix) -> list[Event]:
         """Judge a fix of which the screen knows that only standing or moving can have changed.
@@ -116,7 +116,7 @@ class Judge:
         step = self._step(vehicle, record, prev, fix)
         step.steady = True
         self._motion(step)
-        return _in_time_order(step.out) if step.out else step.out
+        return in_time_order(step.out) if step.out else step.out
 
     def silence(self, vehicle: str, record: Record, last: Fix, now_us: int) -> list[Event]:
         """Judge that nothing came since ``last`` until ``now_us``: the vehicle stands where it was.
@@ -128,7 +128,7 @@ class Judge:
         step = self._step(vehicle, record, last, trusted._replace(time_us=now_us, silent=True))
         step.prev = trusted
         self._judge(step, ())
-        return _in_time_order(step.out)
+        return in_time_order(step.out)
 
     def in_doubt(self, record: Record, last: Fix) -> bool:
         """Whether the vehicle's last fix was suspect, so that it is still silence that is judged."""
@@ -492,6 +492,6 @@ def _place(step: Step, at_us: int, how: Edge) -> tuple[float, float]:
     return step.place(at_us) if how in BORDER else step.last_known(at_us)
 
 
-def _in_time_order(events: list[Event]) -> list[Event]:
+def in_time_order(events: list[Event]) -> list[Event]:
     """Events of one fix by the time they speak of; the order found where that is the same."""
     return sorted(events, key=lambda e: e.started_us if e.ended_us is None else e.ended_us)

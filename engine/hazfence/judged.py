@@ -1,4 +1,4 @@
-"""What columns keep of the fixes judged in them, for a late fix that asks what was known before.
+"""What came of vehicles in columns, and what is kept for a late fix that asks what was known before.
 
 You are in the core, below ``plain.py``. The judge leaves a mark before every fix it judges; here the same is
 written down as rows: the visits opened and closed, what wavered and what rules remembered before. ``news.py``
@@ -7,22 +7,62 @@ makes marks of them when one is asked for.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
+from hazfence.carried import Noted
 from hazfence.chains import lump
+from hazfence.columns import Columns
 from hazfence.crossed import Due
+from hazfence.events import Event
 from hazfence.notes import ENTRY, Notes
-from hazfence.noting import Noted
+from hazfence.noticed import Fixes
 from hazfence.ordered import among, distinct
 from hazfence.stays import JUDGED, STEP, WAVERED, Stays, in_order, joined
 from hazfence.wavers import Settling
 
-__all__ = ["entries_of", "judged", "keep_notes", "logged", "note_fix"]
+__all__ = ["Said", "Taken", "entries_of", "fixes_of", "judged", "keep_notes", "logged", "note_fix", "said_of"]
 
 _Ints = npt.NDArray[np.int64]
 _Bools = npt.NDArray[np.bool_]
 _Rows = npt.NDArray[np.void]
+#: What rules with a memory say: the group, the moment of the fix, and the events.
+Said = tuple[int, int, list[Event]]
+
+
+class Taken(NamedTuple):
+    """What was worked out in columns.
+
+    Attributes:
+        groups: bool, a vehicle's group of the columns each: it is done.
+        group: int64, shape (k,), the group of each step, sorted.
+        steps: shape (k,), visits opened and closed, by vehicle and in the order in which they are told.
+        log_codes, logged: those, and whatever else was judged, with the vehicle of each.
+        codes, watch, unsure, deadline_us: the vehicles done, whether every fix of each must be judged now,
+            whether one well inside a restricted zone must, and until when each may be silent.
+        said: (group, moment of the fix, events): what rules with a memory say of a fix.
+        motion: whether each stands or moves, as in ``Fleet``; None when no rule asks.
+        overdriven: whether each drives for too long, as there.
+        noted: the vehicle (code) of each entry.
+        entries: what was remembered before each fix judged, by vehicle and time.
+    """
+
+    groups: _Bools
+    group: _Ints
+    steps: _Rows
+    log_codes: npt.NDArray[np.int32]
+    logged: _Rows
+    codes: npt.NDArray[np.int32]
+    watch: _Bools
+    unsure: _Bools
+    deadline_us: _Ints
+    said: list[Said]
+    motion: npt.NDArray[np.int8] | None
+    overdriven: _Bools
+    noted: npt.NDArray[np.int32]
+    entries: _Rows
 
 
 def judged(due: Due, row: _Ints, stays: Stays, settling: Settling | None) -> tuple[_Ints, _Ints]:
@@ -96,6 +136,10 @@ def keep_notes(codes: npt.NDArray[np.int32], kept: _Bools, noted: Noted, notes: 
         if kept[vehicle]:
             for at, past in noted.pasts[vehicle]:
                 notes.set_past(int(codes[place[vehicle]]), past, at)
+    for vehicle in noted.held:
+        if kept[vehicle]:
+            for at, held in noted.held[vehicle]:
+                notes.set_held(int(codes[place[vehicle]]), held, at)
 
 
 def entries_of(
@@ -108,3 +152,24 @@ def entries_of(
     lump(entries["note"])[:], entries["steps"] = lump(noted.before), steps
     good = done[due.group]
     return due.codes[good], entries.compress(good)
+
+
+def said_of(noted: Noted, kept: _Bools, groups: _Ints) -> list[Said]:
+    """What rules with a memory say of the vehicles done."""
+    return [
+        (int(groups[vehicle]), fix_us, events)
+        for vehicle, told in noted.said.items()
+        if kept[vehicle]
+        for fix_us, events in told
+    ]
+
+
+def fixes_of(c: Columns, due: Due) -> Fixes:
+    """The due fixes as ``noting.py`` asks for them."""
+    count = len(due.first)  # none, when it is only a look into silence that a fix came after
+    following = np.append(due.first[1:], True)[:count]
+    until_us = np.append(due.prev_us[1:], 0)[:count]
+    until_us[following] = c.track.time_us[c.ends[due.group[following]] - 1]
+    vehicle = due.first.cumsum() - 1
+    before = due.prev_us, due.prev_lon, due.prev_lat
+    return Fixes(vehicle, *before, due.fix_us, due.lon, due.lat, due.kmh, until_us)

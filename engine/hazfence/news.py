@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +20,9 @@ import numpy.typing as npt
 
 from hazfence.doubts import in_doubt
 from hazfence.events import Event, Kind, from_iso, iso
-from hazfence.notes import Notes, Past, blank
+from hazfence.judge import in_time_order
+from hazfence.judged import Said
+from hazfence.notes import Held, Notes, Past, blank
 from hazfence.plain import Plain
 from hazfence.presence import Edge, Fix
 from hazfence.rows import Row, last_rows, row_of
@@ -45,10 +47,11 @@ from hazfence.stays import (
     WAVER,
     WAVERED,
     Stays,
+    joined,
 )
 from hazfence.steprows import StepRows
 from hazfence.story import Mark
-from hazfence.vehicles import NEVER_US, Record
+from hazfence.vehicles import NEVER_US, Record, open_key
 from hazfence.visits import BORDER, closed, entered_by, exit_detail, opened
 
 __all__ = ["Batch", "News", "Telling"]
@@ -126,11 +129,14 @@ class Telling:
         place = float(step["lon"]), float(step["lat"])
         return closed(possible, int(step["at_us"]), place, {**possible.detail, "exit": "confirmed"})
 
-    def record(self, stays: _Rows, wavers: _Rows, note: np.void | None = None, past: Past = ()) -> Record:
+    def record(
+        self, stays: _Rows, wavers: _Rows, note: np.void | None = None, past: Past = (), held: Held = ()
+    ) -> Record:
         """What goes on, wavers and is remembered, as the judge knows it."""
         found = [event for stay in stays for event in self._open(stay)]
         found.sort(key=lambda e: (e.started_us, e.fence_id, e.kind is not Kind.VISIT))
         going_on = {(event.kind, str(event.fence_id)): event for event in found}
+        going_on.update((open_key(event), event) for event in held)
         noting = self._plain.noting
         states = {} if note is None or noting is None else noting.states(note, past)
         if len(wavers):
@@ -163,7 +169,8 @@ class Telling:
                 break  # the steps were given up: so far back nobody asks
             wavers = self._undo(going_on, reversed(together))
             at, past = begins, notes.past_before(code, int(noted["fix_us"]))
-            record = partial(self.record, _together(going_on), wavers, noted["note"], past)
+            held = notes.held_after(code, int(noted["prev_us"]))
+            record = partial(self.record, _together(going_on), wavers, noted["note"], past, held)
             marks.append(Mark(self._prev(noted), record, int(noted["since_us"])))
         marks.reverse()
         return marks
@@ -362,36 +369,73 @@ def _together(stays: Mapping[int, Any]) -> _Rows:
 
 
 class Batch(NamedTuple):
-    """What one look at some vehicles gave: events of the judge and plain steps, by group of vehicle.
+    """What one look at some vehicles gave, by group of vehicle.
 
-    ``steps`` come in parts of (group of each step, steps), in the order of groups.
+    Attributes:
+        judged: of each group that was left to the judge, its events.
+        steps: the plain steps of the others, in parts of (group of each step, steps).
+        said: what rules with a memory say of those.
+        telling: tells steps as events.
     """
 
     judged: list[tuple[int, list[Event]]]
     steps: list[tuple[_Ints, _Rows]]
+    said: list[Said]
     telling: Telling
 
     def __len__(self) -> int:
-        told = sum(len(events) for _, events in self.judged)
+        told = sum(len(events) for _, events in self.judged) + sum(len(events) for *_, events in self.said)
         return told + sum(self.telling.count(steps) for _, steps in self.steps)
 
     def events(self) -> Iterator[Event]:
         """All of it as events, vehicle by vehicle."""
-        judged = iter([*self.judged, (1 << 40, [])])
-        at, events = next(judged)
-        for groups, steps in self.steps:
-            for group, step in zip(groups.tolist(), steps, strict=True):
-                while at < group:
-                    yield from events
-                    at, events = next(judged)
+        judged, said = dict(self.judged), dict[int, list[Said]]()
+        for one in self.said:
+            said.setdefault(one[0], []).append(one)
+        beside, place = sorted({*judged, *said}), 0
+        steps: list[Any] = []
+
+        def told(group: int) -> Iterator[Event]:
+            """Of a group of which there is more than steps."""
+            yield from judged[group] if group in judged else self._together(steps, said[group])
+            steps.clear()
+
+        for group, step in self._by_group():
+            while place < len(beside) and beside[place] < group:
+                yield from told(beside[place])
+                place += 1
+            if place < len(beside) and beside[place] == group:
+                steps.append(step)
+            else:
                 yield from self.telling.events(step)
-        yield from events
-        for _, events in judged:
-            yield from events
+        for group in beside[place:]:
+            yield from told(group)
+
+    def _together(self, steps: Iterable[Any], said: Iterable[Said]) -> Iterator[Event]:
+        """What is told of one vehicle's fixes, fix by fix in the order of the judge."""
+        of_fix: dict[int, list[Event]] = {}
+        for step in steps:
+            of_fix.setdefault(int(step["fix_us"]), []).extend(self.telling.events(step))
+        for _, fix_us, events in said:
+            of_fix.setdefault(fix_us, []).extend(events)
+        for fix_us in sorted(of_fix):
+            yield from in_time_order(of_fix[fix_us])
+
+    def _by_group(self) -> Iterator[tuple[int, Any]]:
+        """The steps with their groups, which may lie in parts that overlap."""
+        groups = [group for group, _ in self.steps]
+        if all(a[-1] < b[0] for a, b in pairwise(filter(len, groups))):
+            for group, steps in self.steps:
+                yield from zip(group.tolist(), steps, strict=True)
+            return
+        group, rows = np.concatenate(groups), joined([steps for _, steps in self.steps])
+        order = group.argsort(kind="stable")
+        yield from zip(group[order].tolist(), rows.take(order), strict=True)
 
     def rows(self) -> list[Row]:
         """All of it as rows, of each fact the last revision at least."""
-        rows = last_rows(event for _, events in self.judged for event in events)
+        told = (*(events for _, events in self.judged), *(events for *_, events in self.said))
+        rows = last_rows(event for events in told for event in events)
         for _, steps in self.steps:
             rows += self.telling.written(steps)
         return rows

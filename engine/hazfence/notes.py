@@ -9,7 +9,8 @@ before, for as long as a late fix may ask for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,12 +19,15 @@ from hazfence.events import Event
 from hazfence.stays import Log
 from hazfence.vehicles import FOREVER_US, NEVER_US
 
-__all__ = ["DRIVE_SAID", "ENTRY", "NOTE", "OFF_SAID", "PARK_SAID", "Notes", "Past", "blank"]
+__all__ = ["DRIVE_SAID", "ENTRY", "NOTE", "OFF_SAID", "PARK_SAID", "Held", "Notes", "Past", "blank"]
 
 _Ints = npt.NDArray[np.int64]
 _Rows = npt.NDArray[np.void]
+_T = TypeVar("_T")
 #: (first, last) moments of stretches of driving, see ``states.Drive``.
 Past = tuple[tuple[int, int], ...]
+#: Events of rules with a memory that go on.
+Held = tuple[Event, ...]
 
 #: ``NEVER_US`` says that there is no such state. ``motion`` is as in ``vehicles.Fleet``; ``turned`` is the
 #: fix at which it last stopped or moved off. ``reached_us`` are the limits of overdrive in the order of its
@@ -86,19 +90,23 @@ class Notes:
 
     Args:
         limit_us: gives, for vehicle codes, the moments before which no late fix is judged.
+        names: of the vehicles, by code; may grow.
 
     Attributes:
+        names: as given.
         log: an ``ENTRY`` of every fix judged here, as long as it is needed.
-        held: by code the events of rules with a memory that go on; nothing here opens or ends one.
+        held: by code the events of rules with a memory that go on.
     """
 
-    def __init__(self, limit_us: Callable[[npt.NDArray[np.int32]], _Ints]) -> None:
+    def __init__(self, limit_us: Callable[[npt.NDArray[np.int32]], _Ints], names: Sequence[str]) -> None:
         self._limit_us = limit_us
+        self.names = names
         self._rows, self._blank = blank(64), blank(1)[0]
-        self.held: dict[int, tuple[Event, ...]] = {}
+        self.held: dict[int, Held] = {}
         self._past: dict[int, Past] = {}
         # Of each vehicle (moment of a fix, the past before it), where it changed; few have any.
         self._past_log: dict[int, list[tuple[int, Past]]] = {}
+        self._held_log: dict[int, list[tuple[int, Held]]] = {}
         self.log = Log(limit_us, ENTRY)
 
     def grow(self, vehicles: int) -> None:
@@ -122,15 +130,18 @@ class Notes:
     def set_past(self, code: int, past: Past, at_us: int | None = None) -> None:
         """Note another past of a vehicle; it has it from the fix at ``at_us`` on, None: it is given."""
         if at_us is not None:
-            known = self._past_log.setdefault(code, [])
-            known.append((at_us, self.past(code)))
-            limit_us = int(self._limit_us(np.array([code], np.int32))[0])
-            while len(known) > 1 and known[1][0] < limit_us:
-                del known[0]
+            self._log(self._past_log.setdefault(code, []), code, at_us, self.past(code))
         if past:
             self._past[code] = past
         else:
             self._past.pop(code, None)
+
+    def _log(self, known: list[tuple[int, _T]], code: int, at_us: int, before: _T) -> None:
+        """Note what was before a fix, as long as a late one may ask."""
+        known.append((at_us, before))
+        limit_us = int(self._limit_us(np.array([code], np.int32))[0])
+        while len(known) > 1 and known[1][0] < limit_us:
+            del known[0]
 
     def past_before(self, code: int, fix_us: int) -> Past:
         """What a vehicle's past was before a fix."""
@@ -139,9 +150,25 @@ class Notes:
                 return past
         return self.past(code)
 
+    def set_held(self, code: int, held: Held, at_us: int) -> None:
+        """From the fix of a moment on other events of a vehicle go on."""
+        self._log(self._held_log.setdefault(code, []), code, at_us, self.held.get(code, ()))
+        if held:
+            self.held[code] = held
+        else:
+            self.held.pop(code, None)
+
+    def held_after(self, code: int, time_us: int) -> Held:
+        """What of a vehicle went on after the fix of a moment."""
+        for at_us, held in self._held_log.get(code, ()):
+            if at_us > time_us:
+                return held
+        return self.held.get(code, ())
+
     def forget(self, code: int) -> None:
         """A vehicle is set apart: what is remembered of it is elsewhere now."""
         self._rows[code] = self._blank
         self.held.pop(code, None)
         self._past.pop(code, None)
         self._past_log.pop(code, None)
+        self._held_log.pop(code, None)

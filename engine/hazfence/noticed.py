@@ -22,8 +22,8 @@ _Floats = npt.NDArray[np.float64]
 class Fixes(NamedTuple):
     """Due fixes, by vehicle and time, with the fix before each; columns of shape (n,).
 
-    ``vehicle`` numbers the vehicles from 0; ``next_us`` is the time of the vehicle's next due fix, or of its
-    last fix in the batch.
+    ``vehicle`` numbers the vehicles from 0; ``until_us`` is the time of the last fix before the
+    vehicle's next due one, or of its last fix in the batch: up to there nothing but time passes.
     """
 
     vehicle: _Ints
@@ -34,7 +34,7 @@ class Fixes(NamedTuple):
     lon: _Floats
     lat: _Floats
     kmh: npt.NDArray[np.float32]
-    next_us: _Ints
+    until_us: _Ints
 
 
 class Moved(NamedTuple):

@@ -3,24 +3,24 @@
 You are in the core, between ``plain.py``, which knows what visits open and close with every due fix, and
 ``notes.py``, which keeps what is remembered. :class:`Noting` carries the notes of all vehicles of a batch
 from fix to fix as ``rules/driving.py``, ``routes.py`` and ``segments.py`` would, to the last bit, the first
-due fix of every vehicle in one go, then the second, and so on. It never says an event: one that goes on is
-held, and where one may begin or end, and where it is not sure, it leaves the vehicle to ``judge.py``. It
-holds under one set of fences and settings, and gives a vehicle's notes as the states that the judge knows,
-and takes them back.
+due fix of every vehicle in one go, then the second, and so on. Where a stand or a drive is too long, or one
+that was ends, the rule itself says so of that vehicle (``carried.py``). Where another event may begin or end,
+and where it is not sure, it leaves the vehicle to ``judge.py``. It holds under one set of fences and
+settings, and gives a vehicle's notes as the states that the judge knows, and takes them back.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from hazfence.carried import Hours, Noted, Work
 from hazfence.crossed import places
 from hazfence.events import Event, Kind
 from hazfence.judge import Judge
-from hazfence.notes import DRIVE_SAID, NOTE, OFF_SAID, PARK_SAID, Notes, Past, blank
+from hazfence.notes import DRIVE_SAID, OFF_SAID, PARK_SAID, Notes, Past, blank
 from hazfence.noticed import Fixes, Moved, Sorts, Zones, first_rows, zones_of
 from hazfence.rules.book import Params
 from hazfence.rules.driving import (
@@ -28,15 +28,17 @@ from hazfence.rules.driving import (
     STAND_KMH,
     STAND_M,
     apart2_m2,
-    in_hours_us,
+    drive_on,
     limits,
     may_stand,
+    rested,
+    stand,
     within_day,
 )
 from hazfence.settings import EngineSettings
 from hazfence.states import Drive, Motion, OffRoute, Parked, Segment, State
 from hazfence.vehicles import FOREVER_US, NEVER_US, Record
-from hazfence_fences import Fence, FenceKind, FenceSet, Schedule
+from hazfence_fences import Fence, FenceKind, FenceSet
 
 __all__ = ["Noted", "Noting"]
 
@@ -47,26 +49,8 @@ _Rows = npt.NDArray[np.void]
 
 _STANDS, _MOVES = 1, 2
 _MEMORY = (Kind.OVERPARK, Kind.OVERDRIVE, Kind.CORRIDOR_DEPARTURE, Kind.SEGMENT_OVERTIME)
-_HOUR_US = 3_600_000_000
-_DAY_US = 24 * _HOUR_US
-
-
-class Noted(NamedTuple):
-    """What came of it.
-
-    Attributes:
-        failed: bool, a vehicle each: it is a case for the judge, and nothing else here is true of it.
-        rows: the notes after the last fix, a vehicle each.
-        before: the notes before it, a fix each.
-        deadline_us: until when nothing has to be said in silence, a vehicle each.
-        pasts: by vehicle the moment of the fix, and what the past is from there, where it changed.
-    """
-
-    failed: _Bools
-    rows: _Rows
-    before: _Rows
-    deadline_us: _Ints
-    pasts: dict[int, list[tuple[int, Past]]]
+#: All bits of ``said``.
+_ALL_SAID = 255
 
 
 class Noting:
@@ -82,7 +66,7 @@ class Noting:
     """
 
     def __init__(self, fences: FenceSet, settings: EngineSettings, judge: Judge) -> None:
-        book = judge.remit.book
+        self._book = book = judge.remit.book
         self._fences = fences
         self._gap_us = round(settings.max_gap_s * 1e6)
         on = {kind: book.ever(kind) for kind in _MEMORY}
@@ -95,8 +79,9 @@ class Noting:
         self.able = constant and int(district.sum()) <= 1
         self._sorts = Sorts(district, route, np.zeros(len(kinds), np.bool_), None)
         self._home = next((f for f in fences.fences if f.kind is FenceKind.DISTRICT), None)
+        self._homes, self._home_id = ([], "") if self._home is None else ([self._home], self._home.id)
         self._most_us = self._for_us = FOREVER_US
-        self._rest_us, self._hours = 0, _Hours()
+        self._rest_us, self._hours = 0, Hours()
         if not self.able:
             return
 
@@ -143,16 +128,20 @@ class Noting:
         """
         begins = first_rows(fixes)
         zones = zones_of(fixes, begins, crossed, inside, len(codes), self._sorts)
-        work = _Work(zones, fixes, notes.rows(codes))
+        work = Work(zones, fixes, codes, notes, self._ask)
         turn = np.arange(len(fixes.vehicle)) - begins[fixes.vehicle]
         for k in range(int(turn.max(initial=-1)) + 1):
             rows = np.flatnonzero(turn == k)
             rows = rows[~work.failed[fixes.vehicle[rows]]]
             if len(rows):
-                self._round(work, rows, codes, notes)
-        return Noted(work.failed, work.rows, work.before, work.deadline_us, work.pasts)
+                self._round(work, rows)
+                work.over()
+        return work.noted()
 
-    def _round(self, w: _Work, r: _Ints, codes: npt.NDArray[np.int32], notes: Notes) -> None:
+    def _ask(self, rule: str, fence: Fence | None, at_us: int) -> Params | None:
+        return self._book.lookup(rule, fence)
+
+    def _round(self, w: Work, r: _Ints) -> None:
         """One due fix of some vehicles."""
         f, v = w.fixes, w.fixes.vehicle[r]
         w.before[r] = w.rows[v]
@@ -165,17 +154,18 @@ class Noting:
             if self._parks:
                 bad |= self._parking(w, r, v, (t0, t1), old, new, displaced, known)
             if self._drives:
-                bad |= self._drive(w, v, (t0, t1), old, new, displaced, codes, notes)
+                self._drive(w, r, v, (t0, t1), old, new, displaced)
         if self._routes:
             bad |= self._stray(w, r, v, (t0, t1), known)
         if self._segments:
             bad |= w.zones.gate[r] | (w.rows["left_us"][v] != NEVER_US)
         deadline_us = self._deadline_us(w.rows[v], t1)
-        bad |= deadline_us < f.next_us[r]
+        passes = ~bad & (deadline_us < f.until_us[r])
+        w.passed_us[v[passes]] = deadline_us[passes]
         w.deadline_us[v] = deadline_us
-        w.failed[v[bad]] = True
+        w.failed[v[bad | passes]] = True
 
-    def _motion(self, w: _Work, r: _Ints, v: _Ints, known: _Bools) -> tuple[_Ints, _Ints, _Bools]:
+    def _motion(self, w: Work, r: _Ints, v: _Ints, known: _Bools) -> tuple[_Ints, _Ints, _Bools]:
         """As :func:`hazfence.rules.driving.motion`."""
         f, rows = w.fixes, w.rows
         with np.errstate(invalid="ignore", over="ignore"):
@@ -192,7 +182,7 @@ class Noting:
 
     def _parking(
         self,
-        w: _Work,
+        w: Work,
         r: _Ints,
         v: _Ints,
         span: tuple[_Ints, _Ints],
@@ -201,7 +191,10 @@ class Noting:
         displaced: _Bools,
         known: _Bools,
     ) -> _Bools:
-        """As :func:`hazfence.rules.driving.overpark`; what is true of the result is a case for the judge."""
+        """As :func:`hazfence.rules.driving.overpark`; what is true of the result is a case for the judge.
+
+        Stands that are too long, or were and end, are told here where no border was met.
+        """
         (t0, t1), f, zones = span, w.fixes, w.zones
         since_us = w.rows["parked_us"][v]
         parked, stands = since_us != NEVER_US, new == _STANDS
@@ -212,7 +205,16 @@ class Noting:
         # Where no border was met, what stood where it may not is parked, and nothing else.
         bad = ~met & ((parked & ~before) | (~parked & before & stood))
         said = (w.rows["said"][v] & PARK_SAID) != 0
-        bad |= parked & ~said & (_later(since_us, self._most_us) < np.where(displaced, t0, t1))
+        long = parked & ~said & (_later(since_us, self._most_us) < np.where(displaced, t0, t1))
+        bad |= met & long
+        ends = parked & ~met & (~stands | displaced)
+        for i in np.flatnonzero(~met & ~bad & (long | (said & ends))).tolist():
+            row = w.rows[v[i]]
+            place = float(row["parked_lon"]), float(row["parked_lat"])
+            end_us = (int(t0[i]) if displaced[i] else int(t1[i])) if ends[i] else None
+            stand(w.step(int(r[i])), Parked(int(since_us[i]), *place, self._home_id), end_us, self._homes)
+        w.rows["said"][v[long & ~met]] |= PARK_SAID
+        w.rows["said"][v[ends]] &= _ALL_SAID - PARK_SAID
         begin_us = np.where(parked & stands & ~displaced & ~met, since_us, NEVER_US)
         begin_us = np.where(stands & after & (begin_us == NEVER_US), t1, begin_us)
         at = np.flatnonzero(met & stood)
@@ -221,7 +223,7 @@ class Noting:
                                   self._most_us)  # fmt: skip
             bad[at] |= late & ~said[at]
             begin_us[at] = np.where(stands[at], run, NEVER_US)
-        bad |= said & (begin_us != since_us)  # its event ends
+        bad |= said & (begin_us != since_us) & met  # its event ends
         new = (begin_us != NEVER_US) & (begin_us != since_us)
         here = begin_us >= t1
         w.rows["parked_us"][v] = begin_us
@@ -231,38 +233,47 @@ class Noting:
 
     def _drive(
         self,
-        w: _Work,
+        w: Work,
+        r: _Ints,
         v: _Ints,
         span: tuple[_Ints, _Ints],
         old: _Ints,
         new: _Ints,
         displaced: _Bools,
-        codes: npt.NDArray[np.int32],
-        notes: Notes,
-    ) -> _Bools:
+    ) -> None:
         """As :func:`hazfence.rules.driving.overdrive`."""
         (t0, t1), rows = span, w.rows
         since, rest, reached = rows["drives_us"][v], rows["rests_us"][v], rows["reached_us"][v]
         on = since != NEVER_US
         driven = on & (rest == NEVER_US) & (old == _MOVES)
         until = np.minimum(t1, t0 + self._gap_us)
+        late = driven & (_unsaid(reached, rows["said"][v]).min(axis=1) < until)
+        for i in np.flatnonzero(late).tolist():
+            limits_us = dict(zip(PARTS, reached[i].tolist(), strict=True))
+            told = tuple((part, at_us) for part, at_us in limits_us.items() if at_us != FOREVER_US)
+            step, driven_us = w.step(int(r[i])), (int(t0[i]), int(until[i]))
+            assert self._driving is not None
+            drive_on(step, Drive(int(since[i]), None, (), told), self._driving, driven_us)
+            open_now = [step.is_open(Kind.OVERDRIVE, part) for part in PARTS]
+            rows["said"][v[i]] |= sum(DRIVE_SAID << k for k, is_open in enumerate(open_now) if is_open)
         said = rows["said"][v]
-        bad = driven & (_unsaid(reached, said).min(axis=1) < until)
         rest = np.where(driven & (until < t1), until, rest)
         stops = on & (rest != NEVER_US)
         long = stops & (t1 - np.where(stops, rest, t1) >= self._rest_us)
         moved = stops & displaced & (new == _STANDS) & ~long
         rest = np.where(moved, t1, rest)
-        rested = stops & (t1 - np.where(stops, rest, t1) >= self._rest_us)
-        bad |= rested & (said >= DRIVE_SAID)  # its events end
-        for i in np.flatnonzero(rested & ~bad).tolist():
-            past = w.past(int(v[i]), codes, notes)
+        rests = stops & (t1 - np.where(stops, rest, t1) >= self._rest_us)
+        for i in np.flatnonzero(rests & (said >= DRIVE_SAID)).tolist():
+            rested(w.step(int(r[i])), int(rest[i]))
+        rows["said"][v[rests]] &= DRIVE_SAID - 1
+        for i in np.flatnonzero(rests).tolist():
+            past = w.past(int(v[i]))
             w.set_past(int(v[i]), int(t1[i]), (*past, (int(since[i]), int(rest[i]))))
-        since = np.where(rested, NEVER_US, since)
-        reached[rested] = FOREVER_US
+        since = np.where(rests, NEVER_US, since)
+        reached[rests] = FOREVER_US
         moves = new == _MOVES
         for i in np.flatnonzero(moves & (since == NEVER_US)).tolist():
-            begin_us, past = int(t1[i]), w.past(int(v[i]), codes, notes)
+            begin_us, past = int(t1[i]), w.past(int(v[i]))
             recent = within_day(past, begin_us)
             if recent != past:
                 w.set_past(int(v[i]), begin_us, recent)
@@ -273,9 +284,8 @@ class Noting:
         rest = np.where(moves, NEVER_US, np.where(rest == NEVER_US, t1, rest))
         rows["drives_us"][v], rows["reached_us"][v] = since, reached
         rows["rests_us"][v] = np.where(since == NEVER_US, NEVER_US, rest)
-        return np.asarray(bad)
 
-    def _stray(self, w: _Work, r: _Ints, v: _Ints, span: tuple[_Ints, _Ints], known: _Bools) -> _Bools:
+    def _stray(self, w: Work, r: _Ints, v: _Ints, span: tuple[_Ints, _Ints], known: _Bools) -> _Bools:
         """As :func:`hazfence.rules.routes.corridor_departure`."""
         (t0, t1), f, zones = span, w.fixes, w.zones
         since_us = w.rows["off_us"][v]
@@ -370,7 +380,7 @@ class Noting:
         """A note as the judge knows it."""
         found: dict[str, State] = {}
         place = {name: (float(row[f"{name}_lon"]), float(row[f"{name}_lat"])) for name in _PLACES}
-        home = "" if self._home is None else self._home.id
+        home = self._home_id
         if row["motion"]:
             moves = bool(row["motion"] == _MOVES)
             found[Motion.name] = Motion(moves, int(row["turned_us"]), *place["turned"])
@@ -435,48 +445,6 @@ class Noting:
 
 
 _PLACES = ("turned", "parked", "off", "left")
-
-
-class _Work:
-    """What is being worked out: the notes as they are so far, and what was found."""
-
-    def __init__(self, zones: Zones, fixes: Fixes, rows: _Rows) -> None:
-        self.zones, self.fixes, self.rows = zones, fixes, rows
-        self.before = np.zeros(len(fixes.vehicle), NOTE)
-        self.failed = np.zeros(len(rows), np.bool_)
-        self.deadline_us = np.full(len(rows), FOREVER_US, np.int64)
-        self.pasts: dict[int, list[tuple[int, Past]]] = {}
-
-    def past(self, vehicle: int, codes: npt.NDArray[np.int32], notes: Notes) -> Past:
-        """A vehicle's past by now."""
-        changed = self.pasts.get(vehicle)
-        return notes.past(int(codes[vehicle])) if changed is None else changed[-1][1]
-
-    def set_past(self, vehicle: int, at_us: int, past: Past) -> None:
-        """From a fix on it has another one."""
-        self.pasts.setdefault(vehicle, []).append((at_us, past))
-
-
-class _Hours:
-    """When so much time within certain hours is spent; see :func:`hazfence.rules.driving.in_hours_us`.
-
-    Vehicles that begin in the same stretch outside the hours reach it at one moment, so one answer is kept.
-    """
-
-    def __init__(self) -> None:
-        self._known: tuple[int, int, int | None] | None = None
-
-    def spent_us(self, hours: Schedule, since: int, limit_us: int) -> int | None:
-        """When driving on from ``since`` has spent ``limit_us`` within the hours."""
-        known = self._known
-        if known is not None and known[0] <= since < known[1]:
-            return known[2]
-        found = in_hours_us(hours, since, limit_us)
-        change = hours.next_change(since)
-        outside = not bool(hours.in_force(np.array([since], np.int64))[0])
-        if outside and change is not None and found is not None and found < since + 2 * _DAY_US:
-            self._known = since, change, found
-        return found
 
 
 def _unsaid(reached_us: _Ints, said: npt.NDArray[np.uint8]) -> _Ints:

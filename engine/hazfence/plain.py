@@ -13,7 +13,6 @@ steps made here as events.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,9 +23,9 @@ from hazfence.crossed import CROSSING, Changes, Crossed, Due
 from hazfence.doubts import Doubts, as_told, confirmed, doubts_of, in_doubt
 from hazfence.events import Kind
 from hazfence.judge import Judge
-from hazfence.judged import entries_of, judged, keep_notes, logged, note_fix
+from hazfence.judged import Taken, entries_of, fixes_of, judged, keep_notes, logged, note_fix, said_of
 from hazfence.notes import Notes
-from hazfence.noticed import Fixes, Moved
+from hazfence.noticed import Moved
 from hazfence.noting import Noting
 from hazfence.ordered import among, begins, distinct
 from hazfence.presence import Fix
@@ -39,7 +38,7 @@ from hazfence.vehicles import FOREVER_US, NEVER_US
 from hazfence.wavers import Settling, Wavers
 from hazfence_fences import Fence, FenceKind, FenceSet, Metric
 
-__all__ = ["Plain", "Taken"]
+__all__ = ["Plain"]
 
 _Ints = npt.NDArray[np.int64]
 _Bools = npt.NDArray[np.bool_]
@@ -49,39 +48,10 @@ _Rows = npt.NDArray[np.void]
 #: More checkpoints than this are a case for the judge.
 _MOST_GATES = 256
 _NONE = np.zeros(0, np.int64)
+#: Groups, and of each the row behind a deadline.
+_Again = tuple[_Ints, _Ints]
 #: Steps worked out at a time, as near as the last time tells, and vehicles at first and at most.
 _STEPS, _FIRST, _MOST = 16_384, 8192, 16_384
-
-
-class Taken(NamedTuple):
-    """What was worked out in columns.
-
-    Attributes:
-        groups: bool, a vehicle's group of the columns each: it is done.
-        group: int64, shape (k,), the group of each step, sorted.
-        steps: shape (k,), visits opened and closed, by vehicle and in the order in which they are told.
-        log_codes, logged: those, and whatever else was judged, with the vehicle of each.
-        codes, watch, unsure, deadline_us: the vehicles done, whether every fix of each must be judged now,
-            whether one well inside a restricted zone must, and until when each may be silent.
-        motion: whether each stands or moves, as in ``Fleet``; None when no rule asks.
-        overdriven: whether each drives for too long, as there.
-        noted: the vehicle (code) of each entry.
-        entries: what was remembered before each fix judged, by vehicle and time.
-    """
-
-    groups: _Bools
-    group: _Ints
-    steps: _Rows
-    log_codes: npt.NDArray[np.int32]
-    logged: _Rows
-    codes: npt.NDArray[np.int32]
-    watch: _Bools
-    unsure: _Bools
-    deadline_us: _Ints
-    motion: npt.NDArray[np.int8] | None
-    overdriven: _Bools
-    noted: npt.NDArray[np.int32]
-    entries: _Rows
 
 
 class Plain:
@@ -171,30 +141,46 @@ class Plain:
 
         Args:
             c: the columns; of the groups in question, every fix due has another set than the one before, or
-                the segment to it touches a thin circle, or the vehicle stops or moves off.
+                the segment to it touches a thin circle, or the vehicle stops or moves off. Fixes behind a
+                deadline are made due here.
             before: the state of each group's vehicle before.
-            groups: the groups in question, ascending; none has a deadline that passes, or is judged apart.
+            groups: the groups in question, ascending; none is judged apart.
             stays, notes: what is open and remembered, changed for the groups that are done.
             sets: knows every key in ``c`` and ``before``.
 
         Yields:
-            some of the vehicles at a time, in the order of ``groups``.
+            some of the vehicles at a time; those of which a deadline passes on the way come last.
         """
-        rows = self._rows_due(c, groups)
+        groups = self._with_deadlines(c, before, groups)
+        rows, again = self._rows_due(c, groups), list[_Again]()
         begin, at_once = 0, _FIRST
         while begin < len(groups):
             end = begin + at_once
             some = groups[begin:] if end + at_once // 4 >= len(groups) else groups[begin:end]
             lo, hi = rows.searchsorted((c.starts[some[0]], c.ends[some[-1]]))
-            taken = self._take(c, before, some, rows[lo:hi], stays, notes, sets)
+            taken = self._take(c, before, some, rows[lo:hi], stays, notes, sets, again)
             yield taken
             begin += len(some)
             at_once = min(_STEPS * len(some) // max(len(taken.steps), 1) + 1, _MOST)
+        while sum(len(some) for some, _ in again):
+            # With the fix behind the deadline due, what follows can be worked out, up to the next deadline.
+            groups, at = (np.concatenate(column) for column in zip(*again, strict=True))
+            c.due[at] = True
+            again.clear()
+            yield self._take(c, before, groups, self._rows_due(c, groups), stays, notes, sets, again)
 
     def _take(
-        self, c: Columns, before: Before, groups: _Ints, due_at: _Ints, stays: Stays, notes: Notes, sets: Sets
+        self,
+        c: Columns,
+        before: Before,
+        groups: _Ints,
+        due_at: _Ints,
+        stays: Stays,
+        notes: Notes,
+        sets: Sets,
+        again: list[_Again],
     ) -> Taken:
-        """The same for so many, with the rows that are due."""
+        """The same for so many, with the rows that are due; ``again`` takes those to be due too."""
         begin = c.starts[groups]
         all_codes = c.codes[begin]
         owner, places = stays.wavers.expand(all_codes)
@@ -259,7 +245,13 @@ class Plain:
         if self.noting is not None:
             moved = Moved(row, fence, changes.opens, changes.at_us)
             inside = found[0], open_rows["fence"].astype(np.int64)
-            noted = self.noting.work(codes, _fixes(c, due), moved, inside, notes)
+            noted = self.noting.work(codes, fixes_of(c, due), moved, inside, notes)
+            passed = ((noted.passed_us != FOREVER_US) & ~failed[groups_here]).nonzero()[0]
+            if len(passed):
+                some = groups_here[passed]
+                behind = _behind(c, some, noted.passed_us[passed])
+                fresh = ~c.due[behind]  # as they all are: what is due was looked at
+                again.append((some[fresh], behind[fresh]))
             failed[groups_here[noted.failed]] = True
 
         good = ~failed[due.group[row]]
@@ -287,7 +279,7 @@ class Plain:
             told_row, told = as_told(told_row, told, more)
         where = kept[found[0]]
         new_owner = position[codes.searchsorted(due.codes[row[still]])]
-        codes, groups_here = codes[kept], groups_here[kept]
+        all_here, codes, groups_here = groups_here, codes[kept], groups_here[kept]
         owner, rows = stays.visits.change(
             codes,
             (position[found[0][where]], found[1][where]),
@@ -321,10 +313,24 @@ class Plain:
             watch,
             np.bincount(owner, in_doubt(rows), len(codes)) > 0,
             deadline_us,
+            [] if noted is None else said_of(noted, kept, all_here),
             None if noted is None else noted.rows["motion"][kept],
             np.zeros(len(codes), np.bool_) if noted is None else Noting.overdriven(noted.rows)[kept],
             *entries_of(due, since_us, noted, np.bincount(log_row, minlength=len(due.at)), done),
         )
+
+    def _with_deadlines(self, c: Columns, before: Before, groups: _Ints) -> _Ints:
+        """The groups that can be worked out though deadlines pass, with the first fix behind one due."""
+        at = among(groups, c.over).nonzero()[0]
+        if not len(at):
+            return groups
+        if self.noting is None:  # it is a visit that is too long
+            return np.delete(groups, at)
+        rows = _behind(c, groups[at], before.deadline_us[groups[at]])
+        for lo, row in zip(c.starts[groups[at]].tolist(), rows.tolist(), strict=True):
+            if not c.due[lo:row].any():  # else that may put it off
+                c.due[row] = True
+        return groups
 
     def _rows_due(self, c: Columns, groups: _Ints) -> _Ints:
         """The rows of some groups that are due."""
@@ -484,12 +490,8 @@ class Plain:
         return place[mine], gate[mine]
 
 
-def _fixes(c: Columns, due: Due) -> Fixes:
-    """The due fixes as ``noting.py`` asks for them."""
-    count = len(due.first)  # none, when it is only a look into silence that a fix came after
-    following = np.append(due.first[1:], True)[:count]
-    next_us = np.append(due.fix_us[1:], 0)[:count]
-    next_us[following] = c.track.time_us[c.ends[due.group[following]] - 1]
-    vehicle = due.first.cumsum() - 1
-    before = due.prev_us, due.prev_lon, due.prev_lat
-    return Fixes(vehicle, *before, due.fix_us, due.lon, due.lat, due.kmh, next_us)
+def _behind(c: Columns, groups: _Ints, deadline_us: _Ints) -> _Ints:
+    """The first row of each group behind a moment."""
+    spans = zip(c.starts[groups].tolist(), c.ends[groups].tolist(), deadline_us.tolist(), strict=True)
+    rows = [lo + int(c.track.time_us[lo:hi].searchsorted(us, side="right")) for lo, hi, us in spans]
+    return np.array(rows, np.int64)

@@ -146,20 +146,22 @@ class Screen:
         if self._motion:
             light = self._flips(track, starts, before) & ~due
             due |= light
-        c = Columns(codes, starts, ends, track, before_us, due, light, at, due, hit_rows, hit_fences)
+        c = Columns(codes, starts, ends, track, before_us, due, light, at, due, at, hit_rows, hit_fences)
         active = any_of(due, starts) | before.watch
         plain = active
         # Most deadlines are far, and the nearest one says so of all.
+        over = np.zeros(0, np.int64)
         if int(before.deadline_us.min()) < latest_us:
-            over = before.deadline_us < (track.time_us if c.once else track.time_us[ends - 1])
-            active = active | over
-            plain = active & ~over
+            passed = before.deadline_us < (track.time_us if c.once else track.time_us[ends - 1])
+            active = active | passed
+            plain = active & ~(passed & before.watch)
+            over = np.flatnonzero(passed)
         inexact = _inexact(track, before, starts)
         if inexact is not None or any(map(len, rough)):
             plain = plain.copy() if inexact is None else plain & ~inexact
             for rows in rough:
                 plain[c.group_of(rows)] = False
-        return c._replace(active=active.nonzero()[0], plain=plain)
+        return c._replace(active=active.nonzero()[0], plain=plain, over=over)
 
     def too_fast(self, track: Track) -> npt.NDArray[np.bool_]:
         """bool, shape (n,): fixes over the lowest limit of their set, whatever the hour."""

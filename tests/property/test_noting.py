@@ -219,7 +219,7 @@ def test_who_drives_on_past_the_limit_is_not_judged_for_that(monkeypatch: pytest
             engine.process(FixBatch.of([f"V{i}" for i in range(50)], time_us=np.full(50, at_us), lon=lon,
                                        lat=np.full(50, 30.5), speed_kmh=speeds))  # fmt: skip
     assert Counter(str(event.kind) for event in engine.open_events()) == {"overdrive": 40}
-    assert len(judged) == 40
+    assert not judged  # columns say that themselves
 
 
 @pytest.mark.parametrize("settle_m", [0.0, 15.0])

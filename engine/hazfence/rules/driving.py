@@ -26,6 +26,7 @@ __all__ = [
     "STAND_KMH",
     "STAND_M",
     "apart2_m2",
+    "drive_on",
     "in_hours_us",
     "limits",
     "may_stand",
@@ -34,6 +35,8 @@ __all__ = [
     "overdrive_deadline_us",
     "overpark",
     "overpark_deadline_us",
+    "rested",
+    "stand",
     "within_day",
 ]
 
@@ -108,7 +111,7 @@ def overpark(step: Step, old: Motion | None, new: Motion | None, displaced: bool
             run = Parked(begin_us, *step.last_known(begin_us), districts[0].id)
         if end_us is None:
             step.states[Parked.name] = run
-        _park(step, run, end_us, districts)
+        stand(step, run, end_us, districts)
 
 
 def _overpark_steady(
@@ -123,16 +126,16 @@ def _overpark_steady(
     ends = new is None or new.moving or displaced
     if state is not None and not ends:
         step.states[Parked.name] = state
-        _park(step, state, None, districts)
+        stand(step, state, None, districts)
         return
     if state is not None:
-        _park(step, state, step.t0 if displaced else step.t1, districts)
+        stand(step, state, step.t0 if displaced else step.t1, districts)
     if new is None or new.moving or any(may_stand(f, step.ask, step.t1) for f in step.fix.fences):
         return
     begin_us = step.t1 if old is None or old.moving or displaced else step.t0
     run = Parked(begin_us, *step.last_known(begin_us), districts[0].id)
     step.states[Parked.name] = run
-    _park(step, run, None, districts)
+    stand(step, run, None, districts)
 
 
 def overpark_deadline_us(record: Record, ask: Ask, districts: dict[str, Fence]) -> int | None:
@@ -157,7 +160,8 @@ def may_stand(fence: Fence, ask: Ask, at_us: int) -> bool:
     return fence.kind is FenceKind.PARKING if told is None else bool(told)
 
 
-def _park(step: Step, run: Parked, end_us: int | None, districts: list[Fence]) -> None:
+def stand(step: Step, run: Parked, end_us: int | None, districts: list[Fence]) -> None:
+    """Say of a stand until where the step ends (or until it does) that it is too long, and that it ends."""
     district = next((f for f in districts if f.id == run.fence_id), None)
     params = None if district is None else step.ask(Kind.OVERPARK, district, run.since_us)
     if params is not None and not step.is_open(Kind.OVERPARK, run.fence_id):
@@ -187,14 +191,13 @@ def overdrive(step: Step, old: Motion | None, new: Motion | None, displaced: boo
     if since is not None and params is not None:
         if rest is None and old is not None and old.moving:
             until_us = min(t1, t0 + gap_us)
-            _drive(step, state, params, (t0, until_us))
+            drive_on(step, state, params, (t0, until_us))
             if until_us < t1:
                 rest = until_us
         if displaced and rest is not None and new is not None and not new.moving:
             rest = t1 if t1 - rest < params["rest_min"] * _MINUTE_US else rest
         if rest is not None and t1 - rest >= params["rest_min"] * _MINUTE_US:
-            for part in PARTS:
-                step.close(Kind.OVERDRIVE, part, rest, step.last_known(rest), {"rests_since": iso(rest)})
+            rested(step, rest)
             past, since, reached = (*past, (since, rest)), None, ()
     if not step.silent and new is not None:
         if new.moving:
@@ -241,7 +244,7 @@ def overdrive_deadline_us(
     return found
 
 
-def _drive(step: Step, state: Drive, params: Params, driven: Span) -> None:
+def drive_on(step: Step, state: Drive, params: Params, driven: Span) -> None:
     """Open what was reached while driving over ``driven``."""
     for part, reached_us in state.limits:
         if reached_us >= driven[1] or step.is_open(Kind.OVERDRIVE, part):
@@ -254,6 +257,12 @@ def _drive(step: Step, state: Drive, params: Params, driven: Span) -> None:
             "rest_min": params["rest_min"],
         }
         step.open(Kind.OVERDRIVE, None, at_us, step.last_known(at_us), detail, part)
+
+
+def rested(step: Step, rest_us: int) -> None:
+    """Say that a rest has ended what was too long."""
+    for part in PARTS:
+        step.close(Kind.OVERDRIVE, part, rest_us, step.last_known(rest_us), {"rests_since": iso(rest_us)})
 
 
 def within_day(past: tuple[Span, ...], at_us: int) -> tuple[Span, ...]:
