@@ -44,6 +44,7 @@ _UNKNOWN = (10_000_000, 0.5)
 #: one's own; to judge, however many share that; and what they share: for visits alone, for the rules that
 #: come switched on, and for more.
 _KEEP_US, _DEAL_US, _PICK_US, _PACE_US = 0.04, 0.03, 0.015, 0.045
+# The last one is .35 where trucks drive on or stand, and 2 where they stop and go and break every limit.
 _JUDGE_US = (0.11, 0.21, 1.05)
 
 
