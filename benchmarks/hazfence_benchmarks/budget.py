@@ -38,6 +38,10 @@ STEPS = {
     "locate": (("hazfence_fences", "FenceSet.locate"),),
     "sets of fences met first": (("hazfence.sets", "Sets.meet"),),
     "segments beside thin fences": (("hazfence_fences", "FenceSet.segment_hits"),),
+    "beside a district's border": (
+        ("hazfence.beside", "Beside.find"),
+        ("hazfence.bypasses", "Bypasses.sides"),
+    ),
     "what is due": (("hazfence.screen", "Screen.look"),),
     "crossings found": (
         ("hazfence.crossed", "Crossed.raw"),
@@ -46,9 +50,8 @@ STEPS = {
     "borders settled": (("hazfence.wavers", "Wavers.settle"),),
     "checkpoints and doubts": (
         ("hazfence.plain", "Plain._gate"),
-        ("hazfence.plain", "Plain._doubt"),
         ("hazfence.plain", "Plain._doubts"),
-        ("hazfence.plain", "Plain._doubt_ways"),
+        ("hazfence.bypasses", "Bypasses.judge"),
     ),
     "visits opened and closed": (("hazfence.plain", "Plain._take"),),
     "judge": (("hazfence.engine", "Engine._judge_vehicle"),),

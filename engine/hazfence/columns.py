@@ -185,6 +185,8 @@ class Columns(NamedTuple):
         over: int64, indexes of the groups in which a deadline passes.
         hit_rows, hit_fences: pairs of row and fence index where a segment touches a thin fence,
             sorted by row.
+        beside_rows, beside_fences: pairs of row and fence index where a fix lies beside a guarded border
+            (``beside.py``), sorted by row.
     """
 
     codes: npt.NDArray[np.int32]
@@ -199,6 +201,8 @@ class Columns(NamedTuple):
     over: _Ints
     hit_rows: _Ints
     hit_fences: npt.NDArray[np.int32]
+    beside_rows: _Ints
+    beside_fences: npt.NDArray[np.int32]
 
     @property
     def once(self) -> bool:

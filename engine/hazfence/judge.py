@@ -33,7 +33,7 @@ from hazfence.presence import Edge, Fix, Piece, pieces
 from hazfence.reference import ReferenceData
 from hazfence.remit import Remit
 from hazfence.rules.driving import motion, overdrive, overpark
-from hazfence.rules.gates import Crossing, Gate, bypass, gate_of
+from hazfence.rules.gates import Crossing, Gate, bypass, gate_of, guarded
 from hazfence.rules.health import coverage_gap, silent
 from hazfence.rules.papers import WAYBILL, papers
 from hazfence.rules.prism import Certainty, Way, bypass_certainty, entry_certainty
@@ -80,7 +80,8 @@ class Judge:
         self._settings = settings
         self._set = fences
         self.remit = Remit(fences, settings, reference)
-        self._settler = Settler(fences, settings.settle_m, settings.settle_s, self._missed_gates)
+        guards = guarded(fences.fences, self.remit.book)
+        self._settler = Settler(fences, settings.settle_m, settings.settle_s, guards, self._missed_gates)
 
     def fix(
         self, vehicle: str, record: Record, prev: Fix | None, fix: Fix, hits: Iterable[Fence]
@@ -380,17 +381,22 @@ class Judge:
             return fence.boundary_distance_m(fix.lon, fix.lat) < within_m
         return self._settler.near(fence, fix)
 
+    def _sure(self, step: Step, district: Fence, at_us: int) -> Certainty:
+        """How certain a bypass is on this step, of a crossing that counts at once."""
+        if district.id in step.sure:
+            return Certainty(step.sure[district.id])
+        sure = self._missed_gates(step, district, at_us)
+        # The border does not settle: on which side of it was the vehicle?
+        near = any(fix is not None and self._settler.near(district, fix) for fix in (step.prev, step.fix))
+        return sure.and_(Certainty.PROBABLE) if near else sure
+
     def _missed_gates(self, step: Step, district: Fence, at_us: int) -> Certainty:
         """How certain it is that no checkpoint was passed on the step's way."""
         params = step.ask(Kind.GATE_BYPASS, district, at_us)
         if params is None or step.prev is None or step.silent:
             return Certainty.CERTAIN  # nobody asks, or nothing was driven
         way = Way.between(step.prev, step.fix, params["top_speed_kmh"], self._settings.settle_m)
-        sure = bypass_certainty(way, self.remit.checkpoints)
-        if step.prev.error_m and step.t0 <= at_us and self._settler.near(district, step.prev):
-            # It may have been across already, and have come by a checkpoint on the way to there.
-            sure = sure.and_(Certainty.PROBABLE)
-        return sure
+        return bypass_certainty(way, self.remit.checkpoints)
 
     def _curfew(self, step: Step, fence: Fence, piece: Piece, visit: Event) -> None:
         """Open and close the curfew for as long as the piece and the closed hours overlap."""
@@ -450,7 +456,7 @@ class Judge:
         gate: Gate = gate_of(crossing, self.remit.checkpoints, touched, tolerance_m)
         if params is None or gate.used is not None:
             return gate.used, None
-        sure = self._missed_gates(step, district, at[0]) if waver is None else Certainty(waver.sure)
+        sure = self._sure(step, district, at[0]) if waver is None else Certainty(waver.sure)
         if sure is not Certainty.CERTAIN and step.ask(Kind.POSSIBLE_BYPASS, district, at[0]) is None:
             return None, None
         return None, bypass(step.vehicle, district, crossing, gate, params, stay, sure)

@@ -22,6 +22,7 @@ from hazfence.doubts import in_doubt
 from hazfence.events import Event, Kind, from_iso, iso
 from hazfence.judge import in_time_order
 from hazfence.judged import Said
+from hazfence.leans import leaning
 from hazfence.notes import Held, Notes, Past, blank
 from hazfence.plain import Plain
 from hazfence.presence import Edge, Fix
@@ -30,7 +31,7 @@ from hazfence.rules.gates import Crossing, Gate, bypass
 from hazfence.rules.prism import Certainty
 from hazfence.rules.zones import entry
 from hazfence.sets import Sets
-from hazfence.states import Unsure, Waver, Wavering
+from hazfence.states import Leaning, State, Unsure, Waver, Wavering
 from hazfence.stays import (
     CLEARED,
     CONFIRMED,
@@ -39,6 +40,7 @@ from hazfence.stays import (
     EDGES,
     IN_DOUBT,
     JUDGED,
+    LEANS,
     NO_DISTRICT,
     NO_GATE,
     STAY,
@@ -51,13 +53,15 @@ from hazfence.stays import (
 )
 from hazfence.steprows import StepRows
 from hazfence.story import Mark
-from hazfence.vehicles import NEVER_US, Record, open_key
+from hazfence.vehicles import FOREVER_US, NEVER_US, Record, open_key
 from hazfence.visits import BORDER, closed, entered_by, exit_detail, opened
 
 __all__ = ["Batch", "News", "Telling"]
 
 _Ints = npt.NDArray[np.int64]
 _Rows = npt.NDArray[np.void]
+#: What a record remembers beside what rules do.
+_OF_VISITS = (Wavering.name, Leaning.name, Unsure.name)
 _ENTRIES = (Kind.RESTRICTED_ENTRY, Kind.POSSIBLE_ENTRY)
 
 
@@ -140,8 +144,13 @@ class Telling:
         noting = self._plain.noting
         states = {} if note is None or noting is None else noting.states(note, past)
         if len(wavers):
-            borders = sorted((self._waver(waver) for waver in wavers), key=lambda w: w.fence_id)
-            states[Wavering.name] = Wavering(tuple(borders))
+            leans = leaning(wavers)
+            borders = sorted((self._waver(waver) for waver in wavers[~leans]), key=lambda w: w.fence_id)
+            if borders:
+                states[Wavering.name] = Wavering(tuple(borders))
+            sides = [(self._plain.fences[int(w["fence"])].id, self._sure(w)) for w in wavers[leans]]
+            if sides:
+                states[Leaning.name] = Leaning(tuple(sorted(sides)))
         doubted = [self._plain.fences[int(stay["fence"])].id for stay in stays if in_doubt(stay)]
         if doubted:
             states[Unsure.name] = Unsure(tuple(sorted(doubted)))
@@ -211,12 +220,12 @@ class Telling:
         if record.run is not None:
             return None
         plain, fences = self._plain, self._plain.fences
-        state = record.states.get(Wavering.name)
-        wavers = self._waver_rows(code, state.borders) if isinstance(state, Wavering) else np.zeros(0, WAVER)
+        wavers = self._waver_rows(code, record.states)
         if wavers is None:
             return None
         settled = set(members)
-        for i, inside in zip(wavers["fence"].tolist(), wavers["inside"].tolist(), strict=True):
+        crossed = wavers[~leaning(wavers)]
+        for i, inside in zip(crossed["fence"].tolist(), crossed["inside"].tolist(), strict=True):
             if inside:
                 settled.add(i)
             else:
@@ -267,11 +276,20 @@ class Telling:
         fixes = [] if entered is None else entered.detail["fixes"]
         return from_iso(fixes[-1]) if len(fixes) > len(entered_by(visit)) else SURE
 
-    def _waver_rows(self, code: int, borders: Sequence[Waver]) -> _Rows | None:
-        """Borders near which a vehicle wavers as rows; None when rows cannot hold them."""
+    def _waver_rows(self, code: int, states: Mapping[str, State]) -> _Rows | None:
+        """Borders near which a vehicle wavers or leans as rows; None when rows cannot hold them."""
         plain, fences = self._plain, self._plain.fences
-        rows = np.zeros(len(borders), WAVER)
-        for row, waver in zip(rows, borders, strict=True):
+        wavering, leans = states.get(Wavering.name), states.get(Leaning.name)
+        borders = wavering.borders if isinstance(wavering, Wavering) else ()
+        sides = leans.borders if isinstance(leans, Leaning) else ()
+        rows = np.zeros(len(borders) + len(sides), WAVER)
+        for row, (fence_id, said) in zip(rows[len(borders) :], sides, strict=True):
+            if fence_id not in fences or not plain.fine[fences.index_of(fence_id)]:
+                return None
+            row["at_us"], row["code"], row["next"] = FOREVER_US, code, -1
+            row["fence"] = fences.index_of(fence_id)
+            row["edge"] = LEANS | tuple(Certainty).index(Certainty(said)) << SURE_AT
+        for row, waver in zip(rows[: len(borders)], borders, strict=True):
             gates = [plain.gate_number.get(gate) for gate in waver.touched]
             known = tuple(gate for gate in gates if gate is not None)
             number = plain.wavers.number(known)
@@ -294,8 +312,13 @@ class Telling:
         moments = int(row["at_us"]), int(row["prev_us"]), int(row["fix_us"])
         place = float(row["lon"]), float(row["lat"])
         fence_id = plain.fences[int(row["fence"])].id
-        edge, sure = EDGES[row["edge"] & EDGE_BITS], tuple(Certainty)[row["edge"] >> SURE_AT]
-        return Waver(fence_id, bool(row["inside"]), *moments, *place, str(edge), touched, str(sure))
+        edge = EDGES[row["edge"] & EDGE_BITS]
+        return Waver(fence_id, bool(row["inside"]), *moments, *place, str(edge), touched, self._sure(row))
+
+    @staticmethod
+    def _sure(row: Any) -> str:
+        """How certain a row says it is."""
+        return str(tuple(Certainty)[row["edge"] >> SURE_AT])
 
     def held(self, record: Record) -> tuple[Event, ...]:
         """The events beside visits that a vehicle kept in columns may have."""
@@ -305,9 +328,7 @@ class Telling:
     def note(self, record: Record) -> tuple[_Rows, Past] | None:
         """What a record remembers as a note of one; None when that is more than a note can hold."""
         noting = self._plain.noting
-        states = {
-            name: state for name, state in record.states.items() if name not in (Wavering.name, Unsure.name)
-        }
+        states = {name: state for name, state in record.states.items() if name not in _OF_VISITS}
         if noting is None:
             return None if states else (blank(1), ())
         return noting.note(states, record.open)
@@ -358,9 +379,10 @@ class Telling:
         at = int(step["stay"]["fence"])
         params = {
             "tolerance_m": float(self._plain.tolerance_m[at]),
-            "top_speed_kmh": float(self._plain.top_kmh[at]),
+            "top_speed_kmh": float(self._plain.bypasses.top_kmh[at]),
         }
-        return bypass(visit.vehicle, fence, crossing, gate, params, stay, Certainty.CERTAIN)
+        sure = tuple(Certainty)[step["bypass"] - 1]
+        return bypass(visit.vehicle, fence, crossing, gate, params, stay, sure)
 
 
 def _together(stays: Mapping[int, Any]) -> _Rows:

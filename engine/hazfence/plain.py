@@ -17,6 +17,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
+from hazfence.bypasses import Bypasses
 from hazfence.chains import lump
 from hazfence.columns import Before, Columns
 from hazfence.crossed import CROSSING, Changes, Crossed, Due
@@ -24,19 +25,18 @@ from hazfence.doubts import Doubts, as_told, confirmed, doubts_of, in_doubt
 from hazfence.events import Kind
 from hazfence.judge import Judge
 from hazfence.judged import Taken, entries_of, fixes_of, judged, keep_notes, logged, note_fix, said_of
+from hazfence.leans import leaning
 from hazfence.notes import Notes
 from hazfence.noticed import Moved
 from hazfence.noting import Noting
 from hazfence.ordered import among, begins, distinct
-from hazfence.presence import Fix
-from hazfence.rules.prism import Certainty, Way, bypass_certainty, surely_missed
 from hazfence.sets import Sets
 from hazfence.settings import EngineSettings
-from hazfence.stays import IN_DOUBT, NO_DISTRICT, NO_GATE, STAY, SURE_AT, Stays
+from hazfence.stays import IN_DOUBT, NO_DISTRICT, NO_GATE, STAY, Stays
 from hazfence.steps import counting, open_visits, pair, steps_of
 from hazfence.vehicles import FOREVER_US, NEVER_US
 from hazfence.wavers import Settling, Wavers
-from hazfence_fences import Fence, FenceKind, FenceSet, Metric
+from hazfence_fences import Fence, FenceKind, FenceSet
 
 __all__ = ["Plain"]
 
@@ -64,8 +64,8 @@ class Plain:
             told while it is not certain.
         gates: the checkpoints, by id; ``gate_number`` is the way back.
         wavers: settles borders.
-        tolerance_m: per fence, how near to a checkpoint a crossing of its border counts as made through
-            it; ``bypass_on`` whether one made elsewhere is a breach, ``top_kmh`` how fast a vehicle can be.
+        bypasses: says how certain they are.
+        tolerance_m: per fence, how near to a checkpoint a crossing of its border counts as made through it.
     """
 
     def __init__(self, fences: FenceSet, settings: EngineSettings, judge: Judge) -> None:
@@ -78,9 +78,11 @@ class Plain:
         self._settle_m = settings.settle_m
         self.wavers = Wavers(fences, settings.settle_m, settings.settle_s)
         self.fine = np.ones(n, np.bool_)
-        self.entry, self.possible, self.bypass_on = (np.zeros(n, np.bool_) for _ in range(3))
+        self.entry, self.possible = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
+        self.bypasses = Bypasses(
+            fences, settings, judge.remit.book, self.gates if self.on else (), self.wavers
+        )
         self.district, self.tolerance_m = np.zeros(n, np.bool_), np.full(n, settings.gate_tolerance_m)
-        self.top_kmh = np.full(n, settings.top_speed_kmh)
         self._limit_us = np.full(n, FOREVER_US, np.int64)
         round_gates = all(gate.metric is not None for gate in self.gates)
         for i, fence in enumerate(fences.fences if self.on else ()):
@@ -97,10 +99,6 @@ class Plain:
             self._gate_of[fences.index_of(gate.id)] = i
         self._any_limit = bool((self._limit_us != FOREVER_US).any())
         self._any_district = bool(self.district.any())
-        round_gates_only = self.gates if self.on and round_gates else []
-        columns = [[getattr(g.metric, name) for g in round_gates_only] for name in Metric.__slots__]
-        self._gate_metric = Metric(*(np.array(column) for column in columns))  # type: ignore[arg-type]
-        self._gate_radius_m = np.array([g.radius_m for g in round_gates_only])
 
     def _ask(self, i: int, fence: Fence, judge: Judge) -> bool:
         """Note a fence's parameters; False when they depend on the vehicle or the hour."""
@@ -124,11 +122,10 @@ class Plain:
         if fence.kind is FenceKind.DISTRICT:
             self.district[i] = True
             params = book.lookup(Kind.GATE_BYPASS, fence)
-            self.bypass_on[i] = params is not None
+            self.bypasses.ask(i, fence, book)
             if params is not None:
                 self.tolerance_m[i] = params["tolerance_m"]
-                self.top_kmh[i] = params["top_speed_kmh"]
-            return book.constant(Kind.GATE_BYPASS, fence)
+            return book.constant(Kind.GATE_BYPASS, fence) and book.constant(Kind.POSSIBLE_BYPASS, fence)
         return True
 
     def take(
@@ -184,11 +181,16 @@ class Plain:
         begin = c.starts[groups]
         all_codes = c.codes[begin]
         owner, places = stays.wavers.expand(all_codes)
-        known = groups[owner], stays.wavers.rows(places)
+        near_borders = groups[owner], stays.wavers.rows(places)
         failed = np.zeros(len(c.starts), np.bool_)
-        # Of a vehicle that wavers the first row is looked at, due or not.
-        if len(known[0]):
-            due_at = distinct(due_at, c.starts[known[0]])
+        beside = self.bypasses.beside(c, groups)
+        failed[c.group_of(beside[0][~self.fine[beside[1]]])] = True
+        # Of a vehicle that wavers or leans the next row is looked at, due or not.
+        if len(near_borders[0]) or len(beside[0]):
+            following = beside[0][beside[0] + 1 < c.ends[c.group_of(beside[0])]] + 1
+            due_at = distinct(due_at, c.starts[near_borders[0]], following)
+        crossed = ~leaning(near_borders[1])
+        known = near_borders[0][crossed], near_borders[1].compress(crossed)
         due = Due(c, before, due_at)
         raw, by_key = self._crossed.raw(due, sets, failed)
         settling = None
@@ -201,12 +203,12 @@ class Plain:
                 return self._met(some.at, some.key_before, some.key, c, sets)
 
             settling = self.wavers.settle(c, asked, first_ever, known, met)
-        if settling is not None:
-            failed[settling.lost] = True
-            self._doubt_ways(settling, c, before, failed)
-            if not among(settling.rows, due.at).all():
-                old, due = due.at, Due(c, before, distinct(due.at, settling.rows))
-                raw = raw._replace(row=due.at.searchsorted(old)[raw.row])
+            if settling is not None:
+                failed[settling.lost] = True
+        if settling is not None and not among(settling.rows, due.at).all():
+            old, due = due.at, Due(c, before, distinct(due.at, settling.rows))
+            raw = raw._replace(row=due.at.searchsorted(old)[raw.row])
+        sides, settling = self.bypasses.sides(c, due, raw, beside, settling, near_borders)
         changes = self._crossed.passed(counting(raw, settling, due), c, due, by_key, failed)
         done_at = due.first.nonzero()[0]
         codes, groups_here = due.codes[done_at], due.group[done_at]
@@ -219,7 +221,7 @@ class Plain:
         steps = steps_of(changes)
         row, fence = changes.row, changes.fence
         self._gate(steps, changes, c, sets, due)
-        self._doubt(steps, changes, due, settling, failed)
+        self.bypasses.judge(steps, changes, c, due, settling, sides)
         # Rules with a memory take notice of every fix that is due.
         sure_row = _NONE if doubts is None else due.at.searchsorted(doubts.row)
         noticed = np.concatenate((row, sure_row)) if self.noting is None else np.arange(len(due.at))
@@ -288,7 +290,7 @@ class Plain:
             begun,
         )
         stays.note(codes, judged_us[kept])
-        watch, deadline_us = self._waver_on(codes, groups_here, known, settling, stays)
+        watch, deadline_us = self._waver_on(codes, groups_here, near_borders, settling, stays)
         if noted is not None:
             deadline_us = np.minimum(deadline_us, noted.deadline_us[kept])
             keep_notes(codes, kept, noted, notes)
@@ -358,25 +360,9 @@ class Plain:
         none = np.zeros(len(found[1]), np.bool_)
         stays.wavers.change(codes[at], found, none, at.searchsorted(owner), rows)
         watch[owner] = True
-        np.minimum.at(deadline_us, owner, rows["at_us"] + (self.wavers.settle_us - 1))
+        waits = (~leaning(rows)).nonzero()[0]
+        np.minimum.at(deadline_us, owner[waits], rows["at_us"][waits] + (self.wavers.settle_us - 1))
         return watch, deadline_us
-
-    def _doubt(
-        self, steps: _Rows, changes: Changes, due: Due, settling: Settling | None, failed: _Bools
-    ) -> None:
-        """Leave breaches to the judge that are not certain; see ``rules.prism``."""
-        row, fence = changes.row, changes.fence
-        if settling is not None:
-            # Of what counts late, every step on the way was looked at already.
-            late = settling.late["edge"] >> SURE_AT != 0
-            weak = due.at.searchsorted(settling.late_row[late]) << 32 | settling.late["fence"][late]
-            at = (steps["bypass"] & among(row << 32 | fence, np.sort(weak))).nonzero()[0]
-            failed[due.group[row[at]]] = True
-        at = (steps["bypass"] & (changes.to_us == due.fix_us[row])).nonzero()[0]
-        if len(at):
-            near_m = np.where(steps["near"][at] >= 0, steps["near_m"][at], np.inf)
-            unsure = at[~self._surely_missed(due, row[at], fence[at], near_m)]
-            failed[due.group[row[unsure]]] = True
 
     def _doubts(self, c: Columns, due: Due, changes: Changes, known: tuple[_Ints, _Rows]) -> Doubts | None:
         """The visits to restricted zones that begin in doubt, and the doubts that end.
@@ -389,47 +375,6 @@ class Plain:
         at = in_doubt(rows).nonzero()[0]
         old = at, group[at], rows["fence"][at].astype(np.int64)
         return doubts_of(c, due, changes, self.entry, old, self.wavers.near)
-
-    def _doubt_ways(self, settling: Settling, c: Columns, before: Before, failed: _Bools) -> None:
-        """How certain each step leaves a crossing on which a vehicle wavers at a district's border."""
-        row, fence = settling.way_row, settling.way["fence"].astype(np.int64)
-        at = self.bypass_on[fence].nonzero()[0]
-        level = np.zeros(len(row), np.uint8)
-        if len(at):
-            due = Due(c, before, row[at])
-            sure = self._surely_missed(due, np.arange(len(at)), fence[at], np.zeros(len(at)))
-            for i in (~sure).nonzero()[0].tolist():
-                level[at[i]] = self._level(due, i, float(self.top_kmh[fence[at[i]]]))
-        settling.weaken(level)
-        at = self.district[settling.late["fence"]].nonzero()[0]
-        if len(at):  # counted by its seconds alone
-            late, r = settling.late[at], settling.late_row[at]
-            near = self.wavers.near(late["fence"], c.track.lon[r], c.track.lat[r])
-            failed[c.group_of(r[near])] = True
-
-    def _level(self, due: Due, i: int, top_kmh: float) -> int:
-        """How certain it is that no checkpoint was passed on the way to a fix, as the judge has it."""
-        prev, fix = (
-            Fix(int(us[i]), float(lon[i]), float(lat[i]), float(kmh[i]), ())
-            for us, lon, lat, kmh in (
-                (due.prev_us, due.prev_lon, due.prev_lat, due.prev_kmh),
-                (due.fix_us, due.lon, due.lat, due.kmh),
-            )
-        )
-        way = Way.between(prev, fix, top_kmh, self._settle_m)
-        return tuple(Certainty).index(bypass_certainty(way, self.gates))
-
-    def _surely_missed(self, due: Due, row: _Ints, fence: _Ints, near_m: _Floats) -> _Bools:
-        """On which steps no checkpoint was passed for certain; see ``rules.prism``."""
-        kmh = np.fmax(due.prev_kmh[row], due.kmh[row]).astype(np.float64)
-        return surely_missed(
-            (due.prev_lon[row], due.prev_lat[row], due.lon[row], due.lat[row]),
-            (due.fix_us[row] - due.prev_us[row]) / 1e6,
-            np.fmax(kmh, self.top_kmh[fence]),
-            near_m,
-            (self._gate_metric, self._gate_radius_m),
-            self._settle_m,
-        )
 
     def _gate(self, steps: _Rows, changes: Changes, c: Columns, sets: Sets, due: Due) -> None:
         """For crossings of a district's border: the checkpoint, or the bypass; see ``rules.gates``."""
@@ -460,7 +405,7 @@ class Plain:
         used[by] = near[by]
         steps["near"][at], steps["near_m"][at] = near, near_m
         steps["gate"][at] = used
-        steps["bypass"][at] = (used == NO_GATE) & self.bypass_on[changes.fence[at]]
+        steps["bypass"][at] = (used == NO_GATE) & self.bypasses.on[changes.fence[at]]
 
     def _on_way(self, row: _Ints, c: Columns, sets: Sets, due: Due) -> _Bools:
         """Which checkpoints each of some due fixes, ascending, has to do with: bool, shape (n, gates)."""

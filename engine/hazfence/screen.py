@@ -2,7 +2,8 @@
 
 You are in the core, between ``engine.py`` and the index (``FenceSet.locate``). A fix is due for
 the judge when the set of fences covering it differs from that of the vehicle's last fix, when
-the segment to it touches a thin fence, or when its speed is over the lowest limit of its set.
+the segment to it touches a thin fence, when it lies beside the border of a district, or when its speed is
+over the lowest limit of its set.
 Rules that are switched on add their own conditions: standing turned to moving or back, a gap in
 time, a jump, an alarm bit. Deadlines and running things are the engine's to watch. The screen may
 call a harmless fix due, never the other way round: it ignores schedules, for instance, which only
@@ -18,9 +19,11 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import numpy.typing as npt
 
+from hazfence.beside import Beside
 from hazfence.columns import Before, Columns, Numbers, any_of, shifted
 from hazfence.rules.astray import Astray
 from hazfence.rules.driving import STAND_KMH, STAND_M, apart2_m2
+from hazfence.rules.gates import guarded
 from hazfence.rules.speed import lowest_limit
 from hazfence.rules.terminal import BITS
 from hazfence.sets import Sets
@@ -79,6 +82,7 @@ class Screen:
         self._off: dict[int, bool] = {}
         self._off_places = np.zeros(0, np.bool_)  # the same by place in ``sets.keys``
         self._numbers = Numbers()
+        self._beside = Beside(fences, guarded(fences, self._book), settings.settle_m)
         self.sets = Sets(fences, sets)
 
     def hits(self, c: Columns, row: int) -> list[Fence]:
@@ -127,6 +131,8 @@ class Screen:
         hit_rows, hit_fences = self._touched(track, starts, before, None if every else witnessed)
         telling = self._telling(hit_rows, hit_fences, track.key, key_before)
         due[hit_rows[telling]] = True
+        beside = self._beside.find(track.lon, track.lat, track.error_m)
+        due[beside[0]] = True
         if before.unsure.any():
             group, zone = before.doubted(self._fences)
             due[self.first_well_inside(track, zone, starts[group], ends[group])] = True
@@ -146,7 +152,9 @@ class Screen:
         if self._motion:
             light = self._flips(track, starts, before) & ~due
             due |= light
-        c = Columns(codes, starts, ends, track, before_us, due, light, at, due, at, hit_rows, hit_fences)
+        c = Columns(
+            codes, starts, ends, track, before_us, due, light, at, due, at, hit_rows, hit_fences, *beside
+        )
         active = any_of(due, starts) | before.watch
         plain = active
         # Most deadlines are far, and the nearest one says so of all.
@@ -217,6 +225,12 @@ class Screen:
         zone = np.array([self._fences.index_of(i) for i in zones if i in self._fences], np.int64)
         begin, end = (np.full(len(zone), row) for row in rows)
         found: list[int] = self.first_well_inside(track, zone, begin, end).tolist()
+        return found
+
+    def beside(self, fixes: Track) -> npt.NDArray[np.bool_]:
+        """bool, shape (n,): fixes beside a guarded border, so that much may rest on them."""
+        found = np.zeros(len(fixes.time_us), np.bool_)
+        found[self._beside.find(fixes.lon, fixes.lat, fixes.error_m)[0]] = True
         return found
 
     def touches_between(self, a: Track, fix: Track, b: Track) -> npt.NDArray[np.bool_]:

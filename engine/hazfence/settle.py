@@ -9,8 +9,13 @@ counts as where it was. A fix may be wrong by ``EngineSettings.settle_m``, or by
 side it lies. One that is better than ``settle_m`` decides no sooner, as of a hundred positions some are
 worse than their receivers say. When it counts, its time and place are those of the true crossing, the last
 one before, however long it wavered. A crossing that is taken back never was. Thin fences (a passage is a
-passage) and fences with hours are left as they are. ``wavers.py`` says the same of many vehicles at once,
-of those that have no fix worse than ``settle_m``.
+passage) and fences with hours are left as they are.
+
+Where it matters which way a border was crossed, at a district's, a fix near it makes the vehicle *lean* even
+when nothing wavers: the true crossing may lie before it. From the last fix surely on its side on it is
+remembered how certain it is that no checkpoint was passed, and that goes into the crossing that counts.
+``wavers.py`` and ``leans.py`` say the same of many vehicles at once, of those that have no fix worse than
+``settle_m``.
 """
 
 from __future__ import annotations
@@ -22,7 +27,7 @@ from typing import NamedTuple
 from hazfence.presence import Edge, Fix, pieces
 from hazfence.rules.prism import Certainty
 from hazfence.rules.step import Step
-from hazfence.states import Waver, Wavering
+from hazfence.states import Leaning, Waver, Wavering
 from hazfence_fences import Fence, FenceKind, FenceSet
 
 __all__ = ["Settled", "Settler"]
@@ -50,6 +55,7 @@ class Settler:
     Args:
         fences: the fences in force.
         settle_m, settle_s: see ``EngineSettings``.
+        guarded: the districts of which it matters where their border is crossed (``rules.gates``).
         missed: how certain it is that a step passed no checkpoint of a district, for a crossing of a moment.
     """
 
@@ -58,9 +64,11 @@ class Settler:
         fences: FenceSet,
         settle_m: float,
         settle_s: float,
+        guarded: Iterable[Fence],
         missed: Callable[[Step, Fence, int], Certainty],
     ) -> None:
         self._set = fences
+        self._guarded = {fence.id: fence for fence in guarded}
         self._missed = missed
         self._order = {fence.id: i for i, fence in enumerate(fences.fences)}
         self._settle_m = settle_m
@@ -69,12 +77,45 @@ class Settler:
         self._near = lru_cache(maxsize=_ASKED)(self._look)
 
     def settle(self, step: Step, hits: Iterable[Fence]) -> Settled:
-        """Put the settled fences into ``step.prev`` and ``step.fix``, and remember what wavers."""
-        state = step.states.get(Wavering.name)
-        before = state.borders if isinstance(state, Wavering) else ()
+        """Put the settled fences into ``step.prev`` and ``step.fix``, and remember what wavers and leans."""
+        if not self._settle_m:
+            return Settled({}, {})
+        wavering, leaning = step.states.pop(Wavering.name, None), step.states.pop(Leaning.name, None)
+        before = wavering.borders if isinstance(wavering, Wavering) else ()
         known = {w.fence_id: w for w in before if w.fence_id in self._order}
+        sure = dict(leaning.borders if isinstance(leaning, Leaning) else ())
+        sure |= {fence_id: waver.sure for fence_id, waver in known.items()}
+        found: dict[str, Certainty] = {}
+        settled = self._settle(step, hits, known, sure, found)
+        leans = []
+        for fence in self._guarded.values():
+            if fence.id in settled.wavering or not self.near(fence, step.fix):
+                continue
+            if fence.id not in found:
+                found[fence.id] = self._before(step, fence, sure).and_(self._missed(step, fence, step.t1))
+            leans.append((fence.id, str(found[fence.id])))
+        if leans:
+            step.states[Leaning.name] = Leaning(tuple(sorted(leans)))
+        step.sure = found
+        return settled
+
+    def _settle(
+        self,
+        step: Step,
+        hits: Iterable[Fence],
+        known: Mapping[str, Waver],
+        sure: Mapping[str, str],
+        found: dict[str, Certainty],
+    ) -> Settled:
+        """The same for what wavers.
+
+        Args:
+            known: what did before, by fence id.
+            sure: how certain it was before, near which borders, that no checkpoint was passed;
+            found: how certain it is now, where one is crossed: written down here.
+        """
         prev, fix = step.prev, step.fix
-        if prev is None or not self._settle_m:
+        if prev is None:
             return Settled({}, {})
         # By id: to hash a fence is to hash its geometry.
         raw, settled = {f.id: f for f in fix.fences}, {f.id: f for f in prev.fences}
@@ -83,7 +124,6 @@ class Settler:
         wavering: dict[str, Waver] = {}
         differing = [f for i, f in settled.items() if i not in raw]
         differing += [f for i, f in raw.items() if i not in settled]
-        step.states.pop(Wavering.name, None)
         if not known and not differing:
             return Settled({}, {})
         touched = _touched((*prev.fences, *fix.fences, *hits))
@@ -95,8 +135,10 @@ class Settler:
                 waver = waver._replace(touched=tuple(sorted({*waver.touched, *touched})))
             else:
                 waver = self._crossing(step, fence, fence.id in raw, touched)
-            if fence.kind is FenceKind.DISTRICT:
-                waver = self._weakened(step, fence, waver)
+            if fence.id in self._guarded:
+                so_far = Certainty(waver.sure) if fence.id in known else self._before(step, fence, sure)
+                waver = self._weakened(step, fence, waver, so_far)
+                found[fence.id] = Certainty(waver.sure)
             if self._counts(waver, fence, fix):
                 if fence.id in known:
                     late[fence.id] = waver
@@ -128,12 +170,23 @@ class Settler:
     def _look(self, index: int, lon: float, lat: float, error_m: float) -> bool:
         return self._set.near_border_one(index, lon, lat, error_m)
 
-    def _weakened(self, step: Step, fence: Fence, waver: Waver) -> Waver:
+    def _weakened(self, step: Step, fence: Fence, waver: Waver, before: Certainty) -> Waver:
         """How certain the crossing is, the step included: one that counts by its seconds is but probable."""
-        sure = Certainty(waver.sure).and_(self._missed(step, fence, waver.at_us))
+        sure = before.and_(self._missed(step, fence, waver.at_us))
         if step.fix.time_us - waver.at_us >= self._settle_us and (step.silent or self.near(fence, step.fix)):
             sure = sure.and_(Certainty.PROBABLE)
         return waver._replace(sure=str(sure))
+
+    def _before(self, step: Step, fence: Fence, sure: Mapping[str, str]) -> Certainty:
+        """How certain it is that no checkpoint was passed from the last fix surely on its side to ``prev``.
+
+        Of a first fix that lies near a border nobody knows how it came there.
+        """
+        known = sure.get(fence.id)
+        if known is not None:
+            return Certainty(known)
+        near = step.prev is None or self.near(fence, step.prev)
+        return Certainty.PROBABLE if near else Certainty.CERTAIN
 
     def _crossing(self, step: Step, fence: Fence, enters: bool, touched: Collection[str]) -> Waver:
         """The crossing on this step's way."""

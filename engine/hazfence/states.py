@@ -14,6 +14,7 @@ from typing import Any, ClassVar, NamedTuple
 
 __all__ = [
     "Drive",
+    "Leaning",
     "Motion",
     "OffRoute",
     "Parked",
@@ -157,6 +158,21 @@ class Wavering(State):
 
 
 @dataclass(frozen=True, slots=True)
+class Leaning(State):
+    """Nearer to districts' borders than the last fix may be wrong, where it counts (``settle.py``).
+
+    While it is there, every fix is judged.
+
+    Attributes:
+        borders: (fence, how certain it is, a ``Certainty``, that no checkpoint was passed since the last fix
+            that was farther away).
+    """
+
+    name: ClassVar[str] = "leaning"
+    borders: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Unsure(State):
     """Visits to restricted zones of which it is not certain yet that they are (``rules.zones``).
 
@@ -168,7 +184,7 @@ class Unsure(State):
 
 
 _KNOWN: dict[str, type[State]] = {
-    c.name: c for c in (Motion, Parked, Drive, OffRoute, Segment, Trust, Wavering, Unsure)
+    c.name: c for c in (Motion, Parked, Drive, OffRoute, Segment, Trust, Wavering, Leaning, Unsure)
 }
 
 _FIELDS = {name: tuple(field.name for field in fields(kind)) for name, kind in _KNOWN.items()}

@@ -28,6 +28,7 @@ __all__ = [
     "EDGE_BITS",
     "IN_DOUBT",
     "JUDGED",
+    "LEANS",
     "NO_DISTRICT",
     "NO_GATE",
     "STAY",
@@ -93,6 +94,8 @@ WAVER = np.dtype(
 )
 #: Of ``edge`` of a waver: the bits that tell how, and where those begin that tell how certain.
 EDGE_BITS, SURE_AT = 15, 4
+#: ``edge`` of a row that is no crossing but a vehicle beside a border, see ``leans.py``: no edge's number.
+LEANS = EDGE_BITS
 #: ``sure_us`` of visits that never were in doubt, and of those that are; see ``doubts.py``.
 SURE, IN_DOUBT = NEVER_US, FOREVER_US
 #: What a step is: a visit opened or closed; a border near which the vehicle wavered before the fix; nothing
@@ -100,7 +103,8 @@ SURE, IN_DOUBT = NEVER_US, FOREVER_US
 CROSSED, WAVERED, JUDGED, CONFIRMED, CLEARED = range(5)
 #: One visit opened or closed by a fix: the visit (or the waver), the moment and place, the two fixes around
 #: that, the moments of the fix before, of this one and of the judgement before, the fix before itself, the
-#: gate, how, whether it is a gate bypass, and how near which checkpoint (an index among the checkpoints) was.
+#: gate, how, whether it is a gate bypass (0 none; 1, 2, 3 tell how certain one is), and how near which
+#: checkpoint (an index among the checkpoints) was.
 STEP = np.dtype(
     [
         ("stay", STAY),
@@ -123,7 +127,7 @@ STEP = np.dtype(
         ("what", "u1"),
         ("how", "u1"),
         ("opens", "?"),
-        ("bypass", "?"),
+        ("bypass", "u1"),
     ]
 )
 

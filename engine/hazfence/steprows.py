@@ -28,9 +28,11 @@ _Bools = npt.NDArray[np.bool_]
 _Rows = npt.NDArray[np.void]
 
 _ON_BORDER = np.array([edge in BORDER for edge in EDGES])
-_VISIT, _BYPASS = Kind.VISIT.value, Kind.GATE_BYPASS.value
+_VISIT = Kind.VISIT.value
+#: By whether it is certain.
+_BYPASS = Kind.POSSIBLE_BYPASS.value, Kind.GATE_BYPASS.value
 _OPENED, _CLOSED = Phase.OPENED.value, Phase.CLOSED.value
-_INFO, _BREACH = Severity.INFO.value, Severity.BREACH.value
+_INFO, _GRAVE = Severity.INFO.value, (Severity.WARNING.value, Severity.BREACH.value)
 #: Shapes that are remembered; with more of them, they are made anew now and then.
 _MOST_SHAPES = 1 << 16
 
@@ -96,13 +98,14 @@ class StepRows:
         return rows
 
     def bypasses(self, steps: _Rows) -> list[Row]:
-        """The gate bypasses that steps are; each of them is one."""
+        """The gate bypasses, certain or not, that steps are; each of them is one."""
         stay, opens = steps["stay"], steps["opens"].tolist()
         around = isos(steps["from_us"]), isos(steps["to_us"])
         entered = isos(np.where(steps["opens"], 0, stay["start_us"]))
         near_m = np.where(steps["near"] >= 0, steps["near_m"], -1.0).tolist()
         gates = np.where(steps["opens"], NO_DISTRICT, stay["gate"]).tolist()
-        keys = zip(stay["fence"].tolist(), opens, gates, steps["near"].tolist(), strict=True)
+        begin = stay["fence"].tolist(), opens, gates, steps["near"].tolist()
+        keys = zip(*begin, (steps["bypass"] - 1).tolist(), strict=True)
         fields = (steps[name].tolist() for name in ("at_us", "lon", "lat"))
         names, known, rows = self._names, self._shapes, list[Row]()
         for key, prev, fix, since, away_m, code, at_us, lon, lat in zip(
@@ -111,8 +114,9 @@ class StepRows:
             shape = known.get(key)
             if shape is None:
                 shape = self._keep(key, self._bypass_shape(*key))
-            vehicle, goes_in = names[code], key[1]
-            name = id_of_parts(_IN_NAMED if goes_in else _OUT_NAMED, vehicle, shape.named, at_us)
+            vehicle, goes_in, certain = names[code], key[1], key[4] == 0
+            name = id_of_parts(_BYPASS_NAMED[certain][goes_in], vehicle, shape.named, at_us)
+            about = _BYPASS[certain], vehicle, shape.fence_id, shape.fence_version, at_us, at_us
             both = f'["{prev}", "{fix}"]'
             # Rounded as Python rounds, which numpy does not always.
             metres = "null" if away_m < 0 else repr(round(away_m, 1))
@@ -120,11 +124,7 @@ class StepRows:
             detail = f"{a}{both}{b}{both}{c}{metres}{d}"
             if stayed:
                 detail = f"{detail}{since}{stayed[0]}"
-            values = (
-                *(name, 1, _CLOSED, _BYPASS, vehicle, shape.fence_id, shape.fence_version, at_us, at_us),
-                *(lon, lat, lon, lat, _BREACH, detail),
-            )
-            rows.append(_row(values))
+            rows.append(_row((name, 1, _CLOSED, *about, lon, lat, lon, lat, _GRAVE[certain], detail)))
         return rows
 
     def _keep(self, key: tuple[int, ...], shape: _Shape) -> _Shape:
@@ -148,10 +148,10 @@ class StepRows:
             at, first, then, "}" if exit_gate == NO_DISTRICT else f', "exit_gate": {self._gate(exit_gate)}}}'
         )
 
-    def _bypass_shape(self, at: int, goes_in: bool, gate: int, near: int) -> _Shape:
-        params = float(self._plain.tolerance_m[at]), float(self._plain.top_kmh[at])
+    def _bypass_shape(self, at: int, goes_in: bool, gate: int, near: int, level: int) -> _Shape:
+        params = float(self._plain.tolerance_m[at]), float(self._plain.bypasses.top_kmh[at])
         last = (
-            f', "gate_tolerance_m": {text_of(params[0])}, "certainty": "{Certainty.CERTAIN}"'
+            f', "gate_tolerance_m": {text_of(params[0])}, "certainty": "{tuple(Certainty)[level]}"'
             f', "top_speed_kmh": {text_of(params[1])}'
         )
         said = (
@@ -172,7 +172,7 @@ class StepRows:
 
 
 _VISIT_NAMED = sized(_VISIT)
-_IN_NAMED, _OUT_NAMED = (sized(f"{_BYPASS}:{direction}") for direction in ("in", "out"))
+_BYPASS_NAMED = tuple(tuple(sized(f"{kind}:{way}") for way in ("out", "in")) for kind in _BYPASS)
 
 
 def _between(where: _Bools, from_us: npt.NDArray[np.int64], to_us: npt.NDArray[np.int64]) -> list[str]:

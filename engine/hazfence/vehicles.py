@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from hazfence.events import Event, Kind
 from hazfence.fixes import FixBatch
-from hazfence.states import Drive, Motion, OffRoute, State, Trust, Unsure, Wavering
+from hazfence.states import Drive, Leaning, Motion, OffRoute, State, Trust, Unsure, Wavering
 from hazfence.track import Track
 
 __all__ = ["FOREVER_US", "NEVER_US", "Fleet", "Record", "SpeedRun", "open_key", "side_by_side"]
@@ -128,7 +128,7 @@ class Record:
         return Record(dict(self.open), run, dict(self.states))
 
 
-_WATCHFUL = frozenset((Trust.name, Wavering.name))
+_WATCHFUL = frozenset((Trust.name, Wavering.name, Leaning.name))
 _ALARMS = (Kind.EMERGENCY, Kind.COLLISION, Kind.ROLLOVER)
 
 

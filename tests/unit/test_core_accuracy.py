@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,6 +32,12 @@ def rows(
         ("A", START_US + round(s * SECOND), *at(border + metres / STEP_M, north), kmh, error_m)
         for s, metres, error_m in places
     ]
+
+
+def mirrored(fixes: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """The same on the other side of the border."""
+    border = at(2.0, 0.0)[0]
+    return [(name, us, border - (lon - border), *more) for name, us, lon, *more in fixes]
 
 
 def tell(*places: Place, fences: FenceSet | None = None, **more: float) -> list[Event]:
@@ -135,10 +142,19 @@ def test_a_fix_that_may_lie_across_the_border_already_makes_no_crossing_certain(
     # From beside the gate to 40 m before the border, then in: no time for a gate on the last step.
     way = [("A", START_US, *at(1.0, 6.0), 60.0, NAN)]
     core = EngineSettings(max_accuracy_m=0.0)
-    for error_m, kind in ((30.0, "gate_bypass"), (45.0, "possible_bypass")):
-        middle = ("A", START_US + 60 * SECOND, *at(2 - 40 / STEP_M, 9.5), 60.0, error_m)
+    for metres, error_m, kind in (
+        (40.0, 30.0, "gate_bypass"),
+        (40.0, 45.0, "possible_bypass"),
+        (16.0, NAN, "gate_bypass"),
+        (14.0, NAN, "possible_bypass"),
+        (14.0, 3.0, "possible_bypass"),
+    ):
+        middle = ("A", START_US + 60 * SECOND, *at(2 - metres / STEP_M, 9.5), 60.0, error_m)
         end = ("A", START_US + 75 * SECOND, *at(3.0, 9.5), 60.0, NAN)
         events = list(Engine(fences, core).process(batch_of([*way, middle, end])))
+        assert [str(e.kind) for e in events if "bypass" in e.kind] == [kind]
+        # And the same on the way out, where it is the first fix that may lie outside already.
+        events = list(Engine(fences, core).process(batch_of(mirrored([middle, end]))))
         assert [str(e.kind) for e in events if "bypass" in e.kind] == [kind]
 
 

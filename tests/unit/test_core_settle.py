@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hazfence import Engine, EngineSettings, Kind, Phase
+from hazfence import Engine, EngineSettings, Event, Kind, Phase
 
 from ..property.world import START_US, box, disc, fence_set
 from .test_core_rules import DISTRICT, GATE, SECOND, ZONE, Row, batch, run, said
@@ -64,6 +64,7 @@ def test_a_slow_crossing_counts_once_at_its_true_time_and_place() -> None:
     assert events == []
     told = list(engine.process(batch(rows[4:])))
     assert said(told, "visit") == [("visit", "opened", 45.0, None)]
+    # 8 m out it may have been in already, but from where it surely was outside no step leads by the gate.
     assert said(told, "gate_bypass") == [("gate_bypass", "closed", 45.0, 45.0)]
     visit = told[0]
     assert visit.lon == pytest.approx(121.504, abs=1e-9)
@@ -148,6 +149,59 @@ def test_what_wavers_outlives_a_restart() -> None:
     engine, _ = run(*rows[:3], fences=(DISTRICT,))
     again = Engine.restore(engine.snapshot(), fence_set(DISTRICT), EngineSettings())
     assert list(again.process(batch(rows[3:]))) == list(engine.process(batch(rows[3:])))
+
+
+#: In by the gate, then beside the border, where it is reported outside; three kilometres on it turns in.
+IN_AND_BESIDE = [
+    (0.0, 1.0, 6.0, 60.0),
+    *(beside(60 + 30 * k, -6.0, 6.5 + 2.0 * k, 60.0) for k in range(2)),
+    beside(120, 300.0, 9.0, 60.0),
+]
+
+
+@pytest.mark.parametrize("cut", range(5))
+def test_a_way_along_the_border_is_remembered_until_a_fix_is_surely_on_one_side(cut: int) -> None:
+    engine, events = run(*IN_AND_BESIDE[:cut], fences=(DISTRICT, GATE)) if cut else run_none()
+    again = Engine.restore(engine.snapshot(), fence_set(DISTRICT, GATE), EngineSettings())
+    if cut < len(IN_AND_BESIDE):
+        told = list(engine.process(batch(IN_AND_BESIDE[cut:])))
+        assert told == list(again.process(batch(IN_AND_BESIDE[cut:])))
+        events = [*events, *told]
+    [bypass] = [e for e in events if "bypass" in e.kind]
+    assert (bypass.kind, bypass.detail["certainty"]) == (Kind.POSSIBLE_BYPASS, "possible")
+    assert engine.snapshot() == again.snapshot()
+
+
+def run_none() -> tuple[Engine, list[Event]]:
+    return Engine(fence_set(DISTRICT, GATE), EngineSettings()), []
+
+
+def test_what_a_fix_on_the_way_along_the_border_tells_may_come_late() -> None:
+    # From beside the gate it might have gone by it; from where it was half a minute later it had no time.
+    rows = [(0.0, 1.0, 6.0, 60.0), beside(90, -6.0, 9.5, 60.0), beside(105, 300.0, 9.5, 60.0)]
+    engine, events = run(*rows, fences=(DISTRICT, GATE))
+    assert said(events, "possible_bypass", "gate_bypass")[0][0] == "possible_bypass"
+    news = list(engine.process(batch([(80.0, 1.5, 9.5, 60.0)])))
+    assert [(str(e.kind), str(e.phase)) for e in news if "bypass" in e.kind] == [
+        ("gate_bypass", "closed"),
+        ("possible_bypass", "retracted"),
+    ]
+
+
+def test_who_is_first_seen_beside_the_border_may_never_have_crossed_it() -> None:
+    for first, then in ((6.0, -300.0), (-6.0, 300.0)):
+        _, events = run(beside(0, first, 9.0), beside(30, then, 9.0), fences=(DISTRICT, GATE))
+        [bypass] = [e for e in events if "bypass" in e.kind]
+        assert (bypass.kind, bypass.detail["certainty"]) == (Kind.POSSIBLE_BYPASS, "probable")
+
+
+def test_a_stay_that_counted_by_its_seconds_makes_no_way_out_certain() -> None:
+    rows = [beside(0, -300), *(beside(t, 8, kmh=0.0) for t in range(30, 690, 30)), beside(720, -300)]
+    _, events = run(*rows, fences=(DISTRICT,))
+    assert [(str(e.kind), e.detail["direction"]) for e in events if "bypass" in e.kind] == [
+        ("possible_bypass", "in"),
+        ("possible_bypass", "out"),
+    ]
 
 
 def test_an_exit_wavers_too() -> None:

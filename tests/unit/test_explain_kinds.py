@@ -287,6 +287,7 @@ def test_every_memory_has_its_sentence_in_both_languages() -> None:
         states.Trust(None, (), 1, 2, "spoof"),
         states.Trust((7, 121.6, 29.9, 50.0, ()), (), 1, 2, "spoof"),
         states.Wavering((waver,)),
+        states.Leaning((("district", "certain"), ("other", "possible"))),
         states.Unsure(("zone",)),
     ]
     assert {type(memory) for memory in examples} == set(TOLD)

@@ -12,11 +12,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from hazfence.events import Event, Kind, Phase, Severity, event_id, iso
-from hazfence.rules.book import Params
+from hazfence.rules.book import Params, Rulebook
 from hazfence.rules.prism import Certainty
-from hazfence_fences import Fence
+from hazfence_fences import Fence, FenceKind
 
-__all__ = ["Crossing", "Gate", "bypass", "gate_of"]
+__all__ = ["Crossing", "Gate", "bypass", "gate_of", "guarded"]
 
 
 class Crossing(NamedTuple):
@@ -42,6 +42,22 @@ class Gate(NamedTuple):
     used: str | None
     nearest: str | None
     nearest_m: float
+
+
+def guarded(fences: Iterable[Fence], book: Rulebook) -> list[Fence]:
+    """The districts of which it matters where their border is crossed, and that settle (``settle.py``).
+
+    Args:
+        fences: any fences.
+        book: the rules, with what the fences say.
+    """
+    return [
+        f
+        for f in fences
+        if f.kind is FenceKind.DISTRICT
+        and not (f.thin or f.timed)
+        and book.possible(Kind.GATE_BYPASS, f, "tolerance_m")
+    ]
 
 
 def gate_of(

@@ -22,8 +22,9 @@ receiver says of it (``Fix.error_m``). What is certain is so for all places in b
   way from the fix to there cuts into the area by less than ``max(e_A, e_B)``, so the area is taken as smaller
   by that,
 * a fix in a fence proves that the vehicle was there only if the border is farther away than its own ``e``,
-* a fix before a crossing that is worse than ``settle_m``, and nearer to the border than its own ``e``, may
-  lie across it already, and what was passed before it nobody has looked at: at most probable.
+* a fix nearer to a border than its own ``e`` may lie on either side of it, so the crossing is somewhere
+  between the last fix farther away on the one side and the first one on the other; ``settle.py`` asks of each
+  step between these, and takes the weakest answer.
 
 Two fixes that lie farther apart than the top speed allows contradict what is known; nothing that rests on
 the way between them is certain.
@@ -51,6 +52,7 @@ __all__ = [
     "entry_certainty",
     "passage_levels",
     "surely_missed",
+    "surely_possible",
     "unavoidable",
 ]
 
@@ -246,6 +248,43 @@ def surely_missed(
         )
         sure[at] = (least_m > reach_m[at, None] + _SLACK_M).all(axis=1)
     return sure
+
+
+def surely_possible(
+    ends: tuple[_Floats, _Floats, _Floats, _Floats],
+    seconds: _Floats,
+    speeds_kmh: tuple[_Floats, _Floats],
+    fastest_kmh: _Floats,
+    gates: tuple[Any, _Floats],
+    error_m: float,
+) -> npt.NDArray[np.bool_]:
+    """`bypass_certainty` for many steps: True where it is surely ``POSSIBLE``; the rest is not decided.
+
+    The detour looked at touches each checkpoint where it is nearest to the straight way: the shortest one is
+    no longer.
+
+    Args:
+        speeds_kmh: reported at both fixes; NaN for unknown.
+        ends, seconds, fastest_kmh, gates, error_m: as for :func:`surely_missed`.
+    """
+    lon0, lat0, lon1, lat1 = ends
+    if not len(lon0) or not len(gates[1]):
+        return np.zeros(len(lon0), np.bool_)
+    straight_m = np.sqrt(apart2_m2(lon0, lat0, lon1, lat1))
+    driven_m = np.maximum(np.maximum(*speeds_kmh) / 3.6 * seconds, straight_m)
+    likely_m = driven_m + SPEED_ERROR_KMH / 3.6 * seconds + 2.0 * error_m
+    far_m = np.fmin(likely_m, fastest_kmh / 3.6 * seconds + 2.0 * error_m) - _SLACK_M
+    metric, radius_m = gates
+    ax, ay = metric.east_north_m(lon0[:, None], lat0[:, None])
+    bx, by = metric.east_north_m(lon1[:, None], lat1[:, None])
+    dx, dy = bx - ax, by - ay
+    with np.errstate(invalid="ignore", divide="ignore"):
+        along = np.clip(np.nan_to_num(-(ax * dx + ay * dy) / (dx * dx + dy * dy)), 0.0, 1.0)
+        px, py = ax + along * dx, ay + along * dy
+        scale = np.fmin(radius_m / np.hypot(px, py), 1.0)
+    px, py = px * scale, py * scale
+    detour_m = np.hypot(ax - px, ay - py) + np.hypot(bx - px, by - py)
+    return np.asarray((detour_m <= far_m[:, None]).any(axis=1))
 
 
 def entry_certainty(

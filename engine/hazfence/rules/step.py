@@ -13,7 +13,7 @@ the deadline, whenever it is noticed; and it takes nothing from ``step.fix`` but
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hazfence.events import Event, Kind, Phase, event_id, iso
@@ -49,6 +49,8 @@ class Step:
         was_in: the districts that it was visiting where the step begins.
         steady: True when it was in the same fences all the time, so that no border was met.
         left_before: fences that it left before the step, of which only now it is certain, and when.
+        sure: how certain it is that no checkpoint was passed since the last fix that was surely on its side,
+            by the id of the district crossed on this step or nearby, a ``Certainty`` of ``prism.py``.
     """
 
     vehicle: str
@@ -63,6 +65,7 @@ class Step:
     was_in: tuple[Fence, ...] = ()
     steady: bool = False
     left_before: tuple[tuple[int, Fence], ...] = ()
+    sure: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def silent(self) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from hazfence.states import Drive, Motion, OffRoute, Parked, Segment, State, Trust, Unsure, Wavering
+from hazfence.states import Drive, Leaning, Motion, OffRoute, Parked, Segment, State, Trust, Unsure, Wavering
 from hazfence.vehicles import SpeedRun
 
 __all__ = ["TOLD", "remembered"]
@@ -121,6 +121,22 @@ def _wavering(wavering: Wavering, time: _Time, fence: _Name) -> _Both:
     return "; ".join(english), "；".join(chinese)
 
 
+def _leaning(leaning: Leaning, _time: _Time, fence: _Name) -> _Both:
+    english, chinese = [], []
+    words = {
+        "certain": ("certainly", "肯定"),
+        "probable": ("probably", "很可能"),
+        "possible": ("possibly", "可能"),
+    }
+    for fence_id, sure in leaning.borders:
+        where, (how, so) = fence(fence_id), words[sure]
+        english.append(
+            f"beside the border of {where}, on which side is not sure; {how} no checkpoint passed unseen"
+        )
+        chinese.append(f"紧邻 {where} 边界，内外未定；{so}未经卡口")
+    return "; ".join(english), "；".join(chinese)
+
+
 def _unsure(unsure: Unsure, time: _Time, fence: _Name) -> _Both:
     where = ", ".join(map(fence, unsure.fences))
     return f"not certain yet that it was in {where}", f"尚不能确定曾进入 {where}"
@@ -136,5 +152,6 @@ TOLD: dict[type, tuple[_Both, Callable[[Any, _Time, _Name], _Both]]] = {
     Segment: (("section", "区间"), _segment),
     Trust: (("trust", "可信度"), _trust),
     Wavering: (("borders", "边界"), _wavering),
+    Leaning: (("side", "内外"), _leaning),
     Unsure: (("certainty", "确定性"), _unsure),
 }
