@@ -6,20 +6,23 @@ order, matching, segments against thin fences, transitions and rules. Written by
 prepared shapely geometries and a dict of the fences each vehicle was in, a fix at a time, no segments
 and no rules. Both must agree on where every vehicle is in the end, so the engine compared with it counts
 every border at once; the first line is the engine as it comes, with hysteresis at borders. The first batch,
-in which every vehicle is new, what making an ``Event`` object of every event costs, and what is left without
-thin fences, are lines of their own. Next room: ``match.py``, the index alone.
+in which every vehicle is new, what making an ``Event`` object of every event costs, what is left without
+thin fences, and what receivers cost that say of some fixes that they are bad, are lines of their own. Next
+room: ``match.py``, the index alone.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import shapely
 
 from hazfence import Engine, EngineSettings, FixBatch
+from hazfence.accuracy import accuracy_m
 from hazfence.outcome import Outcome
 from hazfence_benchmarks.form import OURS, Figure
 from hazfence_benchmarks.peers.tellers import TellerByHand
@@ -32,6 +35,8 @@ __all__ = ["options", "run", "truck_steps", "truck_traffic"]
 _START_US = 1_772_409_600_000_000
 _EVERY_S = 10
 _BY_HAND = 1000  # vehicles that the way written by hand follows
+#: Shares of fixes that say that they are bad, and how bad they are.
+_BAD, _BAD_HDOP = {"1 %": 0.01, "10 %": 0.1}, (2.0, 4.0)
 _TURN = 1 / 60  # of the reports: a truck takes another road every ten minutes or so
 
 
@@ -122,9 +127,11 @@ def _measure_set(name: str, vehicles: int, steps: int, seed: int) -> Iterator[Fi
     thick = FenceSet([fence for fence in fences if not fence.thin])
     # Without thin fences, no segment has to be looked at.
     bare = Engine(thick) if len(thick) < len(fences) else None
+    bad = {share: Engine(fences) for share in _BAD}
+    rng = np.random.default_rng(seed)
     few = [batch.take(slice(0, _BY_HAND)) for batch in batches]
     fences.locate(batches[0].lon[:1], batches[0].lat[:1])  # what the index costs is told in ``match.py``
-    ways: dict[str, list[Took]] = {way: [] for way in ("", "first", "told", "at once", "bare", "hand")}
+    ways: dict[str, list[Took]] = {way: [] for way in ("", "first", "told", "at once", "bare", "hand", *_BAD)}
     events = 0
     for step, (batch, part) in enumerate(zip(batches, few, strict=True)):
         outcomes: list[Outcome] = []
@@ -138,6 +145,9 @@ def _measure_set(name: str, vehicles: int, steps: int, seed: int) -> Iterator[Fi
         }
         if bare is not None:
             took["bare"] = timed(lambda batch=batch: len(bare.process(batch)))  # type: ignore[misc]
+        for share, other in bad.items():
+            marked = _with_bad(batch, _BAD[share], rng)
+            took[share] = timed(lambda marked=marked, other=other: len(other.process(marked)))  # type: ignore[misc]
         if not step:  # every vehicle is new, and what is made of fences at their first use is made
             ways["first"].append(once)
         else:
@@ -156,8 +166,19 @@ def _measure_set(name: str, vehicles: int, steps: int, seed: int) -> Iterator[Fi
                  checked=len(names), wrong=wrong)  # fmt: skip
     if bare is not None:
         yield Figure(**ours, way=f"{OURS}, without segments", values=rates(vehicles, ways["bare"]))
+    for share in _BAD:
+        low, high = _BAD_HDOP
+        yield Figure(
+            **ours, way=f"{OURS}, {share} with HDOP {low:g} to {high:g}", values=rates(vehicles, ways[share])
+        )
     yield Figure(**about, way=hand.name, values=rates(len(few[0]), ways["hand"]), n=len(few[0]), clock="cpu",
                  checked=len(names))  # fmt: skip
+
+
+def _with_bad(batch: FixBatch, share: float, rng: np.random.Generator) -> FixBatch:
+    """The batch, of which so many fixes say that they are bad; of the rest nobody says anything."""
+    hdop = np.where(rng.random(len(batch)) < share, rng.uniform(*_BAD_HDOP, len(batch)), np.nan)
+    return replace(batch, accuracy_m=accuracy_m({"hdop": hdop}, len(batch)))
 
 
 def _counted(engine: Engine, batch: FixBatch, outcomes: list[Outcome]) -> None:

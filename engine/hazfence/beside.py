@@ -23,8 +23,9 @@ _Floats = npt.NDArray[np.float64]
 #: lies outside falls on some cell, too.
 _COARSE, _FINE = 512, 2048
 _AT_ONCE = 8192
-#: Positions that may be wrong by more are called beside every border: nobody measures so far.
-_FAR_M = 250.0
+#: Positions that say that they may be wrong by up to so much have a raster of their own; worse ones are all
+#: measured.
+_WIDE_M, _WIDE = 100.0, 256
 
 
 class Beside:
@@ -46,6 +47,7 @@ class Beside:
         if self.on:
             edges = np.concatenate([f.edges() for f in guarded])
             self._coarse, self._fine = (_Raster(edges, settle_m, cells) for cells in (_COARSE, _FINE))
+            self._wide = _Raster(edges, max(settle_m, _WIDE_M), _WIDE)
 
     def find(
         self, lon: _Floats, lat: _Floats, error_m: npt.NDArray[np.float32] | None
@@ -54,7 +56,7 @@ class Beside:
 
         Args:
             lon, lat: degrees, finite.
-            error_m: as ``Track`` has it; of what may be wrong by more than ``settle_m`` it may say too much.
+            error_m: as ``Track`` has it.
         """
         if not self.on:
             return np.zeros(0, np.int64), np.zeros(0, np.int32)
@@ -68,25 +70,24 @@ class Beside:
             at = at[self._fine.marked(lon.take(at), lat.take(at))]
         found = [self._near(at, lon, lat, self._settle_m)] if len(at) else []
         if error_m is not None and (worse := error_m.nonzero()[0]).size:
-            # No raster is made for them; a hundred metres are no matter.
-            measured = worse[error_m[worse] <= _FAR_M]
-            if len(measured):
-                found.append(self._near(measured, lon, lat, float(error_m[measured].max())))
-            far = worse[error_m[worse] > _FAR_M]
-            found.append((np.repeat(far, len(self._index)), np.tile(self._index, len(far))))
+            wide = self._wide.marked(lon.take(worse), lat.take(worse)) | (error_m.take(worse) > _WIDE_M)
+            worse = worse[wide]
+            found.append(self._near(worse, lon, lat, error_m.take(worse).astype(np.float64)))
         if not found:
             return np.zeros(0, np.int64), np.zeros(0, np.int32)
         if len(found) == 1 and len(self._index) == 1:
             return found[0]
-        both = np.concatenate([rows << 32 | fences for rows, fences in found])
-        both = np.unique(both)
+        both = np.unique(np.concatenate([rows << 32 | fences for rows, fences in found]))
         return both >> 32, (both & 0xFFFF_FFFF).astype(np.int32)
 
     def _near(
-        self, at: _Ints, lon: _Floats, lat: _Floats, within_m: float
+        self, at: _Ints, lon: _Floats, lat: _Floats, within_m: float | _Floats
     ) -> tuple[_Ints, npt.NDArray[np.int32]]:
-        rows, fences = np.repeat(at, len(self._index)), np.tile(self._index, len(at))
-        near = self._fences.near_border(fences, lon[rows], lat[rows], within_m)
+        districts = len(self._index)
+        rows, fences = np.repeat(at, districts), np.tile(self._index, len(at))
+        if isinstance(within_m, np.ndarray):
+            within_m = np.repeat(within_m, districts)
+        near = self._fences.near_border(fences, lon[rows], lat[rows], within_m, sound=True)
         return rows[near], fences[near]
 
 

@@ -159,7 +159,11 @@ class Bypasses:
             held = (mine[place] == key).nonzero()[0]
             level[held] = known[1]["edge"][place[held]] >> SURE_AT
             near[held], asked[held] = True, False
-        near[asked] = self._wavers.near(fence[asked], due.prev_lon[at[asked]], due.prev_lat[at[asked]])
+        at = at[asked]
+        wrong_m = due.wrong_m(self._settle_m, at)
+        near[asked] = self._wavers.near(
+            fence[asked], due.prev_lon[at], due.prev_lat[at], None if wrong_m is None else wrong_m[0]
+        )
         return key[near], level[near]
 
     def _weaken(
@@ -232,7 +236,9 @@ class Bypasses:
         seconds = (due.fix_us[row] - due.prev_us[row]) / 1e6
         kmh = due.prev_kmh[row].astype(np.float64), due.kmh[row].astype(np.float64)
         fastest = np.fmax(np.fmax(*kmh), self.top_kmh[fence])
-        sure = surely_missed(ends, seconds, fastest, near_m, self._round, self._settle_m)
+        wrong_m = due.wrong_m(self._settle_m, row)
+        both_m = np.full(len(row), 2.0 * self._settle_m) if wrong_m is None else wrong_m[0] + wrong_m[1]
+        sure = surely_missed(ends, seconds, fastest, near_m, self._round, both_m)
         at = (~sure).nonzero()[0]
         if not len(at):
             return level
@@ -242,7 +248,7 @@ class Bypasses:
             (kmh[0][at], kmh[1][at]),
             fastest[at],
             self._round,
-            self._settle_m,
+            both_m[at],
         )
         level[at[possible]] = 2
         for i in at[~possible].tolist():
@@ -251,11 +257,14 @@ class Bypasses:
 
     def _level(self, due: Due, i: int, top_kmh: float) -> int:
         """The same for one."""
+        errors_m = (
+            (0.0, 0.0) if due.errors_m is None else tuple(float(error_m[i]) for error_m in due.errors_m)
+        )
         prev, fix = (
-            Fix(int(us[i]), float(lon[i]), float(lat[i]), float(kmh[i]), ())
-            for us, lon, lat, kmh in (
-                (due.prev_us, due.prev_lon, due.prev_lat, due.prev_kmh),
-                (due.fix_us, due.lon, due.lat, due.kmh),
+            Fix(int(us[i]), float(lon[i]), float(lat[i]), float(kmh[i]), (), error_m=error_m)
+            for us, lon, lat, kmh, error_m in (
+                (due.prev_us, due.prev_lon, due.prev_lat, due.prev_kmh, errors_m[0]),
+                (due.fix_us, due.lon, due.lat, due.kmh, errors_m[1]),
             )
         )
         way = Way.between(prev, fix, top_kmh, self._settle_m)

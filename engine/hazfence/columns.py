@@ -89,6 +89,12 @@ class Before:
         source = self._source
         return source.error_m[self._at] if isinstance(source, Fleet) and source.inexact else None
 
+    @property
+    def errors_m(self) -> npt.NDArray[np.float32]:
+        """The same, whether any is more or not."""
+        found = self.error_m
+        return np.zeros(len(self._codes), np.float32) if found is None else found
+
     def doubted(self, fences: FenceSet) -> tuple[_Ints, _Ints]:
         """The restricted zones in which it is not certain that vehicles are: (group, fence), by group."""
         groups = np.flatnonzero(self.unsure)
@@ -181,7 +187,7 @@ class Columns(NamedTuple):
         active: int64, indexes of the groups in which something must be judged.
         plain: bool, shape (g,), groups that are active only because sets of fences changed, thin circles
             were touched, the vehicle stops or moves off, a deadline passes, or every fix of it has to be
-            judged (but not both of these), and in which no fix is worse than ``settle_m``.
+            judged (but not both of these).
         over: int64, indexes of the groups in which a deadline passes.
         hit_rows, hit_fences: pairs of row and fence index where a segment touches a thin fence,
             sorted by row.

@@ -123,6 +123,22 @@ class Due:
         """The set of fences of the fix."""
         return self._c.track.key.take(self.at)
 
+    @cached_property
+    def errors_m(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]] | None:
+        """By how much both may be wrong, as ``Track`` has it; None when it is 0 of all."""
+        t, before = self._c.track, self._before
+        if t.error_m is None and before.error_m is None:
+            return None
+        fix_m = t.errors_m()
+        return self._prev(fix_m, before.errors_m), fix_m.take(self.at)
+
+    def wrong_m(self, settle_m: float, rows: npt.NDArray[Any]) -> tuple[_Floats, _Floats] | None:
+        """By how many metres the fix before some rows, and theirs, may be wrong; None: ``settle_m`` each."""
+        if self.errors_m is None:
+            return None
+        prev_m, fix_m = (np.maximum(error_m[rows].astype(np.float64), settle_m) for error_m in self.errors_m)
+        return prev_m, fix_m
+
 
 class Raw(NamedTuple):
     """Borders crossed as the positions have it; columns of shape (k,), by row."""
@@ -259,12 +275,17 @@ class Crossed:
         place = places(at_us, *moments, *ends)
         edge = np.full(len(row), CROSSING, np.uint8)
         none = np.zeros(len(row), np.int64)
+        once = row[: len(lasting)]
+        top_kmh, error_m = self._limits
+        wrong_m = due.wrong_m(error_m, once)
         seen = np.uint8(1) + passage_levels(
             *self._fences.circles(fence[: len(lasting)].astype(np.int32)),
             tuple(end[: len(lasting)] for end in ends),
             (moments[1] - moments[0])[: len(lasting)] / 1e6,
-            (due.prev_kmh[row[: len(lasting)]], due.kmh[row[: len(lasting)]]),
-            *self._limits,
+            (due.prev_kmh[once], due.kmh[once]),
+            top_kmh,
+            error_m if wrong_m is None else np.maximum(*wrong_m),
+            None if wrong_m is None else wrong_m[0] + wrong_m[1],
         )
         return Changes(row, fence, opens, at_us, *place, *moments, edge, np.tile(seen, 2), none)
 

@@ -80,7 +80,7 @@ def doubts_of(
     changes: Changes,
     entry: _Bools,
     before: tuple[_Ints, _Ints, _Ints],
-    near: Callable[[_Ints, _Floats, _Floats], _Bools],
+    near: Callable[[_Ints, _Floats, _Floats, npt.NDArray[np.float32] | None], _Bools],
 ) -> Doubts | None:
     """Find the visits that begin in doubt, and the fixes that end a doubt; None when there is neither.
 
@@ -89,11 +89,13 @@ def doubts_of(
         due: the due fixes; ``changes`` by those, in the order of time within each.
         entry: bool, a fence each: who is in it has entered a restricted zone.
         before: (number, group, fence) of the visits that were in doubt before the batch.
-        near: whether places are too near to a border to be on either side of it for certain.
+        near: whether places that may be wrong by so much are too near to a border to be on either side of it
+            for certain.
     """
     opens = (changes.opens & entry[changes.fence]).nonzero()[0]
     at = changes.row[opens]
-    opens = opens[near(changes.fence[opens], due.lon[at], due.lat[at])]
+    error_m = None if due.errors_m is None else due.errors_m[1][at]
+    opens = opens[near(changes.fence[opens], due.lon[at], due.lat[at], error_m)]
     if not len(opens) and not len(before[0]):
         return None
     number, group, fence = before
@@ -119,7 +121,9 @@ def doubts_of(
     end = c.ends[group]
     end[ends] = due.at[changes.row[closer[ends]]]
     owner, row = spread(begin, end - begin)
-    sure = (~near(fence[owner], c.track.lon[row], c.track.lat[row])).nonzero()[0]
+    t = c.track
+    error_m = None if t.error_m is None else t.error_m[row]
+    sure = (~near(fence[owner], t.lon[row], t.lat[row], error_m)).nonzero()[0]
     over, first = np.unique(owner[sure], return_index=True)
     row = row[sure[first]]
     old = np.concatenate((number, np.full(len(opens), -1)))[over]

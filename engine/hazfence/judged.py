@@ -98,6 +98,8 @@ def note_fix(rows: _Rows, at: _Ints | slice, due: Due, since_us: _Ints) -> _Rows
     rows["prev_lon"], rows["prev_lat"] = due.prev_lon[at], due.prev_lat[at]
     rows["prev_kmh"], rows["prev_alarm"] = due.prev_kmh[at], due.prev_alarm[at]
     rows["prev_key"] = due.key_before[at]
+    if due.errors_m is not None:
+        rows["prev_error_m"] = due.errors_m[0][at]
     return rows
 
 

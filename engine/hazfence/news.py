@@ -361,7 +361,8 @@ class Telling:
             return None
         place = float(step["prev_lon"]), float(step["prev_lat"]), float(step["prev_kmh"])
         fences = self._sets.fences_of(int(step["prev_key"]))
-        return Fix(int(step["prev_us"]), *place, fences, int(step["prev_alarm"]))
+        error_m = float(step["prev_error_m"])
+        return Fix(int(step["prev_us"]), *place, fences, int(step["prev_alarm"]), error_m=error_m)
 
     def _gate(self, gate: int) -> str | None:
         return None if gate < 0 else self._plain.gates[gate].id

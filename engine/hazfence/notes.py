@@ -68,6 +68,7 @@ ENTRY = np.dtype(
         ("prev_key", "u8"),
         ("prev_kmh", "f4"),
         ("prev_alarm", "u4"),
+        ("prev_error_m", "f4"),
         ("steps", "u4"),
     ]
 )

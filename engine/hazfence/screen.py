@@ -164,9 +164,8 @@ class Screen:
             active = active | passed
             plain = active & ~(passed & before.watch)
             over = np.flatnonzero(passed)
-        inexact = _inexact(track, before, starts)
-        if inexact is not None or any(map(len, rough)):
-            plain = plain.copy() if inexact is None else plain & ~inexact
+        if any(map(len, rough)):
+            plain = plain.copy()
             for rows in rough:
                 plain[c.group_of(rows)] = False
         return c._replace(active=active.nonzero()[0], plain=plain, over=over)
@@ -193,8 +192,7 @@ class Screen:
         found = np.zeros(len(fixes.time_us), np.bool_)
         if not len(row):
             return found
-        near = self._fences.near_border(member, fixes.lon[row], fixes.lat[row], self._settle_m, sound=True)
-        found[row[~near]] = True
+        found[row[~self._near(member, fixes, row)]] = True
         return found
 
     def first_well_inside(self, track: Track, zone: _Ints, begin: _Ints, end: _Ints) -> _Ints:
@@ -212,13 +210,18 @@ class Screen:
         at, member = self.sets.members(track.key[row])
         here = at[member == zone[owner[at]]]
         owner, row = owner[here], row[here]
-        near = self._fences.near_border(
-            zone[owner].astype(np.int32), track.lon[row], track.lat[row], self._settle_m, sound=True
-        )
+        near = self._near(zone[owner].astype(np.int32), track, row)
         owner, row = owner[~near], row[~near]
         _, first = np.unique(owner, return_index=True)
         found: _Ints = row[first]
         return found
+
+    def _near(self, fence: npt.NDArray[np.int32], fixes: Track, rows: _Ints) -> npt.NDArray[np.bool_]:
+        """Which fixes are nearer to a fence's border than they may be wrong."""
+        within_m: float | npt.NDArray[np.float64] = self._settle_m
+        if fixes.error_m is not None:
+            within_m = np.maximum(fixes.error_m[rows].astype(np.float64), self._settle_m)
+        return self._fences.near_border(fence, fixes.lon[rows], fixes.lat[rows], within_m, sound=True)
 
     def first_inside(self, track: Track, zones: Iterable[str], rows: tuple[int, int]) -> list[int]:
         """The first of some rows, the last one not included, that is so far inside each zone."""
@@ -436,15 +439,3 @@ class Screen:
                     same = (keys == value) & (key_before[hit_rows] == value)
                     telling[same & (hit_fences == index)] = False
         return telling
-
-
-def _inexact(track: Track, before: Before, starts: _Ints) -> npt.NDArray[np.bool_] | None:
-    """Vehicles of whom some fix here, or the one before, is worse than ``settle_m``: few, and the judge's.
-
-    None when there are none.
-    """
-    last_m, error_m = before.error_m, track.error_m
-    if error_m is None:
-        return None if last_m is None else last_m > 0.0
-    found = any_of(error_m > 0.0, starts)
-    return found if last_m is None else found | (last_m > 0.0)

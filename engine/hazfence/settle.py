@@ -14,8 +14,7 @@ passage) and fences with hours are left as they are.
 Where it matters which way a border was crossed, at a district's, a fix near it makes the vehicle *lean* even
 when nothing wavers: the true crossing may lie before it. From the last fix surely on its side on it is
 remembered how certain it is that no checkpoint was passed, and that goes into the crossing that counts.
-``wavers.py`` and ``leans.py`` say the same of many vehicles at once, of those that have no fix worse than
-``settle_m``.
+``wavers.py`` and ``leans.py`` say the same of many vehicles at once.
 """
 
 from __future__ import annotations

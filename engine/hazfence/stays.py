@@ -121,6 +121,7 @@ STEP = np.dtype(
         ("prev_key", "u8"),
         ("prev_kmh", "f4"),
         ("prev_alarm", "u4"),
+        ("prev_error_m", "f4"),
         ("near_m", "f8"),
         ("gate", "i2"),
         ("near", "i2"),

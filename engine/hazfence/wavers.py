@@ -11,7 +11,7 @@ at once when its first fix decides it, late when another one does, and one that 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -220,16 +220,24 @@ class Wavers:
 
     def _unsure(self, c: Columns, row: _Ints, fence: _Ints, at_us: _Ints) -> _Bools:
         """Which fixes decide nothing about a border crossed at a moment."""
-        lon, lat = c.track.lon[row], c.track.lat[row]
-        near = self.near(fence, lon, lat)
+        t = c.track
+        near = self.near(fence, t.lon[row], t.lat[row], None if t.error_m is None else t.error_m[row])
         near &= c.track.time_us[row] - at_us < self.settle_us
         return near
 
-    def near(self, fence: _Ints, lon: _Floats, lat: _Floats) -> _Bools:
-        """Which places are too near to a border to be on either side of it for certain."""
+    def near(
+        self, fence: _Ints, lon: _Floats, lat: _Floats, error_m: npt.NDArray[Any] | None = None
+    ) -> _Bools:
+        """Which places are too near to a border to be on either side of it for certain.
+
+        ``error_m`` is by how much each may be wrong, where that is more than ``settle_m``; None for none.
+        """
         if not len(fence):
             return np.zeros(0, np.bool_)
-        return self._fences.near_border(fence.astype(np.int32), lon, lat, self._settle_m, sound=True)
+        within_m: float | _Floats = self._settle_m
+        if error_m is not None and error_m.any():
+            within_m = np.maximum(error_m.astype(np.float64), self._settle_m)
+        return self._fences.near_border(fence.astype(np.int32), lon, lat, within_m, sound=True)
 
     def _decide(
         self, c: Columns, waver: _Rows, runs: _Ints, from_: _Ints, end: _Ints, decided: _Ints

@@ -183,24 +183,26 @@ class Borders:
         *fields, _, radius_m = self._rows(slot)
         return Metric(*fields), radius_m
 
-    def near(self, slot: I32, lon: F64, lat: F64, within_m: float) -> NDArray[np.bool_]:
+    def near(self, slot: I32, lon: F64, lat: F64, within_m: float | F64) -> NDArray[np.bool_]:
         """See `FenceSet.near_border`; `slot` is the fence of each pair."""
         out = np.empty(len(slot), np.bool_)
         for a in range(0, len(slot), _STEP):
             part = slice(a, a + _STEP)
             slots, x, y = slot[part], lon[part], lat[part]
+            within = within_m[part] if isinstance(within_m, np.ndarray) else within_m
             round_ = self._round.array.take(slots)
             some = round_.nonzero()[0]
             if len(some) in (0, len(slots)):
                 out[part] = (_near_circle if len(some) else self._near_polygon)(
-                    self._rows(slots), x, y, within_m
+                    self._rows(slots), x, y, within
                 )
                 continue
             for here, of in ((some, _near_circle), ((~round_).nonzero()[0], self._near_polygon)):
-                out[a + here] = of(self._rows(slots.take(here)), x.take(here), y.take(here), within_m)
+                some_within = within.take(here) if isinstance(within, np.ndarray) else within
+                out[a + here] = of(self._rows(slots.take(here)), x.take(here), y.take(here), some_within)
         return out
 
-    def _near_polygon(self, rows: F64, x: F64, y: F64, within_m: float) -> NDArray[np.bool_]:
+    def _near_polygon(self, rows: F64, x: F64, y: F64, within_m: float | F64) -> NDArray[np.bool_]:
         bands, last, south, scale, lat, kx0, kx1, ky = rows
         kx = kx0 + kx1 * (y - lat)
         reach = within_m / ky * 1.01
@@ -215,7 +217,8 @@ class Borders:
         t = np.minimum(np.maximum(-(ax * dx + ay * dy) / (dx * dx + dy * dy), 0.0), 1.0)
         px, py = ax + t * dx, ay + t * dy
         out = np.zeros(rows.shape[1], np.bool_)
-        out[owner.compress(px * px + py * py < within_m * within_m)] = True
+        within = within_m.take(owner) if isinstance(within_m, np.ndarray) else within_m
+        out[owner.compress(px * px + py * py < within * within)] = True
         return out
 
     def _entries_of(self, bands: I64, low: I64, high: I64, west: F64, east: F64) -> tuple[I64, I64]:
@@ -342,7 +345,7 @@ def _edges(rows: NDArray[np.void]) -> F64:
     return np.ascontiguousarray(rows.view(np.float64).reshape(-1, 4).T)
 
 
-def _near_circle(rows: F64, lon: F64, lat: F64, within_m: float) -> NDArray[np.bool_]:
+def _near_circle(rows: F64, lon: F64, lat: F64, within_m: float | F64) -> NDArray[np.bool_]:
     *fields, _, radius_m = rows
     metric = Metric(*fields)
     return np.asarray(np.abs(np.sqrt(metric.distance2_m2(lon, lat)) - radius_m) < within_m)

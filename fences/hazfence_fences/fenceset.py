@@ -398,15 +398,16 @@ class FenceSet:
         return self._registry.read_borders().circles(self._order.take(fence_index))
 
     def near_border(
-        self, fence_index: I32, lon: ArrayLike, lat: ArrayLike, within_m: float, *, sound: bool = False
+        self, fence_index: I32, lon: ArrayLike, lat: ArrayLike, within_m: float | F64, *, sound: bool = False
     ) -> NDArray[np.bool_]:
         """Whether each of n places lies nearer to the border of the fence beside it than a distance.
 
         Args:
             fence_index: int32[n], indexes into `fences`.
             lon, lat: float64[n] degrees WGS-84.
-            within_m: metres; meant for small ones, such as the error of a position. On either side of the
-                border; within a part in a thousand for fences up to a few degrees.
+            within_m: metres, the same for all or float64[n]; meant for small ones, such as the error of a
+                position. On either side of the border; within a part in a thousand for fences up to a few
+                degrees.
             sound: as for `crossings`.
 
         Raises:

@@ -127,6 +127,12 @@ def test_near_a_border_is_what_the_distance_says() -> None:
         near = fences.near_border(index, lon, lat, 15.0)
         alone = [fences.near_border_one(i, *p, 15.0) for i, *p in zip(index.tolist(), lon, lat, strict=True)]
         assert near.tolist() == alone
+        within = rng.choice([5.0, 15.0, 40.0, 90.0, 4e7], 600)
+        each = [
+            fences.near_border_one(i, *p, m)
+            for i, *p, m in zip(index.tolist(), lon, lat, within, strict=True)
+        ]
+        assert fences.near_border(index, lon, lat, within).tolist() == each
         away_m = np.array(
             [fences[i].boundary_distance_m(*p) for i, *p in zip(index.tolist(), lon, lat, strict=True)]
         )

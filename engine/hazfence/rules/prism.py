@@ -204,7 +204,7 @@ def _round_detour_m(radius_m: float, a: tuple[float, float], b: tuple[float, flo
     start = math.atan2(a[1], a[0])
     turn = math.remainder(math.atan2(b[1], b[0]) - start, math.tau)
     lo, hi = 0.0, 1.0
-    for _ in range(50):
+    for _ in range(32):  # to a millionth of a metre
         middle = (lo + hi) / 2.0
         east, north = math.cos(start + middle * turn), math.sin(start + middle * turn)
         slopes = []
@@ -222,7 +222,7 @@ def surely_missed(
     fastest_kmh: _Floats,
     near_m: _Floats,
     gates: tuple[Any, _Floats],
-    error_m: float,
+    both_m: float | _Floats,
 ) -> npt.NDArray[np.bool_]:
     """`bypass_certainty` for many crossings: True where it is surely ``CERTAIN``; the rest is not decided.
 
@@ -232,10 +232,10 @@ def surely_missed(
         fastest_kmh: the top speed, or what was reported if that is more.
         near_m: from the crossing to the nearest checkpoint.
         gates: the metric of the round checkpoints (columns of shape (g,)) and their radii.
-        error_m: of a position.
+        both_m: by how much both positions may be wrong together.
     """
     lon0, lat0, lon1, lat1 = ends
-    reach_m = fastest_kmh / 3.6 * seconds + 2.0 * error_m
+    reach_m = fastest_kmh / 3.6 * seconds + both_m
     limit_m = reach_m * _ROUGH
     sure = np.asarray(apart2_m2(lon0, lat0, lon1, lat1) <= limit_m * limit_m)
     # A detour over a place is at least as long as from there to any place of the straight way.
@@ -256,7 +256,7 @@ def surely_possible(
     speeds_kmh: tuple[_Floats, _Floats],
     fastest_kmh: _Floats,
     gates: tuple[Any, _Floats],
-    error_m: float,
+    both_m: float | _Floats,
 ) -> npt.NDArray[np.bool_]:
     """`bypass_certainty` for many steps: True where it is surely ``POSSIBLE``; the rest is not decided.
 
@@ -265,15 +265,15 @@ def surely_possible(
 
     Args:
         speeds_kmh: reported at both fixes; NaN for unknown.
-        ends, seconds, fastest_kmh, gates, error_m: as for :func:`surely_missed`.
+        ends, seconds, fastest_kmh, gates, both_m: as for :func:`surely_missed`.
     """
     lon0, lat0, lon1, lat1 = ends
     if not len(lon0) or not len(gates[1]):
         return np.zeros(len(lon0), np.bool_)
     straight_m = np.sqrt(apart2_m2(lon0, lat0, lon1, lat1))
     driven_m = np.maximum(np.maximum(*speeds_kmh) / 3.6 * seconds, straight_m)
-    likely_m = driven_m + SPEED_ERROR_KMH / 3.6 * seconds + 2.0 * error_m
-    far_m = np.fmin(likely_m, fastest_kmh / 3.6 * seconds + 2.0 * error_m) - _SLACK_M
+    likely_m = driven_m + SPEED_ERROR_KMH / 3.6 * seconds + both_m
+    far_m = np.fmin(likely_m, fastest_kmh / 3.6 * seconds + both_m) - _SLACK_M
     metric, radius_m = gates
     ax, ay = metric.east_north_m(lon0[:, None], lat0[:, None])
     bx, by = metric.east_north_m(lon1[:, None], lat1[:, None])
@@ -344,8 +344,8 @@ def passage_levels(
     seconds: _Floats,
     speeds_kmh: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]],
     top_kmh: float,
-    error_m: float,
-    both_m: float | None = None,
+    error_m: float | _Floats,
+    both_m: float | _Floats | None = None,
 ) -> npt.NDArray[np.uint8]:
     """How certain it is that circles were passed through between two fixes outside of them.
 
