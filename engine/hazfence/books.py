@@ -8,7 +8,7 @@ fixes. ``snapshot.py`` writes down what must outlive a restart.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -19,6 +19,7 @@ from hazfence.news import Telling
 from hazfence.notes import Notes
 from hazfence.presence import Fix
 from hazfence.recent import Recent
+from hazfence.states import unassured
 from hazfence.stays import Stays
 from hazfence.story import Mark, Story
 from hazfence.track import Track
@@ -273,6 +274,17 @@ class Books:
                 judged_us = max(story.judged_us, NEVER_US if story.silent_us is None else story.silent_us)
                 self.fleet.overdriven[code] = True
                 self.fleet.deadline_us[code] = deadline_us(record, last, judged_us, self.fleet.names[code])
+
+    def redrawn(self, fence_ids: Collection[str] | None = None) -> None:
+        """Forget, of vehicles beside borders that are redrawn, that they surely passed no checkpoint so far.
+
+        Args:
+            fence_ids: of the fences; None for all. All vehicles are set apart.
+        """
+        bases = (story.base for story in self.stories.values() if story.base is not None)
+        for record in (*self.records.values(), *bases):
+            if record.states:
+                record.states = unassured(record.states, fence_ids)
 
     def begin_memory(self) -> None:
         """Forget recent fixes and marks; each vehicle's last fix is where its memory begins."""

@@ -182,6 +182,7 @@ class Engine:
         it are set aside as ``LATE``.
         """
         self._books.set_all_apart()
+        self._books.redrawn({f.id for f in self._fences.fences if f.id in fences and fences[f.id] != f})
         self._bind(fences, self._sets_in_use())
         self._rebind()
         self._books.begin_memory()
@@ -319,6 +320,7 @@ class Engine:
             engine._books.find_overdriven(engine._judge.deadline_us, engine._last_fix)
         engine._rebind()
         if opened.terms not in (None, engine._terms):
+            engine._books.redrawn()
             engine._books.begin_memory()
         elif not whole:
             engine._books.suspend_memory()

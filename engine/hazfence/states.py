@@ -9,6 +9,7 @@ owns them, in ``hazfence.rules``.
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, NamedTuple
 
@@ -26,6 +27,7 @@ __all__ = [
     "Wavering",
     "from_json",
     "to_json",
+    "unassured",
 ]
 
 
@@ -153,8 +155,11 @@ class Wavering(State):
     borders: tuple[Waver, ...]
 
     def __post_init__(self) -> None:
-        # From JSON they come as plain tuples.
-        object.__setattr__(self, "borders", tuple(Waver(*border) for border in self.borders))
+        # From JSON they come as plain tuples, from older releases without the last word: what led to the
+        # crossing was not kept then, so nothing that follows is certain.
+        plain: tuple[tuple[Any, ...], ...] = self.borders
+        full = len(Waver._fields)
+        object.__setattr__(self, "borders", tuple(Waver(*(*border, "probable")[:full]) for border in plain))
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +193,30 @@ _KNOWN: dict[str, type[State]] = {
 }
 
 _FIELDS = {name: tuple(field.name for field in fields(kind)) for name, kind in _KNOWN.items()}
+
+
+def unassured(states: dict[str, State], fence_ids: Collection[str] | None = None) -> dict[str, State]:
+    """The same states, but of borders that were redrawn it is not certain that no checkpoint was passed.
+
+    Which fixes were surely on their side was said of the border as it was.
+
+    Args:
+        states: of a record, by name.
+        fence_ids: whose borders; None for all.
+    """
+
+    def but_probable(fence_id: str, sure: str) -> str:
+        redrawn = fence_ids is None or fence_id in fence_ids
+        return "probable" if redrawn and sure == "certain" else sure
+
+    found = dict(states)
+    wavering, leaning = states.get(Wavering.name), states.get(Leaning.name)
+    if isinstance(wavering, Wavering):
+        borders = (b._replace(sure=but_probable(b.fence_id, b.sure)) for b in wavering.borders)
+        found[Wavering.name] = Wavering(tuple(borders))
+    if isinstance(leaning, Leaning):
+        found[Leaning.name] = Leaning(tuple((i, but_probable(i, sure)) for i, sure in leaning.borders))
+    return found
 
 
 def to_json(states: dict[str, State]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from hazfence import Engine, EngineSettings, Event, Kind, Phase
+from hazfence.states import Waver, Wavering, from_json
 
 from ..property.world import START_US, box, disc, fence_set
 from .test_core_rules import DISTRICT, GATE, SECOND, ZONE, Row, batch, run, said
@@ -193,6 +194,28 @@ def test_who_is_first_seen_beside_the_border_may_never_have_crossed_it() -> None
         _, events = run(beside(0, first, 9.0), beside(30, then, 9.0), fences=(DISTRICT, GATE))
         [bypass] = [e for e in events if "bypass" in e.kind]
         assert (bypass.kind, bypass.detail["certainty"]) == (Kind.POSSIBLE_BYPASS, "probable")
+
+
+@pytest.mark.parametrize("east", [-6.0, 6.0])  # leaning, wavering
+@pytest.mark.parametrize("again", [False, True])
+def test_a_border_redrawn_under_a_vehicle_makes_no_bypass_certain(east: float, again: bool) -> None:
+    beyond = DISTRICT, GATE
+    redrawn = [{**fence, "properties": {**fence["properties"], "version": 2}} for fence in beyond]
+    for fences, kind in ((beyond, Kind.GATE_BYPASS), (redrawn, Kind.POSSIBLE_BYPASS)):
+        engine, _ = run(beside(0, -300, 9.0), beside(30, east, 9.0), fences=beyond)
+        if again:
+            engine = Engine.restore(engine.snapshot(), fence_set(*fences), EngineSettings())
+        else:
+            engine.use_fences(fence_set(*fences))
+        [bypass] = [e for e in engine.process(batch([beside(60, 300, 9.0)])) if "bypass" in e.kind]
+        assert bypass.kind is kind
+
+
+def test_what_an_older_release_kept_of_a_crossing_makes_nothing_certain() -> None:
+    border = ("district", False, 1, 0, 2, 121.6, 29.9, "interpolated", ())
+    assert from_json({"wavering": {"borders": [list(border)]}}) == {
+        "wavering": Wavering((Waver(*border, "probable"),))
+    }
 
 
 def test_a_stay_that_counted_by_its_seconds_makes_no_way_out_certain() -> None:
