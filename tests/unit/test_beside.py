@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from shapely import Polygon
 
-from hazfence.beside import Beside
+from hazfence.beside import _MANY, Beside
 from hazfence_fences import Fence, FenceKind, FenceSet, circle, load_fences
 
 from ..property.world import box, fence_set
@@ -26,14 +27,28 @@ def square() -> FenceSet:
     return fence_set(box("district", 2, 2, 10, 10, kind="district"), box("zone", 0, 0, 4, 4, kind="zone"))
 
 
-@pytest.mark.parametrize("make", [zhenhai, several, square])
+def many() -> FenceSet:
+    """So many that they are looked for as many are, side by side and one on another."""
+    here = [(121.5 + 0.02 * (i % 12), 29.5 + 0.05 * (i // 12)) for i in range(_MANY)]
+    yards = [circle(f"d{i}", FenceKind.DISTRICT, *at, 1200.0) for i, at in enumerate(here)]
+    return FenceSet([*yards, box_fence(yards[7])])
+
+
+def box_fence(like: Fence) -> Fence:
+    """The box around a fence, as a district; it touches others."""
+    west, south, east, north = like.bounds
+    ring = [(west, south), (east, south), (east, north), (west, north)]
+    return Fence("box", FenceKind.DISTRICT, Polygon(ring))
+
+
+@pytest.mark.parametrize("make", [zhenhai, several, square, many])
 @pytest.mark.parametrize("settle_m", [3.0, 15.0, 80.0])
 def test_all_fixes_beside_a_border_are_found_and_no_others(make, settle_m: float) -> None:
     fences = make()
     guarded: list[Fence] = [f for f in fences if f.kind is FenceKind.DISTRICT]
     beside = Beside(fences, guarded, settle_m)
     rng, wanted, found = np.random.default_rng(1), [], []
-    for district in guarded:
+    for district in guarded[-3:]:
         edges = district.edges()
         at = edges[rng.integers(0, len(edges), 3000)]
         part = rng.random(3000)[:, None]
@@ -46,14 +61,11 @@ def test_all_fixes_beside_a_border_are_found_and_no_others(make, settle_m: float
             rows, which = beside.find(lon, lat, error_m)
             found.append(list(zip(rows.tolist(), which.tolist(), strict=True)))
             within = np.maximum(settle_m, 0.0 if error_m is None else error_m.astype(np.float64))
-            near = [
-                (row, fences.index_of(f.id))
-                for row in range(3000)
-                for f in guarded
-                if fences.near_border_one(
-                    fences.index_of(f.id), lon[row], lat[row], float(np.broadcast_to(within, 3000)[row])
-                )
-            ]
+            within = np.broadcast_to(within, lon.shape)
+            near = []
+            for i in map(fences.index_of, [f.id for f in guarded]):
+                rows = fences.near_border(np.full(len(lon), i), lon, lat, within).nonzero()[0]
+                near += [(row, i) for row in rows.tolist()]
             wanted.append(sorted(near))
     assert found == wanted
     assert all(200 < len(pairs) < 3000 * len(guarded) for pairs in found)
