@@ -7,7 +7,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pyproj import Geod
 
@@ -20,6 +20,7 @@ from hazfence.rules.prism import (
     detour_m,
     passage_levels,
     surely_missed,
+    surely_possible,
     unavoidable,
 )
 from hazfence_fences import Fence, FenceKind, Metric, circle, parse_fences
@@ -78,7 +79,8 @@ def test_the_shortest_detour_is_the_best_of_all_places(
     part=st.floats(0, 1),
     kmh=st.sampled_from([0.0, 80.0, 200.0, math.nan]),
 )
-def test_columns_never_say_certain_when_the_judge_does_not(
+@example(a=(2.0, 6.0), b=(2.0, 6.0), seconds=1.0, part=0.0, kmh=0.0)  # stands in the checkpoint
+def test_columns_never_say_certain_or_possible_when_the_judge_does_not(
     a: tuple[float, float], b: tuple[float, float], seconds: float, part: float, kmh: float
 ) -> None:
     gates = [GATE, circle("other", FenceKind.CHECKPOINT, *at(6, 2), 150.0)]
@@ -88,17 +90,18 @@ def test_columns_never_say_certain_when_the_judge_does_not(
     metric = Metric(
         *(np.array([getattr(g.metric, name) for g in gates]) for name in Metric.__slots__)  # type: ignore[arg-type]
     )
-    [sure] = surely_missed(
-        tuple(np.array([v]) for v in (one.lon, one.lat, other.lon, other.lat)),  # type: ignore[arg-type]
-        np.array([seconds]),
-        np.fmax(np.array([60.0]), np.fmax(np.array([kmh]), 120.0)),
-        np.array([min(g.distance_m(lon, lat) for g in gates)]),
-        (metric, np.array([g.radius_m for g in gates])),
-        15.0,
-    )
+    ends = tuple(np.array([v]) for v in (one.lon, one.lat, other.lon, other.lat))
+    fastest = np.fmax(np.array([60.0]), np.fmax(np.array([kmh]), 120.0))
+    columns = (metric, np.array([g.radius_m for g in gates]))
+    near_m = np.array([min(g.distance_m(lon, lat) for g in gates)])
+    [sure] = surely_missed(ends, np.array([seconds]), fastest, near_m, columns, way.both_m)  # type: ignore[arg-type]
+    speeds = np.array([60.0]), np.array([kmh])
+    [possible] = surely_possible(ends, np.array([seconds]), speeds, fastest, columns, way.both_m)  # type: ignore[arg-type]
     judged = bypass_certainty(way, gates)
     if sure:
         assert judged is Certainty.CERTAIN
+    if possible:
+        assert judged is Certainty.POSSIBLE
     far = min(g.distance_m(p.lon, p.lat) for g in gates for p in (one, other)) > 1.01 * way.reach_m
     if far and not way.contradicts:
         assert sure

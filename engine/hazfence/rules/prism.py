@@ -189,18 +189,19 @@ def detour_m(gate: Fence, prev: Fix, fix: Fix) -> float:
 
 
 def _round_detour_m(radius_m: float, a: tuple[float, float], b: tuple[float, float]) -> float:
-    """From ``a`` over the disc about the origin to ``b``, both outside of it.
+    """From ``a`` over the disc about the origin to ``b``.
 
-    Where the straight way misses the disc, the shortest detour meets its rim as light meets a mirror, at
-    the one place between the directions of ``a`` and ``b`` where both make the same angle with the radius.
+    Where the straight way meets the disc it is the shortest. Where it misses it, the shortest detour meets
+    its rim as light meets a mirror, at the one place between the directions of ``a`` and ``b`` where both
+    make the same angle with the radius.
     """
-    straight_m = math.hypot(b[0] - a[0], b[1] - a[1])
+    straight_m, along = math.hypot(b[0] - a[0], b[1] - a[1]), 0.0
     if straight_m > 0.0:
         along = -(a[0] * (b[0] - a[0]) + a[1] * (b[1] - a[1])) / (straight_m * straight_m)
         along = min(max(along, 0.0), 1.0)
-        foot = a[0] + along * (b[0] - a[0]), a[1] + along * (b[1] - a[1])
-        if math.hypot(*foot) <= radius_m:
-            return straight_m
+    foot = a[0] + along * (b[0] - a[0]), a[1] + along * (b[1] - a[1])
+    if math.hypot(*foot) <= radius_m:
+        return straight_m
     start = math.atan2(a[1], a[0])
     turn = math.remainder(math.atan2(b[1], b[0]) - start, math.tau)
     lo, hi = 0.0, 1.0
