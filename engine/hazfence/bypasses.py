@@ -86,8 +86,8 @@ class Bypasses:
     @staticmethod
     def beside(c: Columns, groups: _Ints) -> tuple[_Ints, _Ints]:
         """The fixes of some groups that lie beside guarded borders: (rows, fences), by row."""
-        lo, hi = c.beside_rows.searchsorted((c.starts[groups[0]], c.ends[groups[-1]]))
-        row, fence = c.beside_rows[lo:hi], c.beside_fences[lo:hi].astype(np.int64)
+        lo, hi = c.beside.searchsorted((c.starts[groups[0]] << 32, c.ends[groups[-1]] << 32))
+        row, fence = c.beside[lo:hi] >> 32, c.beside[lo:hi] & 0xFFFF_FFFF
         mine = among(c.group_of(row), groups)
         return row[mine], fence[mine]
 
@@ -129,7 +129,7 @@ class Bypasses:
         counted = crossing if settling is None else crossing[settling.counts[crossed]]
         hasty = among(key, np.sort(np.append(counted, late)))
         level[hasty] = np.maximum(level[hasty], 1)
-        leans = Leans.of(key, level, c.starts, self._carried(c, due, distinct(key, crossing), known), known)
+        leans = Leans.of(key, level, c, self._carried(c, due, distinct(key, crossing), known), known)
         if settling is not None:
             self._weaken(settling, c, due, leans, way, (steps, levels), among(late, key))
         return leans, leans.join(settling, len(raw.row), c)

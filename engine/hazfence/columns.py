@@ -191,8 +191,8 @@ class Columns(NamedTuple):
         over: int64, indexes of the groups in which a deadline passes.
         hit_rows, hit_fences: pairs of row and fence index where a segment touches a thin fence,
             sorted by row.
-        beside_rows, beside_fences: pairs of row and fence index where a fix lies beside a guarded border
-            (``beside.py``), sorted by row.
+        beside: int64, row << 32 | fence index where a fix lies beside a guarded border (``beside.py``),
+            ascending.
     """
 
     codes: npt.NDArray[np.int32]
@@ -207,8 +207,7 @@ class Columns(NamedTuple):
     over: _Ints
     hit_rows: _Ints
     hit_fences: npt.NDArray[np.int32]
-    beside_rows: _Ints
-    beside_fences: npt.NDArray[np.int32]
+    beside: _Ints
 
     @property
     def once(self) -> bool:

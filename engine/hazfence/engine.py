@@ -376,7 +376,7 @@ class Engine:
             self._books.drafts = Drafts(self._books)
         self._judge = Judge(fences, self._settings, self._reference)
         self._teller = Teller(self._screen, self._judge)
-        self._plain = Plain(fences, self._settings, self._judge)
+        self._plain = Plain(fences, self._settings, self._judge, self._screen.beside)
         self._telling = Telling(self._plain, self._screen.sets, self._books.fleet.names)
         self._books.telling = self._telling
         self._recall = Recall(self._books, self._screen, fences, self._settings.settle_m)

@@ -176,7 +176,7 @@ class Late:
         near = self._books.recent.neighbours(codes, fixes)
         fine = near.between & (fixes.key == near.before.key) & (fixes.key == near.after.key)
         fine &= ~self._screen.too_fast(fixes)
-        fine &= ~self._screen.beside(fixes)
+        fine &= ~self._screen.lies_beside(fixes)
         fine &= ~self._screen.touches_between(near.before, fixes, near.after)
         fine &= ~self._screen.stirs_between(near.before, fixes, near.after)
         # Two late fixes between the same neighbours are each other's neighbours: leave them to the judge.

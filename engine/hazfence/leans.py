@@ -67,7 +67,7 @@ class Leans(NamedTuple):
         cls,
         key: _Ints,
         steps: _Levels,
-        starts: _Ints,
+        c: Columns,
         carry: tuple[_Ints, _Levels],
         known: _Known,
     ) -> Leans:
@@ -76,12 +76,13 @@ class Leans(NamedTuple):
         Args:
             key: of the fixes, ascending.
             steps: how certain each step to one of them leaves it.
-            starts: the first rows of the vehicles, ascending.
+            c: the columns.
             carry: as above, keys ascending.
             known: what wavered and leaned before the batch.
         """
         leans = leaning(known[1])
-        first = among(key & ((1 << 40) - 1), starts)
+        row, _ = places_of(key)
+        first = row == c.starts.take(c.group_of(row))
         begins = first | np.append(True, key[1:] != key[:-1] + 1)[: len(key)]
         level = steps.copy()
         if len(carry[0]):

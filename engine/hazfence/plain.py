@@ -17,6 +17,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
+from hazfence.beside import Beside
 from hazfence.bypasses import Bypasses
 from hazfence.chains import lump
 from hazfence.columns import Before, Columns
@@ -68,7 +69,7 @@ class Plain:
         tolerance_m: per fence, how near to a checkpoint a crossing of its border counts as made through it.
     """
 
-    def __init__(self, fences: FenceSet, settings: EngineSettings, judge: Judge) -> None:
+    def __init__(self, fences: FenceSet, settings: EngineSettings, judge: Judge, beside: Beside) -> None:
         n = len(fences)
         self.fences = fences
         self.gates = sorted(judge.remit.checkpoints, key=lambda fence: fence.id)
@@ -76,7 +77,7 @@ class Plain:
         self.noting = Noting(fences, settings, judge) if judge.remit.remembers else None
         self.on = len(self.gates) <= _MOST_GATES and (self.noting is None or self.noting.able)
         self._settle_m = settings.settle_m
-        self.wavers = Wavers(fences, settings.settle_m, settings.settle_s)
+        self.wavers = Wavers(fences, settings.settle_m, settings.settle_s, beside)
         self.fine = np.ones(n, np.bool_)
         self.entry, self.possible = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
         self.bypasses = Bypasses(

@@ -48,6 +48,7 @@ class Screen:
 
     Attributes:
         sets: the sets of fences met so far.
+        beside: knows which fixes lie beside guarded borders.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class Screen:
         self._off: dict[int, bool] = {}
         self._off_places = np.zeros(0, np.bool_)  # the same by place in ``sets.keys``
         self._numbers = Numbers()
-        self._beside = Beside(fences, guarded(fences, self._book), settings.settle_m)
+        self.beside = Beside(fences, guarded(fences, self._book), settings.settle_m)
         self.sets = Sets(fences, sets)
 
     def hits(self, c: Columns, row: int) -> list[Fence]:
@@ -115,8 +116,10 @@ class Screen:
             located: True when ``track.key`` holds already what these fences say.
         """
         starts, ends = groups or self.groups(codes)
+        maybe_beside = None
         if not located:
-            track = track._replace(key=self._fences.locate(track.lon, track.lat).keys)
+            found = self._fences.locate(track.lon, track.lat, self.beside.around, sound=True)
+            track, maybe_beside = track._replace(key=found.keys), found.around
         key_before = shifted(track.key, starts, before.key)
         due = track.key != key_before
         at = due.nonzero()[0]  # a set never met before is a set that changed
@@ -131,8 +134,8 @@ class Screen:
         hit_rows, hit_fences = self._touched(track, starts, before, None if every else witnessed)
         telling = self._telling(hit_rows, hit_fences, track.key, key_before)
         due[hit_rows[telling]] = True
-        beside = self._beside.find(track.lon, track.lat, track.error_m)
-        due[beside[0]] = True
+        beside = self.beside.find(track.lon, track.lat, track.error_m, maybe_beside)
+        due[beside >> 32] = True
         if before.unsure.any():
             group, zone = before.doubted(self._fences)
             due[self.first_well_inside(track, zone, starts[group], ends[group])] = True
@@ -153,7 +156,7 @@ class Screen:
             light = self._flips(track, starts, before) & ~due
             due |= light
         c = Columns(
-            codes, starts, ends, track, before_us, due, light, at, due, at, hit_rows, hit_fences, *beside
+            codes, starts, ends, track, before_us, due, light, at, due, at, hit_rows, hit_fences, beside
         )
         active = any_of(due, starts) | before.watch
         plain = active
@@ -230,10 +233,10 @@ class Screen:
         found: list[int] = self.first_well_inside(track, zone, begin, end).tolist()
         return found
 
-    def beside(self, fixes: Track) -> npt.NDArray[np.bool_]:
+    def lies_beside(self, fixes: Track) -> npt.NDArray[np.bool_]:
         """bool, shape (n,): fixes beside a guarded border, so that much may rest on them."""
         found = np.zeros(len(fixes.time_us), np.bool_)
-        found[self._beside.find(fixes.lon, fixes.lat, fixes.error_m)[0]] = True
+        found[self.beside.find(fixes.lon, fixes.lat, fixes.error_m) >> 32] = True
         return found
 
     def touches_between(self, a: Track, fix: Track, b: Track) -> npt.NDArray[np.bool_]:

@@ -16,10 +16,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from hazfence.beside import Beside
 from hazfence.chains import lump
 from hazfence.columns import Columns
 from hazfence.crossed import Raw
-from hazfence.ordered import begins, distinct
+from hazfence.ordered import among, begins, distinct
 from hazfence.stays import EDGE_BITS, SURE_AT, WAVER
 from hazfence_fences import FenceSet
 from hazfence_fences.index.raster import spread
@@ -92,10 +93,11 @@ class Wavers:
     Args:
         fences: the fences in force.
         settle_m, settle_s: see ``EngineSettings``.
+        beside: knows the guarded borders among them.
     """
 
-    def __init__(self, fences: FenceSet, settle_m: float, settle_s: float) -> None:
-        self._fences = fences
+    def __init__(self, fences: FenceSet, settle_m: float, settle_s: float, beside: Beside) -> None:
+        self._fences, self._beside = fences, beside
         self._settle_m = settle_m
         self.settle_us = round(settle_s * 1e6)
         self._settles = np.array([not (f.thin or f.timed) for f in fences.fences], np.bool_)
@@ -221,7 +223,10 @@ class Wavers:
     def _unsure(self, c: Columns, row: _Ints, fence: _Ints, at_us: _Ints) -> _Bools:
         """Which fixes decide nothing about a border crossed at a moment."""
         t = c.track
-        near = self.near(fence, t.lon[row], t.lat[row], None if t.error_m is None else t.error_m[row])
+        if self._beside.guards.take(fence).all():  # that was asked of all fixes
+            near = among(row << 32 | fence, c.beside)
+        else:
+            near = self.near(fence, t.lon[row], t.lat[row], None if t.error_m is None else t.error_m[row])
         near &= c.track.time_us[row] - at_us < self.settle_us
         return near
 
@@ -234,10 +239,12 @@ class Wavers:
         """
         if not len(fence):
             return np.zeros(0, np.bool_)
-        within_m: float | _Floats = self._settle_m
         if error_m is not None and error_m.any():
             within_m = np.maximum(error_m.astype(np.float64), self._settle_m)
-        return self._fences.near_border(fence.astype(np.int32), lon, lat, within_m, sound=True)
+            return self._fences.near_border(fence.astype(np.int32), lon, lat, within_m, sound=True)
+        if self._beside.guards.take(fence).all():  # as where districts are all there is to settle
+            return self._beside.near(fence, lon, lat)
+        return self._fences.near_border(fence.astype(np.int32), lon, lat, self._settle_m, sound=True)
 
     def _decide(
         self, c: Columns, waver: _Rows, runs: _Ints, from_: _Ints, end: _Ints, decided: _Ints

@@ -24,7 +24,7 @@ from hazfence_fences.metric import Metric
 from hazfence_fences.model import Fence
 from hazfence_fences.segments import Bands, circle_passages, circle_roots
 
-__all__ = ["Borders"]
+__all__ = ["Borders", "beside_edges", "metric_of"]
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
@@ -120,9 +120,7 @@ class Borders:
         self._spans.append(spans)
         # One more start than bands: where the last one ends.
         starts = np.searchsorted(place[order], np.arange(int(bands.sum()) + 1)) + at
-        middle = [
-            Metric.at((f.bounds[0] + f.bounds[2]) / 2.0, (f.bounds[1] + f.bounds[3]) / 2.0) for f in fences
-        ]
+        middle = [metric_of(fence) for fence in fences]
         numbers: Any = {
             "bands": begin + self._starts.append(starts),
             "last": bands - 1,
@@ -212,13 +210,9 @@ class Borders:
         owner, place = self._entries_of(bands.astype(np.int64), low, high, x - reach, x + reach)
         ax, bx, ay, by = _edges(self._edges.array.take(place))
         x, y, kx, ky = x.take(owner), y.take(owner), kx.take(owner), ky.take(owner)
-        dx, dy = (bx - ax) * kx, (by - ay) * ky
-        ax, ay = (ax - x) * kx, (ay - y) * ky
-        t = np.minimum(np.maximum(-(ax * dx + ay * dy) / (dx * dx + dy * dy), 0.0), 1.0)
-        px, py = ax + t * dx, ay + t * dy
         out = np.zeros(rows.shape[1], np.bool_)
         within = within_m.take(owner) if isinstance(within_m, np.ndarray) else within_m
-        out[owner.compress(px * px + py * py < within * within)] = True
+        out[owner.compress(beside_edges((ax, bx, ay, by), x, y, kx, ky, within))] = True
         return out
 
     def _entries_of(self, bands: I64, low: I64, high: I64, west: F64, east: F64) -> tuple[I64, I64]:
@@ -322,6 +316,31 @@ class Borders:
             out[more] = t.take(np.where(leaving.take(more), first, first + count.take(more) - 1))
         out[bad] = np.nan
         return out
+
+
+def metric_of(fence: Fence) -> Metric:
+    """The metric by which it is told how near a place is to a polygon's border: that about its middle."""
+    west, south, east, north = fence.bounds
+    return Metric.at((west + east) / 2.0, (south + north) / 2.0)
+
+
+def beside_edges(
+    edges: tuple[F64, F64, F64, F64] | F64, x: F64, y: F64, kx: F64, ky: F64, within_m: float | F64
+) -> NDArray[np.bool_]:
+    """Which places lie nearer to the edge beside them than a distance.
+
+    Args:
+        edges: ax, bx, ay, by, degrees, each float64[n]; no edge has length 0.
+        x, y: the places, degrees.
+        kx, ky: metres a degree.
+        within_m: metres.
+    """
+    ax, bx, ay, by = edges
+    dx, dy = (bx - ax) * kx, (by - ay) * ky
+    ax, ay = (ax - x) * kx, (ay - y) * ky
+    t = np.minimum(np.maximum(-(ax * dx + ay * dy) / (dx * dx + dy * dy), 0.0), 1.0)
+    px, py = ax + t * dx, ay + t * dy
+    return np.asarray(px * px + py * py < within_m * within_m)
 
 
 def _all_edges(fences: Sequence[Fence]) -> tuple[I64, F64]:

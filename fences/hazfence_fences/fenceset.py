@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hazfence_fences.around import Around, keys_around
 from hazfence_fences.errors import FenceError
 from hazfence_fences.index.build import build_table
 from hazfence_fences.index.lookup import locate_keys, refuse_infinite
@@ -214,22 +215,43 @@ class FenceSet:
             out._digest = (self._digest + sum(digests)) % _DIGEST
         return out
 
-    def locate(self, lon: ArrayLike, lat: ArrayLike) -> Located:
+    def around(self, edges: F64, within_m: float) -> Around | None:
+        """Have `locate` name the points that may be near some edges, at no cost for the others.
+
+        Args:
+            edges: float64[n, 4], lon0, lat0, lon1, lat1 degrees WGS-84, n > 0.
+            within_m: how near.
+
+        Returns:
+            what to give to `locate` of this set; None where its cells are too small for that.
+        """
+        return keys_around(self.table, edges, within_m)
+
+    def locate(
+        self, lon: ArrayLike, lat: ArrayLike, around: Around | None = None, *, sound: bool = False
+    ) -> Located:
         """Which fences cover each point, boundaries included.
 
         Args:
             lon, lat: float64[n] degrees WGS-84. Points outside -180..180, -90..90 are in no fence.
+            around: from `around` of this set: points that may be near its edges are named besides.
+            sound: they are known to be arrays of one length and finite numbers, and are not looked at.
 
         Raises:
             ValueError: arrays of different length or not one-dimensional, not numbers, or not finite (the
                 message names the first such row).
         """
-        x, y = _points(lon, lat)
+        x, y = (lon, lat) if sound else _points(lon, lat)  # type: ignore[assignment]
         if len(x) <= _ONE_BY_ONE:
             refuse_infinite(x, y)
             keys, close = np.empty(len(x), np.uint64), np.arange(len(x))
+            inner = close
+        elif around is None:
+            keys, close, inner = locate_keys(self.table, x, y, sound=sound)
+        elif around.table is self.table:
+            keys, close, inner = locate_keys(self.table, x, y, around.cell_key, sound=sound)
         else:
-            keys, close = locate_keys(self.table, x, y)
+            raise ValueError("`around` belongs to another set of fences; ask this one for its own")
         if len(close) > _ONE_BY_ONE:
             row, slot = locate_members(self.table, x.take(close), y.take(close), self._registry.covers)
             keys[close] = 0
@@ -237,7 +259,7 @@ class FenceSet:
         else:
             for at in close.tolist():
                 keys[at] = self.key_of(self.locate_one(x.item(at), y.item(at)))
-        return Located(self, x, y, keys)
+        return Located(self, x, y, keys, None if around is None else inner)
 
     @cached_property
     def locate_one(self) -> Callable[[float, float], tuple[int, ...]]:

@@ -26,15 +26,18 @@ class Located:
 
     Attributes:
         keys: uint64[n], the sum of the covering fences' keys (modulo 2**64). Equal keys, equal sets; 0: none.
+        around: int64, rows of points that may be near the edges asked about, ascending; all near ones are
+            among them. None where no edges were asked about.
     """
 
-    __slots__ = ("_fences", "_lat", "_lon", "keys")
+    __slots__ = ("_fences", "_lat", "_lon", "around", "keys")
 
-    def __init__(self, fences: FenceSet, lon: F64, lat: F64, keys: U64) -> None:
+    def __init__(self, fences: FenceSet, lon: F64, lat: F64, keys: U64, around: I64 | None = None) -> None:
         self._fences = fences
         self._lon = lon
         self._lat = lat
         self.keys = keys
+        self.around = around
 
     def __len__(self) -> int:
         return len(self.keys)

@@ -58,8 +58,8 @@ def test_all_fixes_beside_a_border_are_found_and_no_others(make, settle_m: float
         ).T.copy()
         errors_m = np.where(rng.random(3000) < 0.3, rng.choice([90.0, 150.0, 900.0, 4e7], 3000), 0.0)
         for error_m in (None, errors_m.astype(np.float32)):
-            rows, which = beside.find(lon, lat, error_m)
-            found.append(list(zip(rows.tolist(), which.tolist(), strict=True)))
+            key = beside.find(lon, lat, error_m)
+            found.append(list(zip((key >> 32).tolist(), (key & 0xFFFF_FFFF).tolist(), strict=True)))
             within = np.maximum(settle_m, 0.0 if error_m is None else error_m.astype(np.float64))
             within = np.broadcast_to(within, lon.shape)
             near = []
@@ -76,8 +76,8 @@ def test_far_away_nothing_is_beside_a_border() -> None:
     beside = Beside(fences, [fences["zhenhai"]], 15.0)
     rng = np.random.default_rng(1)
     lon, lat = rng.uniform(-180, 180, 10**5), rng.uniform(-89, 89, 10**5)
-    assert len(beside.find(lon, lat, None)[0]) == 0
-    assert len(beside.find(lon[:0], lat[:0], None)[0]) == 0
+    assert len(beside.find(lon, lat, None)) == 0
+    assert len(beside.find(lon[:0], lat[:0], None)) == 0
 
 
 @pytest.mark.parametrize("settle_m", [0.0, 15.0])
@@ -85,4 +85,4 @@ def test_where_no_border_is_guarded_nothing_is(settle_m: float) -> None:
     fences = square()
     beside = Beside(fences, [fences["district"]] if not settle_m else [], settle_m)
     assert not beside.on
-    assert len(beside.find(np.array([121.504]), np.array([29.91]), None)[0]) == 0
+    assert len(beside.find(np.array([121.504]), np.array([29.91]), None)) == 0

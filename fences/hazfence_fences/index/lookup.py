@@ -43,34 +43,45 @@ class _Scratch(local):
 _scratch = _Scratch()
 
 
-def locate_keys(t: CellTable, x: F64, y: F64) -> tuple[U64, I64]:
+def locate_keys(
+    t: CellTable, x: F64, y: F64, cell_key: U64 | None = None, *, sound: bool = False
+) -> tuple[U64, I64, I64]:
     """Keys of the covering sets of points.
 
+    Args:
+        cell_key: the table's, or with more cells that are `IN_BLOCK`.
+        sound: all coordinates are known to be finite.
+
     Returns:
-        (uint64[n] keys, int64 rows too close to an edge to be settled here: their keys are not valid).
+        (uint64[n] keys, int64 rows too close to an edge to be settled here: their keys are not valid, int64
+        rows in cells that are `IN_BLOCK`, ascending).
 
     Raises:
         ValueError: a coordinate is not finite.
     """
     out = np.empty(len(x), np.uint64)
-    close: list[I64] = []
+    cell_key = t.cell_key if cell_key is None else cell_key
+    close, inner = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     with np.errstate(
         over="ignore", invalid="ignore"
     ):  # what is far beyond the world may overflow: it is clipped
         for a in range(0, len(x), BATCH):
             part = slice(a, a + BATCH)
-            rows, finite = _batch(t, x[part], y[part], out[part])
+            rows, finite = _batch(t, cell_key, x[part], y[part], out[part], sound=sound)
             if not finite:
                 refuse_infinite(x, y)
-            close.append(rows + a)
-    return out, np.concatenate(close) if close else np.zeros(0, np.int64)
+            if len(rows):
+                close.append(_fine(t, x[part], y[part], rows, out[part]) + a)
+                inner.append(rows + a)
+    return out, np.concatenate(close), np.concatenate(inner)
 
 
-def _batch(t: CellTable, x: F64, y: F64, out: U64) -> tuple[I64, bool]:
-    """Write the keys of at most BATCH points: (rows too close to call, whether all points are finite)."""
-    g, s, cell_key = t.grid, _scratch, t.cell_key
+def _batch(t: CellTable, cell_key: U64, x: F64, y: F64, out: U64, *, sound: bool) -> tuple[I64, bool]:
+    """Write the keys of at most BATCH points; those in blocks are left, and whether all may be finite."""
+    g, s = t.grid, _scratch
     work, code, col, row = s.work, s.code, s.col, s.row
     finite = True
+    blocks = [np.zeros(0, np.int64)]
     for a in range(0, len(x), _STEP):
         part = slice(a, min(a + _STEP, len(x)))
         if part.stop - a < _STEP:
@@ -82,17 +93,20 @@ def _batch(t: CellTable, x: F64, y: F64, out: U64) -> tuple[I64, bool]:
         ):
             np.subtract(values[part], origin, out=work)
             np.multiply(work, scale, out=work)
-            least, most = work.min(), work.max()  # not a number if one is none
-            if not (least >= 0.0 and most <= last):
-                finite = finite and isfinite(least) and isfinite(most)
+            if sound:
                 np.clip(work, 0.0, last, out=work)
+            else:
+                least, most = work.min(), work.max()  # not a number if one is none
+                if not (least >= 0.0 and most <= last):
+                    finite = finite and isfinite(least) and isfinite(most)
+                    np.clip(work, 0.0, last, out=work)
             np.copyto(cell, work, casting="unsafe")
         np.multiply(row, g.nx, out=row)
         np.add(row, col, out=row)
         np.copyto(code, row)
-        np.take(cell_key, code, out=out[part], mode="clip")
-    rows = (out == IN_BLOCK).nonzero()[0]
-    return _fine(t, x, y, rows, out) if len(rows) else rows, finite
+        keys = np.take(cell_key, code, out=out[part], mode="clip")
+        blocks.append((keys == IN_BLOCK).nonzero()[0] + a)
+    return np.concatenate(blocks), finite
 
 
 def refuse_infinite(x: F64, y: F64) -> None:
@@ -119,7 +133,9 @@ def _fine(t: CellTable, x: F64, y: F64, rows: I64, out: U64) -> I64:
     row += col
     coarse = t.coarse.take(row.astype(np.intp))
     whole = coarse >= 0
-    if whole.any():  # a set whose key happens to be that of no set: its key is there already
+    if whole.any():  # cells that are looked at for another reason, or whose key happens to be `IN_BLOCK`
+        some = whole.nonzero()[0]
+        out[rows.take(some)] = t.set_key.take(coarse.take(some))
         some = (~whole).nonzero()[0]
         rows, coarse, u, v = rows.take(some), coarse.take(some), u.take(some), v.take(some)
     block = t.block.take(-coarse)
@@ -151,7 +167,8 @@ def _fine(t: CellTable, x: F64, y: F64, rows: I64, out: U64) -> I64:
     if has.size:
         _discs(t, px, py, has, (start + edges).take(has), discs.take(has), busy, add)
     out[rows] = add
-    return at.take(np.unique(np.concatenate(close))) if close else np.zeros(0, np.int64)
+    found = [some for some in close if len(some)]
+    return at.take(np.unique(np.concatenate(found))) if found else np.zeros(0, np.int64)
 
 
 def _edges(t: CellTable, px: F64, py: F64, has: I64, start: I64, count: I64, busy: I64, add: U64) -> I64:
