@@ -3,8 +3,8 @@
 You are in the core, below ``plain.py``, which knows what borders are crossed, and beside ``leans.py``. A
 bypass rests on all steps from the last fix that was surely on the one side to the first that is surely on
 the other; ``settle.py`` looks at them one by one, :class:`Bypasses` at those of all vehicles of a batch, to
-the same verdict. What is neither surely certain nor surely but possible is asked of ``rules/prism.py`` step
-by step: few are.
+the same verdict. Where a detour is as long as a vehicle can have come, to a centimetre, ``rules/prism.py`` is
+asked of that step alone.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from hazfence.ordered import among, distinct
 from hazfence.presence import Fix
 from hazfence.rules.book import Rulebook
 from hazfence.rules.gates import guarded
-from hazfence.rules.prism import Certainty, Way, bypass_certainty, surely_missed, surely_possible
+from hazfence.rules.prism import Certainty, Way, bypass_certainty, bypass_levels
 from hazfence.settings import EngineSettings
 from hazfence.stays import EDGE_BITS, SURE_AT
 from hazfence.vehicles import NEVER_US
@@ -71,8 +71,8 @@ class Bypasses:
         round_ = gates if all(gate.metric is not None for gate in gates) else ()
         columns = [[getattr(g.metric, name) for g in round_] for name in Metric.__slots__]
         self._round = (
-            Metric(*(np.array(column) for column in columns)),  # type: ignore[arg-type]
-            np.array([g.radius_m for g in round_]),
+            Metric(*(np.array(column)[:, None] for column in columns)),  # type: ignore[arg-type]
+            np.array([g.radius_m for g in round_])[:, None],
         )
 
     def ask(self, i: int, fence: Fence, book: Rulebook) -> None:
@@ -229,31 +229,18 @@ class Bypasses:
 
     def _levels(self, due: Due, row: _Ints, fence: _Ints, near_m: _Floats) -> _Levels:
         """How certain it is that no checkpoint was passed on each step, as the judge has it."""
-        level = np.zeros(len(row), np.uint8)
         if not len(row):
-            return level
-        ends = due.prev_lon[row], due.prev_lat[row], due.lon[row], due.lat[row]
-        seconds = (due.fix_us[row] - due.prev_us[row]) / 1e6
-        kmh = due.prev_kmh[row].astype(np.float64), due.kmh[row].astype(np.float64)
-        fastest = np.fmax(np.fmax(*kmh), self.top_kmh[fence])
+            return np.zeros(0, np.uint8)
+        ends = due.prev_lon.take(row), due.prev_lat.take(row), due.lon.take(row), due.lat.take(row)
+        seconds = (due.fix_us.take(row) - due.prev_us.take(row)) / 1e6
+        kmh = due.prev_kmh.take(row), due.kmh.take(row)
+        top_kmh = self.top_kmh.take(fence)
         wrong_m = due.wrong_m(self._settle_m, row)
         both_m = np.full(len(row), 2.0 * self._settle_m) if wrong_m is None else wrong_m[0] + wrong_m[1]
-        sure = surely_missed(ends, seconds, fastest, near_m, self._round, both_m)
-        at = (~sure).nonzero()[0]
-        if not len(at):
-            return level
-        possible = surely_possible(
-            (ends[0][at], ends[1][at], ends[2][at], ends[3][at]),
-            seconds[at],
-            (kmh[0][at], kmh[1][at]),
-            fastest[at],
-            self._round,
-            both_m[at],
-        )
-        level[at[possible]] = 2
-        for i in at[~possible].tolist():
-            level[i] = self._level(due, int(row[i]), float(self.top_kmh[fence[i]]))
-        return level
+        found = bypass_levels(ends, seconds, kmh, top_kmh, near_m, self._round, both_m)
+        for i in (found < 0).nonzero()[0].tolist():
+            found[i] = self._level(due, int(row[i]), float(top_kmh[i]))
+        return found.astype(np.uint8)
 
     def _level(self, due: Due, i: int, top_kmh: float) -> int:
         """The same for one."""

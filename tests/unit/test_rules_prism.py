@@ -17,10 +17,9 @@ from hazfence.rules.prism import (
     Certainty,
     Way,
     bypass_certainty,
+    bypass_levels,
     detour_m,
     passage_levels,
-    surely_missed,
-    surely_possible,
     unavoidable,
 )
 from hazfence_fences import Fence, FenceKind, Metric, circle, parse_fences
@@ -72,39 +71,152 @@ def test_the_shortest_detour_is_the_best_of_all_places(
     assert found == pytest.approx(wanted, abs=0.1, rel=2e-4)
 
 
+def in_columns(ways: list[Way], gates: list[Fence], near_m: list[float]) -> list[int]:
+    """What columns say of some ways: the number of a `Certainty`, or -1."""
+    metric = Metric(
+        *(np.array([getattr(g.metric, name) for g in gates])[:, None] for name in Metric.__slots__)  # type: ignore[arg-type]
+    )
+    ends = np.array([(w.prev.lon, w.prev.lat, w.fix.lon, w.fix.lat) for w in ways]).T
+    speeds = np.array([(w.prev.speed_kmh, w.fix.speed_kmh) for w in ways], np.float32).T
+    levels = bypass_levels(
+        tuple(ends),  # type: ignore[arg-type]
+        np.array([(w.fix.time_us - w.prev.time_us) / 1e6 for w in ways]),
+        (speeds[0], speeds[1]),
+        np.full(len(ways), 120.0),
+        np.array(near_m),
+        (metric, np.array([g.radius_m for g in gates])[:, None]),
+        np.array([w.both_m for w in ways]),
+    )
+    return [int(level) for level in levels]
+
+
+def judged(way: Way, gates: list[Fence]) -> int:
+    return tuple(Certainty).index(bypass_certainty(way, gates))
+
+
+def nearest_m(gates: list[Fence], way: Way, part: float) -> float:
+    """From a place of the straight way to the nearest checkpoint."""
+    prev, fix = way.prev, way.fix
+    lon, lat = prev.lon + part * (fix.lon - prev.lon), prev.lat + part * (fix.lat - prev.lat)
+    return min((g.distance_m(lon, lat) for g in gates), default=math.inf)
+
+
+def beside(gate: Fence, turn: float, above_m: float) -> tuple[float, float]:
+    """Lon, lat of the place so far above the rim, ``turn`` radians from the east."""
+    assert gate.metric is not None
+    assert gate.radius_m is not None
+    away_m = gate.radius_m + above_m
+    m = gate.metric
+    v = 0.0
+    for _ in range(8):
+        v = away_m * math.sin(turn) / (m.ky0 + m.ky1 * v)
+    return m.lon + away_m * math.cos(turn) / (m.kx0 + m.kx1 * v), m.lat + v
+
+
+OTHERS = [
+    circle("other", FenceKind.CHECKPOINT, *at(6, 2), 60.0),
+    circle("small", FenceKind.CHECKPOINT, *at(3, 8), 5.0),
+]
+turns = st.floats(-math.pi, math.pi)
+heights = st.one_of(
+    st.sampled_from([0.0, 1e-9, 1e-3, 1.0, 5000.0]), st.floats(0, 800), st.floats(0, 20), st.floats(-150, 0)
+)
+
+
+@settings(max_examples=400)
+@given(
+    turn=turns,
+    # Anywhere, the same direction or the opposite one, nearly; and at the horizon.
+    further=st.one_of(turns, st.sampled_from([0.0, math.pi]), st.floats(-1e-6, 1e-6), st.floats(-0.3, 0.3)),
+    above_m=st.tuples(heights, heights),
+    same=st.booleans(),
+    # Where it is to the nearest metre or millimetre whether the detour was driven, and otherwise.
+    about=st.sampled_from(["top speed", "observed", "neither"]),
+    off_m=st.one_of(st.sampled_from([0.0, 0.001, -0.001, 0.011, -0.011]), st.floats(-3, 3)),
+    seconds=st.sampled_from([0.0, 1.0, 10.0, 30.0, 60.0, 300.0]),
+    kmh=st.tuples(*(st.sampled_from([0.0, 30.0, 80.0, 121.0, 200.0, math.nan]),) * 2),
+    others=st.integers(0, 2),
+    part=st.floats(0, 1),
+)
+@example(  # stands in the middle of the checkpoint
+    turn=0.0,
+    further=0.0,
+    above_m=(-150.0, -150.0),
+    same=True,
+    about="neither",
+    off_m=0.0,
+    seconds=1.0,
+    kmh=(0.0, 0.0),
+    others=0,
+    part=0.0,
+)
+def test_what_columns_decide_is_what_the_judge_says(
+    turn: float,
+    further: float,
+    above_m: tuple[float, float],
+    same: bool,
+    about: str,
+    off_m: float,
+    seconds: float,
+    kmh: tuple[float, float],
+    others: int,
+    part: float,
+) -> None:
+    gates = [GATE, *OTHERS[:others]]
+    a = beside(GATE, turn, above_m[0])
+    b = a if same and not further else beside(GATE, turn + further, above_m[1])
+    over_m = detour_m(GATE, Fix(0, *a, 0.0, ()), Fix(0, *b, 0.0, ())) + off_m - 30.0
+    if about == "top speed":
+        seconds = max(over_m, 0.0) / (max(120.0, np.fmax(*kmh)) / 3.6)
+    elif about == "observed":
+        kmh = (30.0, min(kmh[1], 110.0))
+        seconds = max(over_m, 0.0) / ((max(kmh) + 7.2) / 3.6)
+    prev = Fix(START_US, *a, kmh[0], ())
+    way = Way.between(prev, Fix(START_US + round(seconds * 1e6), *b, kmh[1], ()), 120.0, 15.0)
+    wanted = judged(way, gates)
+    for near_m in (0.0, nearest_m(gates, way, part)):
+        [level] = in_columns([way], gates, [near_m])
+        assert level in (-1, wanted)
+    far = min(g.distance_m(p.lon, p.lat) for g in gates for p in (way.prev, way.fix)) > 1.01 * way.reach_m
+    if far or way.contradicts:
+        assert level == wanted
+
+
 @given(
     a=places,
     b=places,
     seconds=st.sampled_from([1.0, 10.0, 30.0, 60.0, 300.0]),
-    part=st.floats(0, 1),
     kmh=st.sampled_from([0.0, 80.0, 200.0, math.nan]),
 )
-@example(a=(2.0, 6.0), b=(2.0, 6.0), seconds=1.0, part=0.0, kmh=0.0)  # stands in the checkpoint
-def test_columns_never_say_certain_or_possible_when_the_judge_does_not(
-    a: tuple[float, float], b: tuple[float, float], seconds: float, part: float, kmh: float
+def test_without_checkpoints_columns_leave_nothing_undecided(
+    a: tuple[float, float], b: tuple[float, float], seconds: float, kmh: float
 ) -> None:
-    gates = [GATE, circle("other", FenceKind.CHECKPOINT, *at(6, 2), 150.0)]
-    one, other = fix(0, *a), fix(seconds, *b, kmh)
-    way = Way.between(one, other, 120.0, 15.0)
-    lon, lat = one.lon + part * (other.lon - one.lon), one.lat + part * (other.lat - one.lat)
-    metric = Metric(
-        *(np.array([getattr(g.metric, name) for g in gates]) for name in Metric.__slots__)  # type: ignore[arg-type]
-    )
-    ends = tuple(np.array([v]) for v in (one.lon, one.lat, other.lon, other.lat))
-    fastest = np.fmax(np.array([60.0]), np.fmax(np.array([kmh]), 120.0))
-    columns = (metric, np.array([g.radius_m for g in gates]))
-    near_m = np.array([min(g.distance_m(lon, lat) for g in gates)])
-    [sure] = surely_missed(ends, np.array([seconds]), fastest, near_m, columns, way.both_m)  # type: ignore[arg-type]
-    speeds = np.array([60.0]), np.array([kmh])
-    [possible] = surely_possible(ends, np.array([seconds]), speeds, fastest, columns, way.both_m)  # type: ignore[arg-type]
-    judged = bypass_certainty(way, gates)
-    if sure:
-        assert judged is Certainty.CERTAIN
-    if possible:
-        assert judged is Certainty.POSSIBLE
-    far = min(g.distance_m(p.lon, p.lat) for g in gates for p in (one, other)) > 1.01 * way.reach_m
-    if far and not way.contradicts:
-        assert sure
+    way = Way.between(fix(0, *a), fix(seconds, *b, kmh), 120.0, 15.0)
+    assert in_columns([way], [], [0.0]) == [judged(way, [])]
+
+
+def test_columns_decide_nearly_every_step_near_a_checkpoint() -> None:
+    rng, n, gates = np.random.default_rng(11), 4000, [GATE, *OTHERS]
+    ways = []
+    for i in range(n):
+        mps, seconds = float(rng.uniform(0, 32)), float(rng.choice([5, 10, 15, 30, 60]))
+        lon, lat = beside(gates[i % 3], float(rng.uniform(-math.pi, math.pi)), float(rng.uniform(0, 600)))
+        east, north = mps * seconds * rng.uniform(0.6, 1.0) * np.array(_unit(rng))
+        kmh = [math.nan if rng.random() < 0.05 else mps * 3.6 * float(rng.uniform(0.8, 1.1)) for _ in "ab"]
+        kmh = [float(np.float32(v)) for v in kmh]
+        prev = Fix(0, lon, lat, kmh[0], ())
+        here = Fix(round(seconds * 1e6), lon + float(east) / 96_500, lat + float(north) / 110_900, kmh[1], ())
+        ways.append(Way.between(prev, here, 120.0, float(rng.uniform(0, 30))))
+    levels = in_columns(ways, gates, [nearest_m(gates, way, 0.5) for way in ways])
+    wanted = [judged(way, gates) for way in ways]
+    assert sum(level < 0 for level in levels) <= n // 1000
+    assert all(level in (-1, want) for level, want in zip(levels, wanted, strict=True))
+    assert min(Counter(wanted)[level] for level in range(3)) > n // 10
+
+
+def _unit(rng: np.random.Generator) -> tuple[float, float]:
+    turn = float(rng.uniform(-math.pi, math.pi))
+    return math.cos(turn), math.sin(turn)
 
 
 def test_faster_than_it_drives_is_not_certain_and_than_it_can_is() -> None:

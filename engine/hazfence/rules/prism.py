@@ -49,10 +49,9 @@ __all__ = [
     "Certainty",
     "Way",
     "bypass_certainty",
+    "bypass_levels",
     "entry_certainty",
     "passage_levels",
-    "surely_missed",
-    "surely_possible",
     "unavoidable",
 ]
 
@@ -217,75 +216,121 @@ def _round_detour_m(radius_m: float, a: tuple[float, float], b: tuple[float, flo
     return math.hypot(a[0] - east, a[1] - north) + math.hypot(b[0] - east, b[1] - north)
 
 
-def surely_missed(
+def bypass_levels(
     ends: tuple[_Floats, _Floats, _Floats, _Floats],
     seconds: _Floats,
-    fastest_kmh: _Floats,
+    speeds_kmh: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]],
+    top_kmh: _Floats,
     near_m: _Floats,
     gates: tuple[Any, _Floats],
-    both_m: float | _Floats,
-) -> npt.NDArray[np.bool_]:
-    """`bypass_certainty` for many crossings: True where it is surely ``CERTAIN``; the rest is not decided.
+    both_m: _Floats,
+) -> npt.NDArray[np.int8]:
+    """`bypass_certainty` for many steps, decided unless a limit lies between `_detour_bounds_m`.
 
     Args:
-        ends: lon, lat of the fixes before and after, each of shape (n,).
+        ends: lon, lat of the fixes before and after, each of shape (n,), as is what follows.
         seconds: between them.
-        fastest_kmh: the top speed, or what was reported if that is more.
-        near_m: from the crossing to the nearest checkpoint.
-        gates: the metric of the round checkpoints (columns of shape (g,)) and their radii.
+        speeds_kmh: reported at both; NaN for unknown.
+        top_kmh: no vehicle drives faster.
+        near_m: from some place of the straight way to the nearest checkpoint; 0 where nobody knows.
+        gates: the metric of the round checkpoints, columns of shape (g, 1), and their radii, shaped so too.
         both_m: by how much both positions may be wrong together.
+
+    Returns:
+        int8, shape (n,): 0 certain, 1 probable, 2 possible; -1 where it is not decided.
     """
     lon0, lat0, lon1, lat1 = ends
-    reach_m = fastest_kmh / 3.6 * seconds + both_m
+    kmh0, kmh1 = (kmh.astype(np.float64) for kmh in speeds_kmh)
+    reach_m = np.fmax(np.fmax(kmh0, kmh1), top_kmh) / 3.6 * seconds + both_m
+    apart2 = apart2_m2(lon0, lat0, lon1, lat1)
     limit_m = reach_m * _ROUGH
-    sure = np.asarray(apart2_m2(lon0, lat0, lon1, lat1) <= limit_m * limit_m)
-    # A detour over a place is at least as long as from there to any place of the straight way.
-    at = np.flatnonzero(sure & (near_m <= reach_m + 1.0))
-    if len(at):
-        metric, radius_m = gates
-        least_m = sum(
-            np.sqrt(metric.distance2_m2(lon[at, None], lat[at, None])) - radius_m
-            for lon, lat in ((lon0, lat0), (lon1, lat1))
-        )
-        sure[at] = (least_m > reach_m[at, None] + _SLACK_M).all(axis=1)
-    return sure
+    contradicts = apart2 > limit_m * limit_m
+    level: npt.NDArray[np.int8] = np.where(contradicts, np.int8(2), np.int8(0))
+    # A way over a place is at least as long as from there to any place of the straight way.
+    at = (~contradicts & (near_m <= reach_m + 1.0)).nonzero()[0]
+    if not len(at) or not len(gates[1]):
+        return level
+    row, gate = _within_reach(tuple(column.take(at) for column in ends), reach_m.take(at), gates)
+    if not len(row):
+        return level
+    row = at.take(row)
+    metric = Metric(*(getattr(gates[0], name).take(gate) for name in Metric.__slots__))
+    lonlat = np.array(ends).take(row, axis=1)
+    east, north = metric.east_north_m(lonlat[::2], lonlat[1::2])  # before and after, at once
+    bounds_m = _detour_bounds_m(east + 1j * north, gates[1].take(gate))
+    # Of each step, those of the shortest detour over any checkpoint.
+    least_m, most_m = np.full((2, len(lon0)), np.inf)
+    np.minimum.at(least_m, row, bounds_m[0])
+    np.minimum.at(most_m, row, bounds_m[1])
+    at = (least_m != np.inf).nonzero()[0]
+    least_m, most_m, reach_m = least_m.take(at), most_m.take(at), reach_m.take(at)
+    passed_s = seconds.take(at)
+    driven_m = np.maximum(np.maximum(kmh0.take(at), kmh1.take(at)) / 3.6 * passed_s, np.sqrt(apart2.take(at)))
+    likely_m = driven_m + SPEED_ERROR_KMH / 3.6 * passed_s + both_m.take(at)  # NaN for an unknown speed
+    near = np.full(len(at), -1, np.int8)
+    near[(least_m > likely_m + _SLACK_M) & (most_m <= reach_m - _SLACK_M)] = 1
+    near[most_m <= np.fmin(likely_m, reach_m) - _SLACK_M] = 2
+    near[least_m > reach_m + _SLACK_M] = 0
+    level[at] = near
+    return level
 
 
-def surely_possible(
-    ends: tuple[_Floats, _Floats, _Floats, _Floats],
-    seconds: _Floats,
-    speeds_kmh: tuple[_Floats, _Floats],
-    fastest_kmh: _Floats,
-    gates: tuple[Any, _Floats],
-    both_m: float | _Floats,
-) -> npt.NDArray[np.bool_]:
-    """`bypass_certainty` for many steps: True where it is surely ``POSSIBLE``; the rest is not decided.
+def _within_reach(
+    ends: tuple[_Floats, ...], reach_m: _Floats, gates: tuple[Any, _Floats]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Which checkpoints may be reached on which steps: (step, checkpoint), each of shape (k,).
 
-    The detour looked at touches each checkpoint where it is nearest to the straight way: the shortest one is
-    no longer.
+    A detour over a place is at least twice as long as from the middle of the straight way to there.
+    """
+    lon0, lat0, lon1, lat1 = ends
+    metric, radius_m = gates
+    u, v = lon1 - lon0, lat1 - lat0
+    # The middle in degrees is not quite that in metres, by an eighth of the change of a degree's length.
+    wide_m = reach_m * 0.5 + 250.0 * (np.abs(u * v) + v * v) + _SLACK_M
+    far2 = metric.distance2_m2(lon0 + 0.5 * u, lat0 + 0.5 * v)
+    gate, row = (far2 <= np.square(radius_m + wide_m)).nonzero()
+    return row, gate
+
+
+def _detour_bounds_m(ends: npt.NDArray[np.complex128], radius_m: _Floats) -> tuple[_Floats, _Floats]:
+    """Metres that the shortest ways over discs about the origin are surely not below, and not above.
+
+    Any place of a rim gives both: the way over it is no shorter than the shortest one, and no way comes to
+    the disc but over the tangent there, the shortest to which is that of light in a mirror. Near the place
+    where `_round_detour_m` ends they differ by the square of what it is missed by.
 
     Args:
-        speeds_kmh: reported at both fixes; NaN for unknown.
-        ends, seconds, fastest_kmh, gates, both_m: as for :func:`surely_missed`.
+        ends: of k ways, east + i north, shape (2, k).
+        radius_m: of the discs, shape (k,).
+
+    Returns:
+        two of shape (k,); infinite where nothing is known.
     """
-    lon0, lat0, lon1, lat1 = ends
-    if not len(lon0) or not len(gates[1]):
-        return np.zeros(len(lon0), np.bool_)
-    straight_m = np.sqrt(apart2_m2(lon0, lat0, lon1, lat1))
-    driven_m = np.maximum(np.maximum(*speeds_kmh) / 3.6 * seconds, straight_m)
-    likely_m = driven_m + SPEED_ERROR_KMH / 3.6 * seconds + both_m
-    far_m = np.fmin(likely_m, fastest_kmh / 3.6 * seconds + both_m) - _SLACK_M
-    metric, radius_m = gates
-    ax, ay = metric.east_north_m(lon0[:, None], lat0[:, None])
-    bx, by = metric.east_north_m(lon1[:, None], lat1[:, None])
-    dx, dy = bx - ax, by - ay
+    a, b = ends
+    way = b - a
+    straight_m = np.abs(way)
     with np.errstate(invalid="ignore", divide="ignore"):
-        along = np.clip(np.nan_to_num(-(ax * dx + ay * dy) / (dx * dx + dy * dy)), 0.0, 1.0)
-        px, py = ax + along * dx, ay + along * dy
-        scale = np.fmin(radius_m / np.hypot(px, py), 1.0)
-    px, py = px * scale, py * scale
-    detour_m = np.hypot(ax - px, ay - py) + np.hypot(bx - px, by - py)
-    return np.asarray((detour_m <= far_m[:, None]).any(axis=1))
+        along = -(a * way.conj()).real / (straight_m * straight_m)  # NaN for a way of no length
+        meets = np.abs(a + np.fmin(np.fmax(along, 0.0), 1.0) * way) <= radius_m
+        # A guess, right far from the disc and near to it: the angle is parted as the heights over the rim
+        # are, by the distances from the centre. All is turned so that it lies in the east.
+        high_m = np.fmax(np.abs(ends) - radius_m, 1e-9)
+        guess = a * high_m[1] + b * high_m[0]
+        ends = ends * (guess.conj() / np.abs(guess))
+        # One step of Newton's towards equal angles. What another gains is less than _SLACK_M, on average.
+        long_m = np.abs(ends - radius_m)
+        sine = ends.imag / long_m
+        slope = (ends.real - radius_m * sine * sine) / long_m
+        turn = (sine[0] + sine[1]) / (slope[0] + slope[1])
+        ends = ends * ((1.0 - 1j * turn) / np.sqrt(1.0 + turn * turn))
+    high_m = ends.real - radius_m
+    long_m = np.abs(ends - radius_m)
+    # Where an end lies behind the tangent, the straight way meets it.
+    over_m = np.abs(high_m[0] - high_m[1]) + 2.0 * np.maximum(np.minimum(high_m[0], high_m[1]), 0.0)
+    least_m = np.hypot(over_m, ends.imag[0] - ends.imag[1])
+    # No place is found (NaN) where an end lies on it or the centre between both; the straight way remains.
+    least_m = np.fmax(least_m, straight_m)
+    return least_m, np.where(meets, straight_m, np.fmin(long_m[0] + long_m[1], np.inf))
 
 
 def entry_certainty(
