@@ -154,24 +154,32 @@ class Arrivals:
         """How many fixes lie here."""
         return sum(len(s.codes) for s in self._log())
 
-    def add(self, codes: _Codes, fixes: Track, before_us: _Ints) -> list[tuple[_Codes, Track]]:
+    def note_gaps(self, codes: _Codes, time_us: _Ints, before_us: _Ints) -> None:
+        """Take note of the gaps before fixes that are to be remembered.
+
+        Args:
+            codes: vehicles, shape (n,), at least one.
+            time_us: of their fixes.
+            before_us: of each one's fix before; ``NEVER_US`` for none.
+        """
+        if int(before_us.min()) < int(time_us.max()) - _GAP_US:
+            gap = np.flatnonzero(before_us < time_us - _GAP_US)
+            gap = gap[before_us[gap] != NEVER_US]
+            if len(gap):
+                self._gaps.append((codes[gap], before_us[gap]))
+
+    def add(self, codes: _Codes, fixes: Track) -> list[tuple[_Codes, Track]]:
         """Remember fixes each of which comes after all that is known of its vehicle.
 
         Args:
             codes: vehicles, shape (n,), sorted, at least one.
             fixes: theirs, in the order of time. Columns that own their memory are kept as they are, and
                 become read-only; views are copied, as they may be small parts of what they would keep alive.
-            before_us: the time of each one's fix before.
 
         Returns:
             fixes that have become too old to lie here, but are needed still.
         """
         earliest_us, latest_us = int(fixes.time_us.min()), int(fixes.time_us.max())
-        if int(before_us.min()) < latest_us - _GAP_US:
-            gap = np.flatnonzero(before_us < fixes.time_us - _GAP_US)
-            gap = gap[before_us[gap] != NEVER_US]
-            if len(gap):
-                self._gaps.append((codes[gap], before_us[gap]))
         kept = Track(*[None if column is None else _kept(column) for column in fixes])  # type: ignore[arg-type]
         moments = _whole_numbers(kept.time_us)
         self._latest_us = max(self._latest_us, latest_us)

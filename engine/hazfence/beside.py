@@ -26,9 +26,9 @@ _Ints32 = npt.NDArray[np.int32]
 _Bools = npt.NDArray[np.bool_]
 _Floats = npt.NDArray[np.float64]
 
-#: Cells each way of the table that all fixes are asked of that were not located, which fits a core's cache; of
-#: the one that names edges, by whether there are few borders or many; and of a bit a cell before it, where
-#: there are many, a table that begins anew so many times each way.
+#: Cells each way of the table that all fixes are asked of that were not located, which fits a core's cache;
+#: of the one that names edges, by whether there are few borders or many; and where there are many, of the one
+#: before that, a bit a cell, which begins anew so many times each way.
 _FIRST, _FINE, _FINE_OF_MANY, _MANY = 1024, 2048, 4096, 100
 _BITS, _TURNS = 8192, 4
 _AT_ONCE = 8192
@@ -153,7 +153,8 @@ class Beside:
             at = self._round.take(border).nonzero()[0]
             some_m = within_m if isinstance(within_m, float) else within_m.take(at)
             near[at] = self._fences.near_border(fence.take(at), x.take(at), y.take(at), some_m, sound=True)
-        return rows.compress(near) << 32 | fence.compress(near)
+        found: _Ints = rows.compress(near) << 32 | fence.compress(near)
+        return found
 
     def _in_boxes(
         self, rows: _Ints, lon: _Floats, lat: _Floats, error_m: npt.NDArray[np.float32]

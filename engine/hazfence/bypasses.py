@@ -151,7 +151,7 @@ class Bypasses:
         at = due.at.searchsorted(row[begins])
         near = due.prev_us[at] == NEVER_US  # of a first fix nobody knows how it came there
         level = np.ones(len(key), np.uint8)
-        asked = ~near
+        asked = ~near & due.prev_beside[at]
         if len(known[0]):
             mine = key_of(known[1]["fence"], c.starts[known[0]])
             order = mine.argsort(kind="stable")

@@ -49,9 +49,8 @@ class Before:
 
     @cached_property
     def time_us(self) -> _Ints:
-        """Of the last fix; ``NEVER_US`` for none. Stays as it is when the fleet moves on."""
-        found = self._source.time_us[self._at]
-        return found.copy() if isinstance(self._at, slice) else found
+        """Of the last fix; ``NEVER_US`` for none."""
+        return self._source.time_us[self._at]
 
     @cached_property
     def lon(self) -> npt.NDArray[np.float64]:
@@ -77,6 +76,11 @@ class Before:
     def watch(self) -> npt.NDArray[np.bool_]:
         """Whether every fix has to be judged."""
         return self._source.watch[self._at]
+
+    @cached_property
+    def beside(self) -> npt.NDArray[np.bool_]:
+        """Whether the last fix may lie beside a guarded border."""
+        return self._source.beside[self._at]
 
     @cached_property
     def unsure(self) -> npt.NDArray[np.bool_]:
@@ -152,6 +156,7 @@ class Before:
             np.array([0 if f is None else f.alarm for f in fixes], np.uint32),
             np.array([record.motion for record in records], np.int8),
             np.array([record.departed for record in records]),
+            np.ones(len(states), np.bool_),
             {i: record.doubted for i, record in enumerate(records)},
         )
         return cls(one, np.arange(len(states), dtype=np.int32))
@@ -171,6 +176,7 @@ class _Few(NamedTuple):
     alarm: npt.NDArray[np.uint32]
     motion: npt.NDArray[np.int8]
     departed: npt.NDArray[np.bool_]
+    beside: npt.NDArray[np.bool_]
     doubted: dict[int, tuple[str, ...]]
 
 
@@ -181,7 +187,6 @@ class Columns(NamedTuple):
         codes: int32, shape (n,), engine's vehicle codes, in groups.
         starts, ends: int64, shape (g,), the rows of each vehicle's group.
         track: the fixes, columns of shape (n,).
-        before_us: int64, shape (n,), the time of each one's fix before; ``NEVER_US`` for none.
         due: bool, shape (n,), True where the fix must be judged.
         light: bool, shape (n,), True where it is due only because the vehicle stops or moves off.
         active: int64, indexes of the groups in which something must be judged.
@@ -199,7 +204,6 @@ class Columns(NamedTuple):
     starts: _Ints
     ends: _Ints
     track: Track
-    before_us: _Ints
     due: npt.NDArray[np.bool_]
     light: npt.NDArray[np.bool_]
     active: _Ints
@@ -213,6 +217,13 @@ class Columns(NamedTuple):
     def once(self) -> bool:
         """Whether every vehicle is there once: each row is a group."""
         return len(self.starts) == len(self.codes)
+
+    def last_beside(self) -> npt.NDArray[np.bool_]:
+        """Whether the last fix of each group lies beside a guarded border."""
+        found, rows = np.zeros(len(self.starts), np.bool_), self.beside >> 32
+        groups = self.group_of(rows)
+        found[groups[rows == self.ends[groups] - 1]] = True
+        return found
 
     def group_of(self, rows: _Ints) -> _Ints:
         """The groups that rows are in."""

@@ -74,6 +74,11 @@ class Due:
         return self._prev(self._c.track.time_us, self._before.time_us)
 
     @cached_property
+    def prev_beside(self) -> _Bools:
+        """Whether the fix before, of those that are the first of their vehicle, may lie beside a border."""
+        return self._before.beside.take(self.group)
+
+    @cached_property
     def prev_lon(self) -> _Floats:
         """Of the fix before."""
         return self._prev(self._c.track.lon, self._before.lon)

@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from hazfence.books import Books
 from hazfence.clean import screen_values
-from hazfence.columns import Before, Columns, newest_before, track_of
+from hazfence.columns import Before, Columns, newest_before, shifted, track_of
 from hazfence.drafts import Drafts
 from hazfence.events import Event, Kind
 from hazfence.fixes import FixBatch
@@ -367,6 +367,7 @@ class Engine:
         #: A fingerprint of the fences and of all settings that verdicts depend on.
         self._terms = f"{fences.fingerprint}-{blake2b(text, digest_size=8).hexdigest()}"
         self._screen = Screen(fences, self._settings, sets)
+        self._books.fleet.beside[:] = True
         self._bind_judge()
 
     def _bind_judge(self) -> None:
@@ -436,8 +437,9 @@ class Engine:
             (group, self._judge_vehicle(c, int(c.starts[group]), int(c.ends[group])))
             for group in active.tolist()
         ]
-        fleet.move(first, c.track if c.once else c.track.cut(c.ends - 1))
-        books.recent.add_in_order(codes, c.track, c.before_us)
+        books.recent.note_gaps(codes, c.track, shifted(c.track.time_us, c.starts, before.time_us))
+        fleet.move(first, c.track if c.once else c.track.cut(c.ends - 1), c.last_beside())
+        books.recent.add_in_order(codes, c.track)
         if books.recent_us:
             for some in taken:
                 books.stays.log.add(some.log_codes, some.logged)

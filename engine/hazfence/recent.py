@@ -86,17 +86,26 @@ class Recent:
             self._put_away()
         return self._blocks
 
-    def add_in_order(self, codes: _Codes, fixes: Track, before_us: _Ints) -> None:
+    def note_gaps(self, codes: _Codes, fixes: Track, before_us: _Ints) -> None:
+        """Take note of silence before fixes that are to be remembered in order.
+
+        Args:
+            codes, fixes: as for :meth:`add_in_order`.
+            before_us: the time of each one's fix before; ``NEVER_US`` for none.
+        """
+        if len(codes):
+            self._arrivals.note_gaps(codes, fixes.time_us, before_us)
+
+    def add_in_order(self, codes: _Codes, fixes: Track) -> None:
         """Remember fixes each of which comes after all that is known of its vehicle.
 
         Args:
             codes: vehicles, shape (n,), sorted.
             fixes: theirs, in the order of time. Columns that own their memory are kept as they are, and
                 become read-only; views are copied, as they may be small parts of what they would keep alive.
-            before_us: the time of each one's fix before.
         """
         if len(codes):
-            for needed in self._arrivals.add(codes, fixes, before_us):
+            for needed in self._arrivals.add(codes, fixes):
                 self._blocks.add(*needed)
 
     def replace(self, code: int, fixes: Track) -> None:

@@ -151,12 +151,12 @@ class Screen:
             )
         for rows in rough:
             due[rows] = True
-        light = np.broadcast_to(np.False_, due.shape)
+        light = np.zeros(len(due), np.bool_)
         if self._motion:
             light = self._flips(track, starts, before) & ~due
             due |= light
         c = Columns(
-            codes, starts, ends, track, before_us, due, light, at, due, at, hit_rows, hit_fences, beside
+            codes, starts, ends, track, due, light, at, due, at, hit_rows, hit_fences, beside
         )
         active = any_of(due, starts) | before.watch
         plain = active

@@ -165,6 +165,7 @@ class Fleet:
         forgotten_us: no fix before this moment can be judged any more, however short ago it was.
         first_us: the earliest fix, so that a history can be seen to be whole; ``FOREVER_US`` when unknown.
         error_m: by how much the last fix may be wrong, see ``Track``; ``inexact``: whether it is 0 of all.
+        beside: bool, False where the last fix surely lies beside no guarded border.
     """
 
     _COLUMNS: tuple[tuple[str, type, float], ...] = (
@@ -185,6 +186,7 @@ class Fleet:
         ("forgotten_us", np.int64, NEVER_US),
         ("first_us", np.int64, FOREVER_US),
         ("error_m", np.float32, 0.0),
+        ("beside", np.bool_, True),
     )
 
     time_us: npt.NDArray[np.int64]
@@ -204,6 +206,7 @@ class Fleet:
     forgotten_us: npt.NDArray[np.int64]
     first_us: npt.NDArray[np.int64]
     error_m: npt.NDArray[np.float32]
+    beside: npt.NDArray[np.bool_]
 
     def __init__(self) -> None:
         self.names: list[str] = []
@@ -259,7 +262,7 @@ class Fleet:
 
     def columns(self) -> dict[str, npt.NDArray[np.generic]]:
         """The columns, cut to the vehicles that exist; younger ones only when they say something."""
-        found = {name: getattr(self, name)[: len(self)] for name, _, _ in self._COLUMNS}
+        found = {name: getattr(self, name)[: len(self)] for name, _, _ in self._COLUMNS if name != "beside"}
         for name in ("error_m", "overdriven"):
             if not found[name].any():
                 del found[name]
@@ -308,11 +311,14 @@ class Fleet:
             self.error_m[codes] if self.inexact else None,
         )
 
-    def move(self, codes: npt.NDArray[np.int32], last: Track) -> None:
+    def move(
+        self, codes: npt.NDArray[np.int32], last: Track, beside: npt.NDArray[np.bool_] | bool = True
+    ) -> None:
         """Note the last fix of each of the given vehicles, ``codes`` being sorted and distinct."""
         at = side_by_side(codes)  # a slice is written many times faster
         for name, column in zip(Track._fields[:-1], last, strict=False):
             getattr(self, name)[at] = column
+        self.beside[at] = beside
         if last.error_m is not None:
             self.error_m[at] = last.error_m
             self.inexact = bool(self.error_m.any())

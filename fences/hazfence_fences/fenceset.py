@@ -241,7 +241,7 @@ class FenceSet:
             ValueError: arrays of different length or not one-dimensional, not numbers, or not finite (the
                 message names the first such row).
         """
-        x, y = (lon, lat) if sound else _points(lon, lat)  # type: ignore[assignment]
+        x, y = _points(lon, lat, sound=sound)
         if len(x) <= _ONE_BY_ONE:
             refuse_infinite(x, y)
             keys, close = np.empty(len(x), np.uint64), np.arange(len(x))
@@ -448,8 +448,10 @@ class FenceSet:
         return np.array([i for i, fence in enumerate(self) if fence.thin], dtype=np.int64)
 
 
-def _points(lon: ArrayLike, lat: ArrayLike) -> tuple[F64, F64]:
-    """Two float64 arrays of one length, or a ValueError that says what is wrong."""
+def _points(lon: ArrayLike, lat: ArrayLike, *, sound: bool = False) -> tuple[F64, F64]:
+    """Two float64 arrays of one length, or a ValueError that says what is wrong; with `sound` they are that."""
+    if sound:
+        return lon, lat  # type: ignore[return-value]
     try:
         x = np.asarray(lon, dtype=np.float64, order="C")
         y = np.asarray(lat, dtype=np.float64, order="C")

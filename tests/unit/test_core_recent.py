@@ -39,7 +39,8 @@ class Memory:
         self.last_us[codes] = time_us
         for code, at_us in zip(codes.tolist(), time_us.tolist(), strict=True):
             self.all[code].append(at_us)
-        self.recent.add_in_order(codes.astype(np.int32), track(time_us), before_us)
+        self.recent.note_gaps(codes.astype(np.int32), track(time_us), before_us)
+        self.recent.add_in_order(codes.astype(np.int32), track(time_us))
 
     def needed(self, code: int) -> list[int]:
         known = self.all[code]
@@ -107,7 +108,7 @@ def test_columns_of_their_own_are_kept_and_cannot_be_written_to_any_more() -> No
     memory = Memory(1)
     fixes = track(np.array([START_US]))
     memory.last_us[0] = START_US
-    memory.recent.add_in_order(np.zeros(1, np.int32), fixes, np.array([np.iinfo(np.int64).min]))
+    memory.recent.add_in_order(np.zeros(1, np.int32), fixes)
     with pytest.raises(ValueError, match="read-only"):
         fixes.lon[0] = 99.0
 
@@ -117,7 +118,7 @@ def test_views_are_copied() -> None:
     whole = track(START_US + np.arange(1000))
     fixes = whole.cut(slice(0, 1))
     memory.last_us[0] = START_US
-    memory.recent.add_in_order(np.zeros(5, np.int32)[:1], fixes, np.array([np.iinfo(np.int64).min]))
+    memory.recent.add_in_order(np.zeros(5, np.int32)[:1], fixes)
     whole.lon[0] = 99.0
     assert memory.recent.of(0).lon[0] != 99.0
 
@@ -221,7 +222,8 @@ def test_what_came_in_order_and_what_came_late_is_looked_up_as_one(seed: int) ->
         again = np.append(False, codes[1:] == codes[:-1])
         fixes = track(now_us + codes.astype(np.int64) + again * 500_000, step)
         newest_us = np.array([max(known[code], default=np.iinfo(np.int64).min) for code in codes.tolist()])
-        memory.recent.add_in_order(codes, fixes, newest_us)
+        memory.recent.note_gaps(codes, fixes, newest_us)
+        memory.recent.add_in_order(codes, fixes)
         for code, at_us, lon in zip(codes.tolist(), fixes.time_us.tolist(), fixes.lon.tolist(), strict=True):
             known[code][at_us] = lon
         if step < 5:
@@ -291,11 +293,12 @@ def test_of_the_last_moment_before_memory_the_fix_that_stands_is_kept(order: tup
     last_us = START_US + 2 * RECENT_US
     memory = Recent(lambda codes: np.full(len(codes), last_us - RECENT_US), RECENT_US)
     code = np.zeros(1, np.int32)
-    memory.add_in_order(code, track(np.array([START_US - 1])), np.array([np.iinfo(np.int64).min]))
+    memory.add_in_order(code, track(np.array([START_US - 1])))
     for i in order:
         fix = track(np.array([START_US]))._replace(lon=lon[i : i + 1], speed_kmh=speed_kmh[i : i + 1])
         memory.add(code, fix)
-    memory.add_in_order(code, track(np.array([last_us])), np.array([START_US]))
+    memory.note_gaps(code, track(np.array([last_us])), np.array([START_US]))
+    memory.add_in_order(code, track(np.array([last_us])))
     codes, kept = memory.all()
     assert codes.tolist() == [0, 0]
     assert kept.time_us.tolist() == [START_US, last_us]
@@ -336,7 +339,9 @@ def test_columns_from_the_wire_are_looked_up_too(kind: str) -> None:
         column = np.empty(3, np.dtype(kind).newbyteorder(kind[0]))
         column[:] = time_us
         before_us, memory.last_us = memory.last_us, time_us
-        memory.recent.add_in_order(codes, track(time_us)._replace(time_us=column), before_us)
+        fixes = track(time_us)._replace(time_us=column)
+        memory.recent.note_gaps(codes, fixes, before_us)
+        memory.recent.add_in_order(codes, fixes)
     near = memory.recent.neighbours(codes, track(START_US + 95_000_000 + np.arange(3)))
     assert near.before.time_us.tolist() == (START_US + 90_000_000 + np.arange(3)).tolist()
     assert near.after.time_us.tolist() == (START_US + 100_000_000 + np.arange(3)).tolist()
