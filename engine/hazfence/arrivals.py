@@ -22,14 +22,14 @@ import numpy.typing as npt
 from hazfence.track import Track
 from hazfence.vehicles import NEVER_US
 
-__all__ = ["Arrivals", "Spot", "Stretch", "picked"]
+__all__ = ["GAP_US", "Arrivals", "Spot", "Stretch", "picked"]
 
 _T = TypeVar("_T", bound=np.generic)
 _Codes = npt.NDArray[np.int32]
 _Ints = npt.NDArray[np.int64]
 
 #: Fixes of one vehicle farther apart than this are noted, so that the earlier one is not dropped too soon.
-_GAP_US = 120_000_000
+GAP_US = 120_000_000
 #: So many stretches of a kind become one, of not more fixes than the second number (a millisecond or two of
 #: work), and of not more than this part of the time for which fixes are remembered, so that all of it can go.
 _TOGETHER, _MOST, _PARTS = 8, 1 << 16, 16
@@ -155,18 +155,17 @@ class Arrivals:
         return sum(len(s.codes) for s in self._log())
 
     def note_gaps(self, codes: _Codes, time_us: _Ints, before_us: _Ints) -> None:
-        """Take note of the gaps before fixes that are to be remembered.
+        """Take note of the gaps before fixes that are to be remembered; there are none if all are short.
 
         Args:
             codes: vehicles, shape (n,), at least one.
             time_us: of their fixes.
             before_us: of each one's fix before; ``NEVER_US`` for none.
         """
-        if int(before_us.min()) < int(time_us.max()) - _GAP_US:
-            gap = np.flatnonzero(before_us < time_us - _GAP_US)
-            gap = gap[before_us[gap] != NEVER_US]
-            if len(gap):
-                self._gaps.append((codes[gap], before_us[gap]))
+        gap = np.flatnonzero(before_us < time_us - GAP_US)
+        gap = gap[before_us[gap] != NEVER_US]
+        if len(gap):
+            self._gaps.append((codes[gap], before_us[gap]))
 
     def add(self, codes: _Codes, fixes: Track) -> list[tuple[_Codes, Track]]:
         """Remember fixes each of which comes after all that is known of its vehicle.
@@ -188,7 +187,7 @@ class Arrivals:
             self._latest_us, 0, once=False,
         )  # fmt: skip
         self._waiting.append(new)
-        old_us = self._latest_us - self._recent_us - 2 * _GAP_US
+        old_us = self._latest_us - self._recent_us - 2 * GAP_US
         needed: list[tuple[_Codes, Track]] = []
         while (first := self._first()) is not None and first.latest_us < old_us:
             if self._tidy:
@@ -214,7 +213,7 @@ class Arrivals:
         than a gap before the limit is neither, unless a gap followed: the next fix is before the limit too.
         """
         codes, time_us = old.codes, old.time_us
-        needed: npt.NDArray[np.bool_] = time_us > self._limit_us(codes) - _GAP_US
+        needed: npt.NDArray[np.bool_] = time_us > self._limit_us(codes) - GAP_US
         if self._gaps:
             # Of one vehicle and moment there are but few: compare one by one where the vehicle is the same.
             gap_codes = np.concatenate([c for c, _ in self._gaps])

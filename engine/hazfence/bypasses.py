@@ -18,7 +18,7 @@ from hazfence.columns import Columns
 from hazfence.crossed import Changes, Due, Raw
 from hazfence.events import Kind
 from hazfence.leans import Leans, key_of, places_of
-from hazfence.ordered import among, distinct
+from hazfence.ordered import among, ascending, distinct
 from hazfence.presence import Fix
 from hazfence.rules.book import Rulebook
 from hazfence.rules.gates import guarded
@@ -127,7 +127,7 @@ class Bypasses:
         level = levels[steps.searchsorted(key)]
         # What counts by its seconds though it is near the border is not certain, nor is what follows.
         counted = crossing if settling is None else crossing[settling.counts[crossed]]
-        hasty = among(key, np.sort(np.append(counted, late)))
+        hasty = among(key, ascending(counted, late))
         level[hasty] = np.maximum(level[hasty], 1)
         leans = Leans.of(key, level, c, self._carried(c, due, distinct(key, crossing), known), known)
         if settling is not None:

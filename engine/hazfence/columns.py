@@ -196,6 +196,8 @@ class Columns(NamedTuple):
         over: int64, indexes of the groups in which a deadline passes.
         hit_rows, hit_fences: pairs of row and fence index where a segment touches a thin fence,
             sorted by row.
+        changed: int64, rows whose set of fences is another than that of the fix before, ascending.
+        gap_us: the longest time, and perhaps more, from a fix before to the one here.
         beside: int64, row << 32 | fence index where a fix lies beside a guarded border (``beside.py``),
             ascending.
     """
@@ -211,6 +213,8 @@ class Columns(NamedTuple):
     over: _Ints
     hit_rows: _Ints
     hit_fences: npt.NDArray[np.int32]
+    changed: _Ints
+    gap_us: int
     beside: _Ints
 
     @property
@@ -308,10 +312,15 @@ def track_of(batch: FixBatch, rows: _Ints | slice | None, settle_m: float) -> Tr
     """
     b = batch
     if rows is None:
-        key = np.broadcast_to(np.uint64(0), (len(batch),))
+        key = _no_keys(len(batch))
         error_m = beyond_m(b.accuracy_m, settle_m)
         return Track(b.time_us, b.lon, b.lat, b.speed_kmh, b.heading_deg, key, b.alarm, error_m)
     time_us, lon, lat, alarm = b.time_us[rows], b.lon[rows], b.lat[rows], b.alarm[rows]
-    key = np.broadcast_to(np.uint64(0), (len(time_us),))
+    key = _no_keys(len(time_us))
     error_m = None if b.accuracy_m is None else beyond_m(b.accuracy_m[rows], settle_m)
     return Track(time_us, lon, lat, b.speed_kmh[rows], b.heading_deg[rows], key, alarm, error_m)
+
+
+def _no_keys(n: int) -> npt.NDArray[np.uint64]:
+    """So many zeros, not to be written to: one, seen over and over."""
+    return np.ndarray((n,), np.uint64, bytes(8), strides=(0,))

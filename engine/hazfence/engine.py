@@ -22,6 +22,7 @@ from hashlib import blake2b
 import numpy as np
 import numpy.typing as npt
 
+from hazfence.arrivals import GAP_US
 from hazfence.books import Books
 from hazfence.clean import screen_values
 from hazfence.columns import Before, Columns, newest_before, shifted, track_of
@@ -437,8 +438,10 @@ class Engine:
             (group, self._judge_vehicle(c, int(c.starts[group]), int(c.ends[group])))
             for group in active.tolist()
         ]
-        books.recent.note_gaps(codes, c.track, shifted(c.track.time_us, c.starts, before.time_us))
-        fleet.move(first, c.track if c.once else c.track.cut(c.ends - 1), c.last_beside())
+        if c.gap_us > GAP_US:
+            books.recent.note_gaps(codes, c.track, shifted(c.track.time_us, c.starts, before.time_us))
+        last, changed = (c.track, c.changed) if c.once else (c.track.cut(c.ends - 1), None)
+        fleet.move(first, last, c.last_beside(), changed)
         books.recent.add_in_order(codes, c.track)
         if books.recent_us:
             for some in taken:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hazfence.columns import Columns
-from hazfence.ordered import among, distinct
+from hazfence.ordered import among, ascending, distinct
 from hazfence.stays import EDGE_BITS, LEANS, SURE_AT, WAVER, in_order, joined
 from hazfence.vehicles import FOREVER_US
 from hazfence.wavers import Settling
@@ -132,14 +132,16 @@ class Leans(NamedTuple):
         goes_on, after = (row < last).nonzero()[0], (row == last).nonzero()[0]
         lean = self._rows(fence, self.level, c.codes[row])
         # Before each fix what leaned at the one before, unless it wavered there.
-        before_row, before = np.append(c.starts[group], row[goes_on] + 1), joined([rows, lean.take(goes_on)])
-        wavered = np.sort(key_of(settling.before["fence"], settling.before_row))
+        before_row, before = c.starts[group], rows
+        if len(goes_on):
+            before_row, before = np.append(before_row, row[goes_on] + 1), joined([rows, lean.take(goes_on)])
+        wavered = ascending(key_of(settling.before["fence"], settling.before_row))
         free = (~among(key_of(before["fence"], before_row), wavered)).nonzero()[0]
         before_row = np.append(settling.before_row, before_row[free])
         order = before_row.argsort(kind="stable")
         # And after the last one, unless it wavers.
         after_group = c.group_of(row[after])
-        wavers = np.sort((settling.after_group << 32) | settling.after["fence"])
+        wavers = ascending((settling.after_group << 32) | settling.after["fence"])
         free_after = (~among((after_group << 32) | fence[after], wavers)).nonzero()[0]
         after_group = np.append(settling.after_group, after_group[free_after])
         by_group = after_group.argsort(kind="stable")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["among", "begins", "distinct", "in_turn"]
+__all__ = ["among", "ascending", "begins", "distinct", "in_turn"]
 
 _Ints = npt.NDArray[np.int64]
 
@@ -50,6 +50,18 @@ def begins(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     return found
 
 
+def ascending(*values: _Ints) -> _Ints:
+    """All values in order: a few runs that are in order already, or almost.
+
+    Example:
+        >>> ascending(np.array([1, 3]), np.array([2, 3]))
+        array([1, 2, 3, 3])
+    """
+    found = np.concatenate(values)
+    found.sort(kind="stable")
+    return found
+
+
 def distinct(*values: _Ints) -> _Ints:
     """The distinct ones of all values, ascending.
 
@@ -57,8 +69,7 @@ def distinct(*values: _Ints) -> _Ints:
         >>> distinct(np.array([3, 1]), np.array([2, 1]))
         array([1, 2, 3])
     """
-    found = np.concatenate(values)
-    found.sort(kind="stable")
+    found = ascending(*values)
     return found.compress(begins(found))
 
 

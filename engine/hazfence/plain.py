@@ -30,7 +30,7 @@ from hazfence.leans import leaning
 from hazfence.notes import Notes
 from hazfence.noticed import Moved
 from hazfence.noting import Noting
-from hazfence.ordered import among, begins, distinct
+from hazfence.ordered import among, ascending, begins, distinct
 from hazfence.sets import Sets
 from hazfence.settings import EngineSettings
 from hazfence.stays import IN_DOUBT, NO_DISTRICT, NO_GATE, STAY, Stays
@@ -303,7 +303,7 @@ class Plain:
                 at, places = stays.wavers.expand(codes)
                 wavers = stays.wavers.rows(places)
                 leaving = (at << 32 | wavers["fence"])[wavers["inside"]]
-                due_us[among(owner << 32 | rows["fence"], np.sort(leaving))] = FOREVER_US
+                due_us[among(owner << 32 | rows["fence"], ascending(leaving))] = FOREVER_US
             np.minimum.at(deadline_us, owner, due_us)
         log_row, log = logged(told, told_row, settling, due, since_us, done, bare=noted is None)
         return Taken(
@@ -426,12 +426,14 @@ class Plain:
         sets: Sets,
     ) -> tuple[_Ints, _Ints]:
         """The checkpoints that some rows have to do with: (place among the rows, number of it)."""
-        pairs = [self._crossed.hits(c, at)] if self.gates else []
-        for keys in (key_before, key) if self.gates else ():
+        if not self.gates:
+            return _NONE, _NONE
+        pairs = [self._crossed.hits(c, at)]
+        for keys in (key_before, key):
             own, member = sets.members(keys)
             pairs.append((own, member.astype(np.int64)))
-        place = np.concatenate([pair[0] for pair in pairs] or [np.zeros(0, np.int64)])
-        gate = self._gate_of[np.concatenate([pair[1] for pair in pairs] or [np.zeros(0, np.int64)])]
+        place = np.concatenate([pair[0] for pair in pairs])
+        gate = self._gate_of[np.concatenate([pair[1] for pair in pairs])]
         mine = (gate >= 0).nonzero()[0]
         return place[mine], gate[mine]
 

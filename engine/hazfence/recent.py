@@ -87,7 +87,7 @@ class Recent:
         return self._blocks
 
     def note_gaps(self, codes: _Codes, fixes: Track, before_us: _Ints) -> None:
-        """Take note of silence before fixes that are to be remembered in order.
+        """Take note of silence of more than ``GAP_US`` before fixes that are to be remembered in order.
 
         Args:
             codes, fixes: as for :meth:`add_in_order`.

@@ -122,12 +122,13 @@ class Screen:
             track, maybe_beside = track._replace(key=found.keys), found.around
         key_before = shifted(track.key, starts, before.key)
         due = track.key != key_before
-        at = due.nonzero()[0]  # a set never met before is a set that changed
-        self.sets.meet(track.key[at], track.lon[at], track.lat[at])
+        changed = due.nonzero()[0]  # a set never met before is a set that changed
+        self.sets.meet(track.key.take(changed), track.lon.take(changed), track.lat.take(changed))
 
         before_us = shifted(track.time_us, starts, before.time_us)
         latest_us = int(track.time_us.max())
-        every, witnessed = latest_us - int(before_us.min()) <= self._max_gap_us, None
+        gap_us = latest_us - int(before_us.min())
+        every, witnessed = gap_us <= self._max_gap_us, None
         if not every:  # NEVER_US is before anything
             witnessed = before_us >= track.time_us - self._max_gap_us
             every = bool(witnessed.all())
@@ -156,7 +157,20 @@ class Screen:
             light = self._flips(track, starts, before) & ~due
             due |= light
         c = Columns(
-            codes, starts, ends, track, due, light, at, due, at, hit_rows, hit_fences, beside
+            codes,
+            starts,
+            ends,
+            track,
+            due,
+            light,
+            changed,
+            due,
+            changed,
+            hit_rows,
+            hit_fences,
+            changed,
+            gap_us,
+            beside,
         )
         active = any_of(due, starts) | before.watch
         plain = active

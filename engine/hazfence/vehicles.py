@@ -312,12 +312,26 @@ class Fleet:
         )
 
     def move(
-        self, codes: npt.NDArray[np.int32], last: Track, beside: npt.NDArray[np.bool_] | bool = True
+        self,
+        codes: npt.NDArray[np.int32],
+        last: Track,
+        beside: npt.NDArray[np.bool_] | bool = True,
+        changed: npt.NDArray[np.int64] | None = None,
     ) -> None:
-        """Note the last fix of each of the given vehicles, ``codes`` being sorted and distinct."""
+        """Note the last fix of each of the given vehicles.
+
+        Args:
+            codes: the vehicles, sorted and distinct.
+            last: the fixes.
+            beside: which may lie beside a guarded border.
+            changed: those with another set of fences than before; None where that is not known.
+        """
         at = side_by_side(codes)  # a slice is written many times faster
         for name, column in zip(Track._fields[:-1], last, strict=False):
-            getattr(self, name)[at] = column
+            if name != "key" or changed is None:
+                getattr(self, name)[at] = column
+        if changed is not None:
+            self.key[codes.take(changed)] = last.key.take(changed)
         self.beside[at] = beside
         if last.error_m is not None:
             self.error_m[at] = last.error_m

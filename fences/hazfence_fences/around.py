@@ -28,6 +28,8 @@ U64 = NDArray[np.uint64]
 
 #: Places are looked at along an edge, no farther from one to the next, in cells; a table's cells are few.
 _STRIDE, _STRIDE_OF_TABLE = 0.5, 0.03
+#: A table has no fewer cells than that each way.
+_FEWEST = 64
 #: So many places are marked at a time.
 _AT_ONCE = 1 << 20
 
@@ -79,16 +81,22 @@ class _Cells:
     Args:
         edges: float64[n, 4], lon0, lat0, lon1, lat1 degrees.
         within_m: how near.
-        cells: each way, a power of two.
+        cells: each way, at most; a power of two.
         turns: how often the table begins anew across the edges, each way.
+
+    Attributes:
+        cells: each way.
     """
 
     def __init__(self, edges: F64, within_m: float, cells: int, turns: int) -> None:
         lon, lat = edges[:, ::2], edges[:, 1::2]
         half = _half_deg(edges, within_m)
-        size = np.array([np.ptp(lon), np.ptp(lat)]) / (turns * (cells - 8))
-        # Not smaller than what has to be marked on both sides of an edge.
-        size = np.maximum(size, 2.0 * half)
+        wide = np.array([np.ptp(lon), np.ptp(lat)])
+        # Cells are not smaller than what has to be marked on both sides of an edge, so that many may do.
+        while turns == 1 and cells > _FEWEST and (wide / (cells // 2 - 8) < 2.0 * half).all():
+            cells //= 2
+        self.cells = cells
+        size = np.maximum(wide / (turns * (cells - 8)), 2.0 * half)
         self._per_lon, self._per_lat = (1.0 / size).tolist()
         self._cells, self._bits = np.int32(cells - 1), np.int32(cells.bit_length() - 1)
         self._near = half / size
@@ -127,7 +135,7 @@ class EdgeBits(_Cells):
 
     def __init__(self, edges: F64, within_m: float, cells: int, *, turns: int = 1) -> None:
         super().__init__(edges, within_m, cells, turns)
-        marked = np.zeros(cells * cells, np.bool_)
+        marked = np.zeros(self.cells * self.cells, np.bool_)
         for cell, _ in self._marks(edges):
             marked[cell] = True
         self._marked = np.packbits(marked, bitorder="little")
@@ -167,7 +175,7 @@ class EdgeCells(_Cells):
         cell, start, count = np.unique(key >> 32, return_index=True, return_counts=True)
         # The first list is that of all cells with no edge near.
         self._start, self._count = np.append(0, start), np.append(0, count)
-        self._list = np.zeros(cells * cells, np.int32)
+        self._list = np.zeros(self.cells * self.cells, np.int32)
         self._list[cell] = np.arange(1, len(cell) + 1)
 
     def near(self, rows: I64, lon: F64, lat: F64) -> tuple[I64, I32]:

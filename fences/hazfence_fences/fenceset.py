@@ -449,7 +449,7 @@ class FenceSet:
 
 
 def _points(lon: ArrayLike, lat: ArrayLike, *, sound: bool = False) -> tuple[F64, F64]:
-    """Two float64 arrays of one length, or a ValueError that says what is wrong; with `sound` they are that."""
+    """Two float64 arrays of one length, or a ValueError that says what is wrong; `sound` ones as they are."""
     if sound:
         return lon, lat  # type: ignore[return-value]
     try:
