@@ -7,8 +7,8 @@ prepared shapely geometries and a dict of the fences each vehicle was in, a fix 
 and no rules. Both must agree on where every vehicle is in the end, so the engine compared with it counts
 every border at once; the first line is the engine as it comes, with hysteresis at borders. The first batch,
 in which every vehicle is new, what making an ``Event`` object of every event costs, what is left without
-thin fences, and what receivers cost that say of some fixes that they are bad, are lines of their own. Next
-room: ``match.py``, the index alone.
+thin fences, and what receivers cost that say of some fixes that they are bad, are lines of their own. Each
+way goes over all batches alone. Next room: ``match.py``, the index alone.
 """
 
 from __future__ import annotations
@@ -120,51 +120,47 @@ def run(
 
 def _measure_set(name: str, vehicles: int, steps: int, seed: int) -> Iterator[Figure]:
     fences = SETS[name]()
-    batches = truck_traffic(fences, vehicles=vehicles, steps=steps, seed=seed)
-    # Written by hand, every border counts at once; so does the engine beside it that is compared with it.
-    engine, hand = Engine(fences), TellerByHand(fences, Plan(seed=seed))
-    at_once = Engine(fences, EngineSettings(settle_m=0.0))
-    thick = FenceSet([fence for fence in fences if not fence.thin])
-    # Without thin fences, no segment has to be looked at.
-    bare = Engine(thick) if len(thick) < len(fences) else None
-    bad = {share: Engine(fences) for share in _BAD}
     rng = np.random.default_rng(seed)
-    few = [batch.take(slice(0, _BY_HAND)) for batch in batches]
-    fences.locate(batches[0].lon[:1], batches[0].lat[:1])  # what the index costs is told in ``match.py``
-    ways: dict[str, list[Took]] = {way: [] for way in ("", "first", "told", "at once", "bare", "hand", *_BAD)}
-    events = 0
-    for step, (batch, part) in enumerate(zip(batches, few, strict=True)):
-        outcomes: list[Outcome] = []
-        once = timed(lambda batch=batch: _counted(engine, batch, outcomes))  # type: ignore[misc]  # noqa: B023
-        made = timed(lambda: [outcome.events for outcome in outcomes])  # noqa: B023
-        took = {
-            "": once,
-            "told": Took(once.wall_s + made.wall_s, once.cpu_s + made.cpu_s),
-            "at once": timed(lambda batch=batch: len(at_once.process(batch))),  # type: ignore[misc]
-            "hand": timed(lambda part=part: hand.tell(part)),  # type: ignore[misc]
-        }
-        if bare is not None:
-            took["bare"] = timed(lambda batch=batch: len(bare.process(batch)))  # type: ignore[misc]
-        for share, other in bad.items():
-            marked = _with_bad(batch, _BAD[share], rng)
-            took[share] = timed(lambda marked=marked, other=other: len(other.process(marked)))  # type: ignore[misc]
-        if not step:  # every vehicle is new, and what is made of fences at their first use is made
-            ways["first"].append(once)
-        else:
-            events += len(outcomes[0])
-            for way, one in took.items():
-                ways[way].append(one)
+
+    def batches() -> list[FixBatch]:
+        return truck_traffic(fences, vehicles=vehicles, steps=steps, seed=seed)
+
+    few = [batch.take(slice(0, _BY_HAND)) for batch in batches()]
+    fences.locate(few[0].lon[:1], few[0].lat[:1])  # what the index costs is told in ``match.py``
+    outcomes: list[Outcome] = []
+    ways: dict[str, list[Took]] = {"": _alone(Engine(fences), batches(), outcomes)}
+    made = [timed(lambda outcome=outcome: outcome.events) for outcome in outcomes]  # type: ignore[misc]
+    ways["told"] = [
+        Took(once.wall_s + more.wall_s, once.cpu_s + more.cpu_s)
+        for once, more in zip(ways[""], made, strict=True)
+    ]
+    events = sum(map(len, outcomes[1:]))
+    outcomes.clear()
+    # Written by hand, every border counts at once; so does the engine that is compared with it.
+    at_once, hand = Engine(fences, EngineSettings(settle_m=0.0)), TellerByHand(fences, Plan(seed=seed))
+    ways["at once"] = _alone(at_once, batches())
+    ways["hand"] = [timed(lambda part=part: hand.tell(part)) for part in few]  # type: ignore[misc]
+    # Without thin fences, no segment has to be looked at.
+    thick = FenceSet([fence for fence in fences if not fence.thin])
+    bare = len(thick) < len(fences)
+    if bare:
+        ways["bare"] = _alone(Engine(thick), batches())
+    for label, part in _BAD.items():
+        ways[label] = _alone(Engine(fences), [_with_bad(batch, part, rng) for batch in batches()])
+    # In the first batch every vehicle is new, and what is made of fences at their first use is made.
+    first = ways[""][:1]
+    ways = {way: took[1:] for way, took in ways.items()}
     names = few[0].vehicles[: len(few[0])]
     wrong = sum(set(at_once.inside(vehicle)) != hand.inside()[vehicle] for vehicle in names)
     about: dict[str, Any] = {"suite": "core", "workload": name, "what": "process", "unit": "fixes/s"}
     ours: dict[str, Any] = {**about, "n": vehicles, "clock": "cpu"}
     note = f"{name}: {events / (vehicles * (steps - 1)):.4f} events a fix"
     yield Figure(**ours, way=OURS, values=rates(vehicles, ways[""]), note=note)
-    yield Figure(**ours, way=f"{OURS}, the first batch", values=rates(vehicles, ways["first"]))
+    yield Figure(**ours, way=f"{OURS}, the first batch", values=rates(vehicles, first))
     yield Figure(**ours, way=f"{OURS}, Event objects made", values=rates(vehicles, ways["told"]))
     yield Figure(**ours, way=f"{OURS}, borders at once", values=rates(vehicles, ways["at once"]),
                  checked=len(names), wrong=wrong)  # fmt: skip
-    if bare is not None:
+    if bare:
         yield Figure(**ours, way=f"{OURS}, without segments", values=rates(vehicles, ways["bare"]))
     for share in _BAD:
         low, high = _BAD_HDOP
@@ -181,7 +177,18 @@ def _with_bad(batch: FixBatch, share: float, rng: np.random.Generator) -> FixBat
     return replace(batch, accuracy_m=accuracy_m({"hdop": hdop}, len(batch)))
 
 
-def _counted(engine: Engine, batch: FixBatch, outcomes: list[Outcome]) -> None:
-    outcome = engine.process(batch)
-    len(outcome)
-    outcomes.append(outcome)
+def _alone(engine: Engine, batches: list[FixBatch], outcomes: list[Outcome] | None = None) -> list[Took]:
+    """Have an engine process all batches, and nothing else between them, as in service.
+
+    Ways that take turns batch by batch would find their state thrown out of the caches by each other. A batch
+    is gone once it is processed, but for what the engine keeps of it: so its memory serves for the next.
+    """
+
+    def process() -> None:
+        outcome = engine.process(batches.pop())
+        len(outcome)
+        if outcomes is not None:
+            outcomes.append(outcome)
+
+    batches.reverse()
+    return [timed(process) for _ in range(len(batches))]

@@ -34,7 +34,7 @@ _BITS, _TURNS = 8192, 4
 _AT_ONCE = 8192
 #: Positions that say that they may be wrong by up to so much have a table of their own; worse ones are held
 #: against the boxes of all borders, so many at a time.
-_WIDE_M, _WIDE, _BOXES_AT_ONCE = 100.0, 256, 1 << 20
+_WIDE_M, _WIDE, _BOXES_AT_ONCE = 100.0, 2048, 1 << 20
 #: A true circle's border is drawn in chords no farther from it than this part of the distance asked for.
 _CHORD = 0.005
 #: Metres of a degree of latitude, and a little less.
