@@ -17,7 +17,7 @@ import numpy.typing as npt
 from hazfence.columns import Columns
 from hazfence.crossed import Changes, Due, Raw
 from hazfence.events import Kind
-from hazfence.leans import Leans, key_of, places_of
+from hazfence.leans import Leans, key_of, leaning, places_of
 from hazfence.ordered import among, ascending, distinct
 from hazfence.presence import Fix
 from hazfence.rules.book import Rulebook
@@ -120,9 +120,10 @@ class Bypasses:
         if settling is not None:
             way = key_of(settling.way["fence"], settling.way_row)
             late = key_of(settling.late["fence"], settling.late_row)
-        if not (len(key) or len(crossing) or len(way) or len(known[0])):
+        way_on = self.on[way >> 40]
+        if not (len(key) or len(crossing) or way_on.any() or leaning(known[1]).any()):
             return Leans.none(), settling
-        steps = distinct(key, way[self.on[way >> 40]])
+        steps = distinct(key, way[way_on])
         levels = self._levels_of(due, steps)
         level = levels[steps.searchsorted(key)]
         # What counts by its seconds though it is near the border is not certain, nor is what follows.

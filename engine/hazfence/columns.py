@@ -247,10 +247,13 @@ class Numbers:
             self._all.flags.writeable = False
         return self._all[:n]
 
-    def groups(self, codes: npt.NDArray[np.int32]) -> tuple[_Ints, _Ints]:
-        """The rows at which each vehicle begins and ends in columns sorted by vehicle."""
-        changes = codes[1:] != codes[:-1]
-        if changes.all():
+    def groups(self, codes: npt.NDArray[np.int32], *, once: bool = False) -> tuple[_Ints, _Ints]:
+        """The rows at which each vehicle begins and ends in columns sorted by vehicle.
+
+        ``once`` tells that every vehicle is known to be there once.
+        """
+        changes = None if once else codes[1:] != codes[:-1]
+        if changes is None or changes.all():
             numbers = self.below(len(codes) + 1)
             return numbers[: len(codes)], numbers[1:]
         ends = np.append(np.flatnonzero(changes) + 1, len(codes))

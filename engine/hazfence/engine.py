@@ -123,7 +123,8 @@ class Engine:
         fleet = self._books.fleet
         codes = fleet.codes_of(batch.vehicles, batch.vehicle if rows is None else batch.vehicle[rows])
         self._books.grow()
-        if (codes[1:] < codes[:-1]).any():
+        once = bool((codes[1:] > codes[:-1]).all())
+        if not once and (codes[1:] < codes[:-1]).any():
             heard_us = fleet.time_us[codes]
             time_us = batch.time_us if rows is None else batch.time_us[rows]
             if (time_us <= heard_us).any():
@@ -134,7 +135,7 @@ class Engine:
             rows = order if rows is None else rows[order]
             codes = codes[order]
         track = track_of(batch, rows, self._settings.settle_m)
-        groups = self._screen.groups(codes)
+        groups = self._screen.groups(codes, once=once)
         firsts = codes if len(groups[0]) == len(codes) else codes[groups[0]]
         last = Before(fleet, firsts, self._books.stays)
         if newest_before(track.time_us, groups, last.time_us) is None:

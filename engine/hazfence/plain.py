@@ -385,7 +385,9 @@ class Plain:
         border = self.district[changes.fence]
         steps["gate"][border] = NO_GATE
         at = (border & (changes.how == CROSSING)).nonzero()[0]
-        if not len(at):
+        if not self.gates:
+            steps["bypass"][at] = self.bypasses.on[changes.fence[at]]
+        if not len(at) or not self.gates:
             return
         on_way = self._on_way(changes.row[at], c, sets, due)
         touched = changes.touched[at]

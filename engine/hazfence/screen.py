@@ -93,9 +93,12 @@ class Screen:
         lo, hi = np.searchsorted(c.hit_rows, (row, row + 1))
         return [self._fences[int(i)] for i in c.hit_fences[lo:hi]]
 
-    def groups(self, codes: npt.NDArray[np.int32]) -> tuple[_Ints, _Ints]:
-        """The rows at which each vehicle begins and ends in columns sorted by vehicle."""
-        return self._numbers.groups(codes)
+    def groups(self, codes: npt.NDArray[np.int32], *, once: bool = False) -> tuple[_Ints, _Ints]:
+        """The rows at which each vehicle begins and ends in columns sorted by vehicle.
+
+        ``once`` tells that every vehicle is known to be there once.
+        """
+        return self._numbers.groups(codes, once=once)
 
     def look(
         self,
