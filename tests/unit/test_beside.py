@@ -59,6 +59,9 @@ def test_all_fixes_beside_a_border_are_found_and_no_others(make, settle_m: float
         errors_m = np.where(rng.random(3000) < 0.3, rng.choice([90.0, 150.0, 900.0, 4e7], 3000), 0.0)
         for error_m in (None, errors_m.astype(np.float32)):
             key = beside.find(lon, lat, error_m)
+            if beside.around is not None:  # located, as fixes that come are
+                named = fences.locate(lon, lat, beside.around).around
+                assert (beside.find(lon, lat, error_m, named) == key).all()
             found.append(list(zip((key >> 32).tolist(), (key & 0xFFFF_FFFF).tolist(), strict=True)))
             within = np.maximum(settle_m, 0.0 if error_m is None else error_m.astype(np.float64))
             within = np.broadcast_to(within, lon.shape)
@@ -69,6 +72,20 @@ def test_all_fixes_beside_a_border_are_found_and_no_others(make, settle_m: float
             wanted.append(sorted(near))
     assert found == wanted
     assert all(200 < len(pairs) < 3000 * len(guarded) for pairs in found)
+
+
+def test_of_single_borders_it_says_what_is_measured() -> None:
+    fences = several()
+    guarded = [f for f in fences if f.kind is FenceKind.DISTRICT]
+    beside = Beside(fences, guarded, 15.0)
+    rng = np.random.default_rng(3)
+    at = np.concatenate([f.edges() for f in guarded])[:, :2]
+    lon, lat = (at[rng.integers(0, len(at), 5000)] + rng.normal(0, 2e-4, (5000, 2))).T.copy()
+    fence = rng.integers(0, len(fences), 5000)
+    near = fences.near_border(fence, lon, lat, 15.0)
+    assert (beside.near(fence, lon, lat) == near).all()
+    assert 50 < near.sum() < 4000
+    assert beside.guards.all()
 
 
 def test_far_away_nothing_is_beside_a_border() -> None:
