@@ -125,7 +125,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 _ABOUT = ("cpu", "cores", "memory_gb", "system", "others_busy", "others_busy_after")
 _HOW_TO_READ = (
-    "How to read it: medians of repeats in which the ways took turns; times are processor time unless",
+    "How to read it: medians of repeats in which the ways took turns (those of the core go one after the",
+    "other, each alone over all batches); times are processor time unless",
     "marked `(wall)`; *spread* is half the distance of the quartiles, with the number of repeats; *of",
     "limit* the share of the least numpy loop, which only reads coordinates, works out a cell and looks it",
     "up; *ours is* how many times better hazfence is, paired by round; *wrong* the answers that differ from",

@@ -170,13 +170,14 @@ class EdgeCells(_Cells):
             key = cell.astype(np.int64) << 32 | edge
             # Along an edge most places are in the cell of the one before.
             met.append(key.compress(np.append(True, key[1:] != key[:-1])))
-        key = np.unique(np.concatenate(met))
+        key = _distinct(np.concatenate(met))
         self._edge = (key & 0xFFFF_FFFF).astype(np.int32)
-        cell, start, count = np.unique(key >> 32, return_index=True, return_counts=True)
+        cell = (key >> 32).astype(np.int32)
+        start = np.append(0, (cell[1:] != cell[:-1]).nonzero()[0] + 1)[: len(cell)]
         # The first list is that of all cells with no edge near.
-        self._start, self._count = np.append(0, start), np.append(0, count)
+        self._start, self._count = np.append(0, start), np.append(0, np.diff(np.append(start, len(cell))))
         self._list = np.zeros(self.cells * self.cells, np.int32)
-        self._list[cell] = np.arange(1, len(cell) + 1)
+        self._list[cell[start]] = np.arange(1, len(start) + 1)
 
     def near(self, rows: I64, lon: F64, lat: F64) -> tuple[I64, I32]:
         """Of some rows of places (degrees, finite), which edges they may be near: (rows, edges), by row."""
@@ -185,6 +186,17 @@ class EdgeCells(_Cells):
         which = which.take(some)
         owner, entry = spread(self._start.take(which), self._count.take(which))
         return rows.take(some).take(owner), self._edge.take(entry)
+
+
+def _distinct(numbers: I64) -> I64:
+    """The distinct ones of some numbers, not negative, ascending.
+
+    By sixteen bits at a time: so numpy sorts millions in a fifth of the time.
+    """
+    for bits in range(0, int(numbers.max(initial=0)).bit_length(), 16):
+        digit = (numbers >> bits).astype(np.uint16)
+        numbers = numbers.take(digit.argsort(kind="stable"))
+    return numbers.compress(np.append(True, numbers[1:] != numbers[:-1])[: len(numbers)])
 
 
 class Around:
