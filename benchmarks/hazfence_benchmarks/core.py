@@ -5,17 +5,16 @@ through the region of a fence set and report every ten seconds; every fix goes t
 order, matching, segments against thin fences, transitions and rules. Written by hand means an rtree,
 prepared shapely geometries and a dict of the fences each vehicle was in, a fix at a time, no segments
 and no rules. Both must agree on where every vehicle is in the end, so the engine compared with it counts
-every border at once; the first line is the engine as it comes, with hysteresis at borders. What it takes
-while the memory for what is remembered has yet to come from the system, the first batch, in which every
-vehicle is new, what making an ``Event`` object of every event costs, what is left without thin fences, and
-what receivers cost that say of some fixes that they are bad, are lines of their own. Each way goes over all
-batches alone. Next room: ``match.py``, the index alone.
+every border at once; the first line is the engine as it comes, with hysteresis at borders. The first batch,
+in which every vehicle is new, what making an ``Event`` object of every event costs, what is left without
+thin fences, and what receivers cost that say of some fixes that they are bad, are lines of their own. Each
+way goes over all batches alone. Next room: ``match.py``, the index alone.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Sized
 from dataclasses import replace
 from typing import Any
 
@@ -24,7 +23,6 @@ import shapely
 
 from hazfence import Engine, EngineSettings, FixBatch
 from hazfence.accuracy import accuracy_m
-from hazfence.outcome import Outcome
 from hazfence_benchmarks.form import OURS, Figure
 from hazfence_benchmarks.peers.tellers import TellerByHand
 from hazfence_benchmarks.plan import BadOption, Plan, Took, rates, timed
@@ -128,30 +126,24 @@ def _measure_set(name: str, vehicles: int, steps: int, seed: int) -> Iterator[Fi
 
     few = [batch.take(slice(0, _BY_HAND)) for batch in batches()]
     fences.locate(few[0].lon[:1], few[0].lat[:1])  # what the index costs is told in ``match.py``
-    outcomes: list[Outcome] = []
-    # To get memory from the system takes longer than to fill it; a process that has run for as long as fixes
-    # are remembered has it at hand.
-    ways: dict[str, list[Took]] = {"fresh": _alone(Engine(fences), batches())}
-    ways[""] = _alone(Engine(fences), batches(), outcomes)
-    events = sum(map(len, outcomes[1:]))
-    made = [timed(lambda: outcomes.pop().events) for _ in range(len(outcomes))][::-1]
-    ways["told"] = [
-        Took(once.wall_s + more.wall_s, once.cpu_s + more.cpu_s)
-        for once, more in zip(ways[""], made, strict=True)
-    ]
+    counts: list[int] = []
+    ways: dict[str, list[Took]] = {"": _alone(Engine(fences).process, batches(), counts)}
+    events = sum(counts[1:])
+    telling = Engine(fences)
+    ways["told"] = _alone(lambda batch: telling.process(batch).events, batches())
     # Written by hand, every border counts at once; so does the engine that is compared with it.
     at_once, hand = Engine(fences, EngineSettings(settle_m=0.0)), TellerByHand(fences, Plan(seed=seed))
-    ways["at once"] = _alone(at_once, batches())
+    ways["at once"] = _alone(at_once.process, batches())
     ways["hand"] = [timed(lambda part=part: hand.tell(part)) for part in few]  # type: ignore[misc]
     # Without thin fences, no segment has to be looked at.
     thick = FenceSet([fence for fence in fences if not fence.thin])
     bare = len(thick) < len(fences)
     if bare:
-        ways["bare"] = _alone(Engine(thick), batches())
+        ways["bare"] = _alone(Engine(thick).process, batches())
     for label, part in _BAD.items():
-        ways[label] = _alone(Engine(fences), [_with_bad(batch, part, rng) for batch in batches()])
+        ways[label] = _alone(Engine(fences).process, [_with_bad(batch, part, rng) for batch in batches()])
     # In the first batch every vehicle is new, and what is made of fences at their first use is made.
-    first = ways["fresh"][:1]
+    first = ways[""][:1]
     ways = {way: took[1:] for way, took in ways.items()}
     names = few[0].vehicles[: len(few[0])]
     wrong = sum(set(at_once.inside(vehicle)) != hand.inside()[vehicle] for vehicle in names)
@@ -159,7 +151,6 @@ def _measure_set(name: str, vehicles: int, steps: int, seed: int) -> Iterator[Fi
     ours: dict[str, Any] = {**about, "n": vehicles, "clock": "cpu"}
     note = f"{name}: {events / (vehicles * (steps - 1)):.4f} events a fix"
     yield Figure(**ours, way=OURS, values=rates(vehicles, ways[""]), note=note)
-    yield Figure(**ours, way=f"{OURS}, in fresh memory", values=rates(vehicles, ways["fresh"]))
     yield Figure(**ours, way=f"{OURS}, the first batch", values=rates(vehicles, first))
     yield Figure(**ours, way=f"{OURS}, Event objects made", values=rates(vehicles, ways["told"]))
     yield Figure(**ours, way=f"{OURS}, borders at once", values=rates(vehicles, ways["at once"]),
@@ -181,22 +172,19 @@ def _with_bad(batch: FixBatch, share: float, rng: np.random.Generator) -> FixBat
     return replace(batch, accuracy_m=accuracy_m({"hdop": hdop}, len(batch)))
 
 
-def _alone(engine: Engine, batches: list[FixBatch], outcomes: list[Outcome] | None = None) -> list[Took]:
+def _alone(
+    process: Callable[[FixBatch], Sized], batches: list[FixBatch], counts: list[int] | None = None
+) -> list[Took]:
     """Have an engine process all batches, and nothing else between them, as in service.
 
     Ways that take turns batch by batch would find their state thrown out of the caches by each other. A batch
-    is gone once it is processed, but for what the engine keeps of it: so its memory serves for the next.
+    is gone once it is processed, but for what the engine keeps of it, and so is what follows from it but its
+    number of events: so their memory serves for the next.
     """
-
-    def process(batch: FixBatch) -> None:
-        outcome = engine.process(batch)
-        len(outcome)
-        if outcomes is not None:
-            outcomes.append(outcome)
-
     took: list[Took] = []
+    found: list[int] = [] if counts is None else counts
     batches.reverse()
     while batches:
         batch = batches.pop()
-        took.append(timed(lambda batch=batch: process(batch)))  # type: ignore[misc]
+        took.append(timed(lambda batch=batch: found.append(len(process(batch)))))  # type: ignore[misc]
     return took
