@@ -92,8 +92,8 @@ class _Cells:
         lon, lat = edges[:, ::2], edges[:, 1::2]
         half = _half_deg(edges, within_m)
         wide = np.array([np.ptp(lon), np.ptp(lat)])
-        # Cells are not smaller than what has to be marked on both sides of an edge, so that many may do.
-        while turns == 1 and cells > _FEWEST and (wide / (cells // 2 - 8) < 2.0 * half).all():
+        # Cells are not smaller than what has to be marked on both sides of an edge, so fewer may do as well.
+        while turns == 1 and cells > _FEWEST and (wide / (cells // 2 - 8) < 2.5 * half).all():
             cells //= 2
         self.cells = cells
         size = np.maximum(wide / (turns * (cells - 8)), 2.0 * half)
