@@ -30,7 +30,7 @@ def test_workers_are_renewed_while_fixes_come_in(
             await wait_for_broker(how)
             first, restarted = 0, False
             give_up_s = time.monotonic() + 150
-            while first < 150 or supervisor.starts < 4 or not restarted:
+            while first < 150 or supervisor.starts < 4 or not restarted or supervisor.restarting:
                 assert time.monotonic() < give_up_s, f"{supervisor.starts} starts, {first} steps sent"
                 await feed(broker, topic, first, 5)
                 first += 5

@@ -75,9 +75,14 @@ class Supervisor:
         """Make :meth:`run` end the workers gracefully and return."""
         self._stop.set()
 
+    @property
+    def restarting(self) -> bool:
+        """Whether a rolling restart is under way."""
+        return self._rolling is not None and not self._rolling.done()
+
     def restart(self) -> None:
         """Begin a rolling restart; one that is under way already goes on instead."""
-        if self._rolling is None or self._rolling.done():
+        if not self.restarting:
             self._rolling = asyncio.get_running_loop().create_task(self._roll())
 
     async def _roll(self) -> None:
