@@ -132,10 +132,13 @@ def _fine(t: CellTable, x: F64, y: F64, rows: I64, out: U64) -> I64:
     row *= g.nx  # whole numbers, far below 2**53
     row += col
     coarse = t.coarse.take(row.astype(np.intp))
-    # Cells that are looked at for another reason, or whose key happens to be `IN_BLOCK`, are no blocks: they
-    # are looked up in block number 0, which is empty, and their keys put right after.
-    whole = (coarse > 0).nonzero()[0]
-    block = t.block.take(-np.minimum(coarse, 0))
+    whole = coarse >= 0
+    if whole.any():  # cells that are looked at for another reason, or whose key happens to be `IN_BLOCK`
+        some = whole.nonzero()[0]
+        out[rows.take(some)] = t.set_key.take(coarse.take(some))
+        some = (~whole).nonzero()[0]
+        rows, coarse, u, v = rows.take(some), coarse.take(some), u.take(some), v.take(some)
+    block = t.block.take(-coarse)
     k = block["k"]
     u *= k
     v *= k
@@ -147,8 +150,6 @@ def _fine(t: CellTable, x: F64, y: F64, rows: I64, out: U64) -> I64:
     busy = (held < 0).nonzero()[0]
     add = t.set_key.take(held, mode="clip")  # records are negative: clipped to set 0
     add += block["key"]
-    if whole.size:
-        add[whole] = t.set_key.take(coarse.take(whole))
     if busy.size == 0:
         out[rows] = add
         return busy
