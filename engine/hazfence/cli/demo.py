@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -56,6 +57,8 @@ def demo(
     rules.write_text(json.dumps({"rules": GROUND_RULES}, indent=1) + "\n")
     # Its own topic and group, so that services given by the environment may be used for other things too.
     name = f"hazfence.demo.{int(time.time())}"
+    # The same day tells the same events, by the same ids: those of a demo before would be taken for them.
+    shutil.rmtree(folder / "services", ignore_errors=True)
     with Pipeline(folder, both, clock=Clock.EVENT, topic=name, group=name, rules=rules) as system:
         with show.talk.status("starting PostGIS, Redis and a broker"):
             system.start_services()
