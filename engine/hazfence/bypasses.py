@@ -21,7 +21,6 @@ from hazfence.leans import Leans, key_of, leaning, places_of
 from hazfence.ordered import among, ascending, distinct
 from hazfence.presence import Fix
 from hazfence.rules.book import Rulebook
-from hazfence.rules.gates import guarded
 from hazfence.rules.prism import Certainty, Way, bypass_certainty, bypass_levels
 from hazfence.settings import EngineSettings
 from hazfence.stays import EDGE_BITS, SURE_AT
@@ -45,9 +44,8 @@ class Bypasses:
 
     Args:
         fences, settings: in force.
-        book: the rules, with what the fences say.
         gates: the checkpoints; crossings are looked at only where all are round.
-        wavers: settles borders.
+        wavers: settles borders, and knows which are guarded.
 
     Attributes:
         on: bool, a fence each: a bypass of its border is a breach; ``told`` whether it is told where that is
@@ -58,16 +56,13 @@ class Bypasses:
         self,
         fences: FenceSet,
         settings: EngineSettings,
-        book: Rulebook,
         gates: Sequence[Fence],
         wavers: Wavers,
     ) -> None:
         n = len(fences)
-        self.on, self.told, self._guarded = (np.zeros(n, np.bool_) for _ in range(3))
+        self.on, self.told = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
         self.top_kmh = np.full(n, settings.top_speed_kmh)
         self._gates, self._wavers, self._settle_m = gates, wavers, settings.settle_m
-        for fence in guarded(fences, book) if settings.settle_m else ():
-            self._guarded[fences.index_of(fence.id)] = True
         round_ = gates if all(gate.metric is not None for gate in gates) else ()
         columns = [[getattr(g.metric, name) for g in round_] for name in Metric.__slots__]
         self._round = (
@@ -114,7 +109,7 @@ class Bypasses:
         """
         key = key_of(beside[1], beside[0])
         key.sort(kind="stable")
-        crossed = self._guarded[raw.fence].nonzero()[0]
+        crossed = self._wavers.guards[raw.fence].nonzero()[0]
         crossing = key_of(raw.fence[crossed], due.at[raw.row[crossed]])
         way = late = _NONE
         if settling is not None:

@@ -80,9 +80,7 @@ class Plain:
         self.wavers = Wavers(fences, settings.settle_m, settings.settle_s, beside)
         self.fine = np.ones(n, np.bool_)
         self.entry, self.possible = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
-        self.bypasses = Bypasses(
-            fences, settings, judge.remit.book, self.gates if self.on else (), self.wavers
-        )
+        self.bypasses = Bypasses(fences, settings, self.gates if self.on else (), self.wavers)
         self.district, self.tolerance_m = np.zeros(n, np.bool_), np.full(n, settings.gate_tolerance_m)
         self._limit_us = np.full(n, FOREVER_US, np.int64)
         round_gates = all(gate.metric is not None for gate in self.gates)

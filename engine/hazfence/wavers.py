@@ -94,10 +94,14 @@ class Wavers:
         fences: the fences in force.
         settle_m, settle_s: see ``EngineSettings``.
         beside: knows the guarded borders among them.
+
+    Attributes:
+        guards: bool, a fence each: whether its border is guarded.
     """
 
     def __init__(self, fences: FenceSet, settle_m: float, settle_s: float, beside: Beside) -> None:
         self._fences, self._beside = fences, beside
+        self.guards = beside.guards
         self._settle_m = settle_m
         self.settle_us = round(settle_s * 1e6)
         self._settles = np.array([not (f.thin or f.timed) for f in fences.fences], np.bool_)
@@ -223,7 +227,7 @@ class Wavers:
     def _unsure(self, c: Columns, row: _Ints, fence: _Ints, at_us: _Ints) -> _Bools:
         """Which fixes decide nothing about a border crossed at a moment."""
         t = c.track
-        if self._beside.guards.take(fence).all():  # that was asked of all fixes
+        if self.guards.take(fence).all():  # that was asked of all fixes
             near = among(row << 32 | fence, c.beside)
         else:
             near = self.near(fence, t.lon[row], t.lat[row], None if t.error_m is None else t.error_m[row])
@@ -242,7 +246,7 @@ class Wavers:
         if error_m is not None and error_m.any():
             within_m = np.maximum(error_m.astype(np.float64), self._settle_m)
             return self._fences.near_border(fence.astype(np.int32), lon, lat, within_m, sound=True)
-        if self._beside.guards.take(fence).all():  # as where districts are all there is to settle
+        if self.guards.take(fence).all():  # as where districts are all there is to settle
             return self._beside.near(fence, lon, lat)
         return self._fences.near_border(fence.astype(np.int32), lon, lat, self._settle_m, sound=True)
 
