@@ -167,18 +167,21 @@ class Arrivals:
         if len(gap):
             self._gaps.append((codes[gap], before_us[gap]))
 
-    def add(self, codes: _Codes, fixes: Track) -> list[tuple[_Codes, Track]]:
+    def add(
+        self, codes: _Codes, fixes: Track, span_us: tuple[int, int] | None = None
+    ) -> list[tuple[_Codes, Track]]:
         """Remember fixes each of which comes after all that is known of its vehicle.
 
         Args:
             codes: vehicles, shape (n,), sorted, at least one.
             fixes: theirs, in the order of time. Columns that own their memory are kept as they are, and
                 become read-only; views are copied, as they may be small parts of what they would keep alive.
+            span_us: the first and the last moment of them, where they are known.
 
         Returns:
             fixes that have become too old to lie here, but are needed still.
         """
-        earliest_us, latest_us = int(fixes.time_us.min()), int(fixes.time_us.max())
+        earliest_us, latest_us = span_us or (int(fixes.time_us.min()), int(fixes.time_us.max()))
         kept = Track(*[None if column is None else _kept(column) for column in fixes])  # type: ignore[arg-type]
         moments = _whole_numbers(kept.time_us)
         self._latest_us = max(self._latest_us, latest_us)

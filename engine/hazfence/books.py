@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hazfence.drafts import Drafts
+from hazfence.judged import Taken
 from hazfence.news import Telling
 from hazfence.notes import Notes
 from hazfence.presence import Fix
@@ -92,6 +93,22 @@ class Books:
         """Note that something about these vehicles may change: what was written of them is old then."""
         if self.drafts is not None:
             self.drafts.touch(codes)
+
+    def note(self, taken: Taken) -> None:
+        """Write down what was worked out in columns of some vehicles."""
+        fleet, codes = self.fleet, taken.codes
+        self.touch(codes)
+        fleet.deadline_us[codes] = taken.deadline_us
+        fleet.watch[codes], fleet.unsure[codes] = taken.watch, taken.unsure
+        if taken.motion is not None:
+            fleet.motion[codes], fleet.overdriven[codes] = taken.motion, taken.overdriven
+
+    def log(self, taken: Taken) -> None:
+        """Keep of that what a late fix may ask for, if one may come."""
+        if self.recent_us:
+            for part in taken.logged:
+                self.stays.log.add(*part)
+            self.notes.log.add(taken.noted, taken.entries)
 
     def record(self, code: int) -> Record:
         """A vehicle's record, to be judged on; an empty one when nothing is open."""

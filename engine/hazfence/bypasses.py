@@ -142,18 +142,20 @@ class Bypasses:
     def _carried(self, c: Columns, due: Due, key: _Ints, known: tuple[_Ints, _Rows]) -> tuple[_Ints, _Levels]:
         """What is known before the first row of each vehicle, where it was beside a border by then."""
         row, fence = places_of(key)
-        begins = (row == c.starts[c.group_of(row)]).nonzero()[0]
-        key, fence = key[begins], fence[begins]
-        at = due.at.searchsorted(row[begins])
+        if not c.once:
+            begins = (row == c.starts[c.group_of(row)]).nonzero()[0]
+            key, row, fence = key[begins], row[begins], fence[begins]
+        at = due.at.searchsorted(row)
         near = due.prev_us[at] == NEVER_US  # of a first fix nobody knows how it came there
         level = np.ones(len(key), np.uint8)
         asked = ~near & due.prev_beside[at]
         if len(known[0]):
             mine = key_of(known[1]["fence"], c.starts[known[0]])
             order = mine.argsort(kind="stable")
-            place = order[np.minimum(mine.searchsorted(key, sorter=order), len(mine) - 1)]
-            held = (mine[place] == key).nonzero()[0]
-            level[held] = known[1]["edge"][place[held]] >> SURE_AT
+            mine = mine.take(order)
+            place = mine.searchsorted(key)
+            held = (mine.take(place, mode="clip") == key).nonzero()[0]
+            level[held] = known[1]["edge"][order[place[held]]] >> SURE_AT
             near[held], asked[held] = True, False
         at = at[asked]
         wrong_m = due.wrong_m(self._settle_m, at)
@@ -217,10 +219,10 @@ class Bypasses:
             # Of what counts late, every step on the way was looked at already.
             name = due.at.searchsorted(settling.late_row) << 32 | settling.late["fence"]
             order = name.argsort(kind="stable")
-            mine = row[at] << 32 | fence[at]
-            place = order[np.minimum(name.searchsorted(mine, sorter=order), len(name) - 1)]
-            late = (name[place] == mine).nonzero()[0]
-            level[late] = settling.late["edge"][place[late]] >> SURE_AT
+            name, mine = name.take(order), row[at] << 32 | fence[at]
+            place = name.searchsorted(mine)
+            late = (name.take(place, mode="clip") == mine).nonzero()[0]
+            level[late] = settling.late["edge"][order[place[late]]] >> SURE_AT
         steps["bypass"][at] = np.where((level == 0) | self.told[fence[at]], 1 + level, 0)
 
     def _levels(self, due: Due, row: _Ints, fence: _Ints, near_m: _Floats) -> _Levels:

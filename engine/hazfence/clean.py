@@ -1,15 +1,17 @@
 """Which fixes may be used at all: the first look at every value, vectorised.
 
 You are in the core, between ``fixes.py`` and ``engine.py``. :func:`screen_values` looks at each
-fix alone; whether it is new or old news for its vehicle is decided in ``engine.py``, which knows
-the vehicle's last fix. A fix that is set aside is never lost: its :class:`Reason` is reported in
-the outcome, and the worker keeps it. NaN must never reach the index, so nothing behind this room
-has to think about it.
+fix alone, and :func:`extent_of` at the least and the greatest values first, which say of most
+batches that nothing is wrong with them; whether a fix is new or old news for its vehicle is decided
+in ``engine.py``, which knows the vehicle's last fix. A fix that is set aside is never lost: its
+:class:`Reason` is reported in the outcome, and the worker keeps it. NaN must never reach the index,
+so nothing behind this room has to think about it.
 """
 
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +19,7 @@ import numpy.typing as npt
 from hazfence.fixes import FixBatch
 from hazfence.settings import EngineSettings
 
-__all__ = ["Reason", "screen_values"]
+__all__ = ["Extent", "Reason", "extent_of", "screen_values"]
 
 #: Status bit 1 of JT/T 808 0x0200: the receiver had a fix (定位).
 STATUS_FIX_VALID = 0x2
@@ -45,6 +47,27 @@ class Reason(IntEnum):
         return self.name.lower()
 
 
+class Extent(NamedTuple):
+    """The least and the greatest values of fixes, all of which may be used: degrees, microseconds UTC."""
+
+    west: float
+    south: float
+    east: float
+    north: float
+    earliest_us: int
+    latest_us: int
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """Degrees."""
+        return self[:4]
+
+    @property
+    def span_us(self) -> tuple[int, int]:
+        """From when to when."""
+        return self[4:]
+
+
 def screen_values(batch: FixBatch, settings: EngineSettings) -> npt.NDArray[np.uint8]:
     """A :class:`Reason` for every fix, judged by its own values alone.
 
@@ -58,7 +81,7 @@ def screen_values(batch: FixBatch, settings: EngineSettings) -> npt.NDArray[np.u
     """
     lon, lat, time_us = batch.lon, batch.lat, batch.time_us
     reason = np.zeros(len(batch), np.uint8)
-    if not len(batch) or _sound(batch, settings):
+    if not len(batch) or extent_of(batch, settings) is not None:
         return reason
 
     def mark(where: npt.NDArray[np.bool_], why: Reason) -> None:
@@ -83,25 +106,31 @@ def screen_values(batch: FixBatch, settings: EngineSettings) -> npt.NDArray[np.u
     return reason
 
 
-def _sound(batch: FixBatch, settings: EngineSettings) -> bool:
-    """Whether the extremes of the columns prove that every fix may be used, as they do of most batches."""
+def extent_of(batch: FixBatch, settings: EngineSettings) -> Extent | None:
+    """The extremes of a batch of at least one fix, where they prove that every fix may be used.
+
+    They do of most batches, and to ask for them is a fifth of what it costs to look at every fix. None
+    where they do not; then :func:`screen_values` says which may.
+    """
     lon, lat, time_us = batch.lon, batch.lat, batch.time_us
     west, east, south, north = (float(v) for v in (lon.min(), lon.max(), lat.min(), lat.max()))
     if not (west >= -180.0 and east <= 180.0 and south >= -90.0 and north <= 90.0):  # NaN is among both
-        return False
+        return None
     if west <= 0.0 <= east and south <= 0.0 <= north:
-        return False
+        return None
     earliest_us, latest_us = int(time_us.min()), int(time_us.max())
     if earliest_us < settings.earliest_us or latest_us > settings.latest_us:
-        return False
-    if int(batch.received_us.max()) > 0:
-        first_us, last_us = int(batch.received_us.min()), int(batch.received_us.max())
+        return None
+    last_us = int(batch.received_us.max())
+    if last_us > 0:
+        first_us = int(batch.received_us.min())
         if first_us <= 0 or latest_us - first_us > int(settings.max_ahead_s * 1e6):
-            return False
+            return None
         if settings.max_behind_h and last_us - earliest_us > int(settings.max_behind_h * 3.6e9):
-            return False
+            return None
     most_m = settings.max_accuracy_m
     if batch.accuracy_m is not None and most_m and np.fmax.reduce(batch.accuracy_m) > most_m:
-        return False
-    every = int(np.bitwise_and.reduce(batch.status))
-    return bool(every & STATUS_FIX_VALID) or not int(batch.status.max())
+        return None
+    if not int(np.bitwise_and.reduce(batch.status)) & STATUS_FIX_VALID and int(batch.status.max()):
+        return None
+    return Extent(west, south, east, north, earliest_us, latest_us)

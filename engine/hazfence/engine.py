@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from hazfence.arrivals import GAP_US
 from hazfence.books import Books
-from hazfence.clean import screen_values
+from hazfence.clean import Extent, extent_of, screen_values
 from hazfence.columns import Before, Columns, newest_before, shifted, track_of
 from hazfence.drafts import Drafts
 from hazfence.events import Event, Kind
@@ -111,15 +111,17 @@ class Engine:
             NeedsHistory: with ``EngineSettings.recall_h``, when a fix is too late for the memory. Nothing
                 has changed; give the engine what it asks for (:meth:`recall`) and process again.
         """
-        reason = screen_values(batch, self._settings)
-        news = News()
-        rows: _Ints | None = None  # None: all, as they came
-        if reason.any():
-            rows = np.flatnonzero(reason == 0)
-            if not len(rows):
-                return Outcome(news, reason)
-        elif not len(reason):
+        news, reason = News(), np.zeros(len(batch), np.uint8)
+        if not len(batch):
             return Outcome(news, reason)
+        rows: _Ints | None = None  # None: all, as they came
+        extent = extent_of(batch, self._settings)
+        if extent is None:
+            reason = screen_values(batch, self._settings)
+            if reason.any():
+                rows = np.flatnonzero(reason == 0)
+                if not len(rows):
+                    return Outcome(news, reason)
         fleet = self._books.fleet
         codes = fleet.codes_of(batch.vehicles, batch.vehicle if rows is None else batch.vehicle[rows])
         self._books.grow()
@@ -139,7 +141,7 @@ class Engine:
         firsts = codes if len(groups[0]) == len(codes) else codes[groups[0]]
         last = Before(fleet, firsts, self._books.stays)
         if newest_before(track.time_us, groups, last.time_us) is None:
-            news.add(self._on_time(codes, track, groups, last))
+            news.add(self._on_time(codes, track, groups, last, extent=extent))
         else:
             turns = Turns.of(codes, track.time_us, fleet.time_us[codes])
             self._late.take_all(batch, rows, turns, reason, news, self._on_time)
@@ -414,6 +416,7 @@ class Engine:
         groups: tuple[_Ints, _Ints],
         before: Before,
         located: bool = False,
+        extent: Extent | None = None,
     ) -> Batch:
         """Take in fixes that are news for their vehicles, sorted by vehicle and time, in these groups."""
         books, fleet = self._books, self._books.fleet
@@ -421,18 +424,13 @@ class Engine:
         if self._books.recall_us:
             new = before.time_us == NEVER_US
             fleet.first_us[first[new]] = track.time_us[groups[0][new]]
-        c = self._screen.look(codes, track, before, groups, located=located)
+        c = self._screen.look(codes, track, before, groups, located=located, extent=extent)
         active, taken = c.active, list[Taken]()
         if self._plain.on:
             plain = active[c.plain[active] & books.stays.ours(first[active])]
             if len(plain):
                 for some in self._plain.take(c, before, plain, books.stays, books.notes, self._screen.sets):
-                    books.touch(some.codes)
-                    fleet.deadline_us[some.codes] = some.deadline_us
-                    fleet.watch[some.codes], fleet.unsure[some.codes] = some.watch, some.unsure
-                    if some.motion is not None:
-                        fleet.motion[some.codes] = some.motion
-                        fleet.overdriven[some.codes] = some.overdriven
+                    books.note(some)
                     active = active[~some.groups[active]]
                     taken.append(some)
         judged = [
@@ -443,11 +441,9 @@ class Engine:
             books.recent.note_gaps(codes, c.track, shifted(c.track.time_us, c.starts, before.time_us))
         last, changed = (c.track, c.changed) if c.once else (c.track.cut(c.ends - 1), None)
         fleet.move(first, last, c.last_beside(), changed)
-        books.recent.add_in_order(codes, c.track)
-        if books.recent_us:
-            for some in taken:
-                books.stays.log.add(some.log_codes, some.logged)
-                books.notes.log.add(some.noted, some.entries)
+        books.recent.add_in_order(codes, c.track, None if extent is None else extent.span_us)
+        for some in taken:
+            books.log(some)
         said = [one for some in taken for one in some.said]
         return Batch(judged, [(some.group, some.steps) for some in taken], said, self._telling)
 

@@ -20,7 +20,7 @@ from hazfence.events import Event
 from hazfence.notes import ENTRY, Notes
 from hazfence.noticed import Fixes
 from hazfence.ordered import among, distinct
-from hazfence.stays import JUDGED, STEP, WAVERED, Stays, in_order, joined
+from hazfence.stays import JUDGED, STEP, WAVERED, Stays, in_order
 from hazfence.wavers import Settling
 
 __all__ = ["Said", "Taken", "entries_of", "fixes_of", "judged", "keep_notes", "logged", "note_fix", "said_of"]
@@ -39,7 +39,8 @@ class Taken(NamedTuple):
         groups: bool, a vehicle's group of the columns each: it is done.
         group: int64, shape (k,), the group of each step, sorted.
         steps: shape (k,), visits opened and closed, by vehicle and in the order in which they are told.
-        log_codes, logged: those, and whatever else was judged, with the vehicle of each.
+        logged: those, and whatever else was judged: parts of (vehicle of each, rows), as ``stays.Log``
+            takes them.
         codes, watch, unsure, deadline_us: the vehicles done, whether every fix of each must be judged now,
             whether one well inside a restricted zone must, and until when each may be silent.
         said: (group, moment of the fix, events): what rules with a memory say of a fix.
@@ -52,8 +53,7 @@ class Taken(NamedTuple):
     groups: _Bools
     group: _Ints
     steps: _Rows
-    log_codes: npt.NDArray[np.int32]
-    logged: _Rows
+    logged: list[tuple[npt.NDArray[np.int32], _Rows]]
     codes: npt.NDArray[np.int32]
     watch: _Bools
     unsure: _Bools
@@ -105,29 +105,36 @@ def note_fix(rows: _Rows, at: _Ints | slice, due: Due, since_us: _Ints) -> _Rows
 
 def logged(
     told: _Rows, row: _Ints, settling: Settling | None, due: Due, since_us: _Ints, done: _Bools, *, bare: bool
-) -> tuple[_Ints, _Rows]:
-    """What a late fix may ask for: the steps, and what wavered before them; (due fixes, rows).
+) -> list[tuple[_Ints, _Rows]]:
+    """What a late fix may ask for: the steps, and what wavered before them; parts of (due fixes, rows).
 
-    ``bare`` tells that fixes judged without anything to say must be noted too.
+    Each part is sorted by vehicle and time, and what is in a later one is not before what is in an earlier
+    one. ``bare`` tells that fixes judged without anything to say must be noted too.
     """
     if settling is None:
-        return row, told
+        return [(row, told)]
     at = due.at.searchsorted(settling.before_row)
-    more = np.zeros(len(at), STEP)
-    lump(more["stay"])[:], more["what"] = lump(settling.before), WAVERED
+    wavered = np.zeros(len(at), STEP)
+    lump(wavered["stay"])[:], wavered["what"] = lump(settling.before), WAVERED
+    more = [wavered]
     if bare:
         bare_row = due.at.searchsorted(settling.rows)
         bare_row = bare_row[~among(bare_row, distinct(at, row))]
         only = np.zeros(len(bare_row), STEP)
         only["what"] = JUDGED
-        more, at = joined([more, only]), np.concatenate((at, bare_row))
+        more, at = [wavered, only], np.concatenate((at, bare_row))
+    for rows, place in zip(more, (at[: len(wavered)], at[len(wavered) :]), strict=False):
+        note_fix(rows, place, due, since_us)
     good = done[due.group[at]]
+    if due.first.all():  # of a vehicle all of it is about one fix: most of the rows need not be copied
+        order = at.argsort(kind="stable")
+        order = order if good.all() else order[good[order]]
+        return [(row, told), (at[order], in_order(more, order))]
+    at = np.concatenate((row, at))
+    order = at.argsort(kind="stable")
     if not good.all():
-        more, at = more.compress(good), at[good]
-    note_fix(more, at, due, since_us)
-    row = np.concatenate((row, at))
-    order = row.argsort(kind="stable")
-    return row[order], in_order([told, more], order)
+        order = order[np.append(np.ones(len(row), np.bool_), good)[order]]
+    return [(at[order], in_order([told, *more], order))]
 
 
 def keep_notes(codes: npt.NDArray[np.int32], kept: _Bools, noted: Noted, notes: Notes) -> None:
@@ -145,11 +152,15 @@ def keep_notes(codes: npt.NDArray[np.int32], kept: _Bools, noted: Noted, notes: 
 
 
 def entries_of(
-    due: Due, since_us: _Ints, noted: Noted | None, steps: _Ints, done: _Bools
+    due: Due, since_us: _Ints, noted: Noted | None, log: list[tuple[_Ints, _Rows]], done: _Bools
 ) -> tuple[npt.NDArray[np.int32], _Rows]:
-    """What was remembered before each due fix, for the log: (vehicles' codes, entries)."""
+    """What was remembered before each due fix, for the log: (vehicles' codes, entries).
+
+    ``log`` is what there is of steps, as :func:`logged` gives it.
+    """
     if noted is None:
         return np.zeros(0, np.int32), np.zeros(0, ENTRY)
+    steps = np.bincount(np.concatenate([at for at, _ in log]), minlength=len(due.at))
     entries = note_fix(np.zeros(len(due.at), ENTRY), slice(None), due, since_us)
     lump(entries["note"])[:], entries["steps"] = lump(noted.before), steps
     good = done[due.group]

@@ -81,17 +81,21 @@ class Leans(NamedTuple):
             known: what wavered and leaned before the batch.
         """
         leans = leaning(known[1])
-        row, _ = places_of(key)
-        first = row == c.starts.take(c.group_of(row))
-        begins = first | np.append(True, key[1:] != key[:-1] + 1)[: len(key)]
         level = steps.copy()
+        row, _ = places_of(key)
+        first = None if c.once else row == c.starts.take(c.group_of(row))
         if len(carry[0]):
-            place = np.minimum(carry[0].searchsorted(key), len(carry[0]) - 1)
-            mine = first & (carry[0][place] == key)
-            level[mine] = np.maximum(level[mine], carry[1][place[mine]])
-        # The weakest of the stretch so far; stretches follow one another.
-        stretch = 4 * np.cumsum(begins)
-        level = (np.maximum.accumulate(stretch + level) - stretch).astype(np.uint8)
+            place = carry[0].searchsorted(key)
+            mine = carry[0].take(place, mode="clip") == key
+            if first is not None:
+                mine &= first
+            at = mine.nonzero()[0]
+            level[at] = np.maximum(level[at], carry[1].take(place.take(at)))
+        if first is not None:
+            # The weakest of the stretch so far; stretches follow one another.
+            first[1:] |= key[1:] != key[:-1] + 1
+            stretch = 4 * np.cumsum(first)
+            level = (np.maximum.accumulate(stretch + level) - stretch).astype(np.uint8)
         return cls(key, level, *carry, (known[0][leans], known[1].compress(leans)))
 
     @classmethod
@@ -103,15 +107,17 @@ class Leans(NamedTuple):
     def before(self, c: Columns, fence: _Ints, row: _Ints) -> _Levels:
         """How certain it is before some rows of the columns."""
         found = np.zeros(len(row), np.uint8)
-        first = row == c.starts[c.group_of(row)]
-        for which, known, level, key in (
-            (first, self.carry_key, self.carry, key_of(fence, row)),
-            (~first, self.key, self.level, key_of(fence, row - 1)),
-        ):
+        first = None if c.once else row == c.starts[c.group_of(row)]
+        ways = [(first, self.carry_key, self.carry, row)]
+        if first is not None:
+            ways.append((~first, self.key, self.level, row - 1))
+        for which, known, level, at in ways:
             if len(known):
-                place = np.minimum(known.searchsorted(key), len(known) - 1)
-                mine = which & (known[place] == key)
-                found[mine] = level[place[mine]]
+                key = key_of(fence, at)
+                place = known.searchsorted(key)
+                mine = known.take(place, mode="clip") == key
+                here = (mine if which is None else mine & which).nonzero()[0]
+                found[here] = level.take(place.take(here))
         return found
 
     def join(self, settling: Settling | None, crossings: int, c: Columns) -> Settling | None:

@@ -303,13 +303,12 @@ class Plain:
                 leaving = (at << 32 | wavers["fence"])[wavers["inside"]]
                 due_us[among(owner << 32 | rows["fence"], ascending(leaving))] = FOREVER_US
             np.minimum.at(deadline_us, owner, due_us)
-        log_row, log = logged(told, told_row, settling, due, since_us, done, bare=noted is None)
+        log = logged(told, told_row, settling, due, since_us, done, bare=noted is None)
         return Taken(
             done,
             due.group[told_row],
             told,
-            due.codes[log_row],
-            log,
+            [(due.codes[at], rows) for at, rows in log],
             codes,
             watch,
             np.bincount(owner, in_doubt(rows), len(codes)) > 0,
@@ -317,7 +316,7 @@ class Plain:
             [] if noted is None else said_of(noted, kept, all_here),
             None if noted is None else noted.rows["motion"][kept],
             np.zeros(len(codes), np.bool_) if noted is None else Noting.overdriven(noted.rows)[kept],
-            *entries_of(due, since_us, noted, np.bincount(log_row, minlength=len(due.at)), done),
+            *entries_of(due, since_us, noted, log, done),
         )
 
     def _with_deadlines(self, c: Columns, before: Before, groups: _Ints) -> _Ints:

@@ -96,16 +96,17 @@ class Recent:
         if len(codes):
             self._arrivals.note_gaps(codes, fixes.time_us, before_us)
 
-    def add_in_order(self, codes: _Codes, fixes: Track) -> None:
+    def add_in_order(self, codes: _Codes, fixes: Track, span_us: tuple[int, int] | None = None) -> None:
         """Remember fixes each of which comes after all that is known of its vehicle.
 
         Args:
             codes: vehicles, shape (n,), sorted.
             fixes: theirs, in the order of time. Columns that own their memory are kept as they are, and
                 become read-only; views are copied, as they may be small parts of what they would keep alive.
+            span_us: the first and the last moment of them, where they are known.
         """
         if len(codes):
-            for needed in self._arrivals.add(codes, fixes):
+            for needed in self._arrivals.add(codes, fixes, span_us):
                 self._blocks.add(*needed)
 
     def replace(self, code: int, fixes: Track) -> None:

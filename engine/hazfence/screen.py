@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hazfence.beside import Beside
+from hazfence.clean import Extent
 from hazfence.columns import Before, Columns, Numbers, any_of, shifted
 from hazfence.rules.astray import Astray
 from hazfence.rules.driving import STAND_KMH, STAND_M, apart2_m2
@@ -108,6 +109,7 @@ class Screen:
         groups: tuple[_Ints, _Ints] | None = None,
         *,
         located: bool = False,
+        extent: Extent | None = None,
     ) -> Columns:
         """Locate every fix and say which ones are due.
 
@@ -117,11 +119,13 @@ class Screen:
             before: each vehicle's state before its first fix here, one row a group of ``codes``.
             groups: as :meth:`groups` gives them, where they are known.
             located: True when ``track.key`` holds already what these fences say.
+            extent: of the fixes, where it is known.
         """
         starts, ends = groups or self.groups(codes)
         maybe_beside = None
         if not located:
-            found = self._fences.locate(track.lon, track.lat, self.beside.around, sound=True)
+            bounds = None if extent is None else extent.bounds
+            found = self._fences.locate(track.lon, track.lat, self.beside.around, sound=True, bounds=bounds)
             track, maybe_beside = track._replace(key=found.keys), found.around
         key_before = shifted(track.key, starts, before.key)
         due = track.key != key_before
@@ -129,7 +133,7 @@ class Screen:
         self.sets.meet(track.key.take(changed), track.lon.take(changed), track.lat.take(changed))
 
         before_us = shifted(track.time_us, starts, before.time_us)
-        latest_us = int(track.time_us.max())
+        latest_us = int(track.time_us.max()) if extent is None else extent.latest_us
         gap_us = latest_us - int(before_us.min())
         every, witnessed = gap_us <= self._max_gap_us, None
         if not every:  # NEVER_US is before anything
@@ -198,8 +202,11 @@ class Screen:
 
     def _fast(self, track: Track) -> _Ints:
         """The rows of these."""
+        lowest_kmh = self._slow_kmh + self._margin_kmh
+        if len(track.speed_kmh) and track.speed_kmh.max() <= lowest_kmh:  # not where one is unknown
+            return np.zeros(0, np.int64)
         with np.errstate(invalid="ignore"):
-            at = (track.speed_kmh > self._slow_kmh + self._margin_kmh).nonzero()[0]
+            at = (track.speed_kmh > lowest_kmh).nonzero()[0]
             if len(at):
                 at = at[track.speed_kmh[at] > self._limit_of(track.key[at]) + self._margin_kmh]
         return at

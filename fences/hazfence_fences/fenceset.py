@@ -228,7 +228,13 @@ class FenceSet:
         return keys_around(self.table, edges, within_m)
 
     def locate(
-        self, lon: ArrayLike, lat: ArrayLike, around: Around | None = None, *, sound: bool = False
+        self,
+        lon: ArrayLike,
+        lat: ArrayLike,
+        around: Around | None = None,
+        *,
+        sound: bool = False,
+        bounds: tuple[float, float, float, float] | None = None,
     ) -> Located:
         """Which fences cover each point, boundaries included.
 
@@ -236,6 +242,8 @@ class FenceSet:
             lon, lat: float64[n] degrees WGS-84. Points outside -180..180, -90..90 are in no fence.
             around: from `around` of this set: points that may be near its edges are named besides.
             sound: they are known to be arrays of one length and finite numbers, and are not looked at.
+            bounds: west, south, east and north of sound points, where they are known: it spares looking
+                whether any lies far away. What lies beyond them is answered wrongly.
 
         Raises:
             ValueError: arrays of different length or not one-dimensional, not numbers, or not finite (the
@@ -247,9 +255,9 @@ class FenceSet:
             keys, close = np.empty(len(x), np.uint64), np.arange(len(x))
             inner = close
         elif around is None:
-            keys, close, inner = locate_keys(self.table, x, y, sound=sound)
+            keys, close, inner = locate_keys(self.table, x, y, sound=sound, bounds=bounds)
         elif around.table is self.table:
-            keys, close, inner = locate_keys(self.table, x, y, around.cell_key, sound=sound)
+            keys, close, inner = locate_keys(self.table, x, y, around.cell_key, sound=sound, bounds=bounds)
         else:
             raise ValueError("`around` belongs to another set of fences; ask this one for its own")
         if len(close) > _ONE_BY_ONE:

@@ -242,3 +242,29 @@ def test_what_is_known_to_be_sound_is_answered_alike(district):
         assert np.array_equal(asked(), asked(sound=True), equal_nan=True)
     with pytest.raises(ValueError, match="row 1 is not finite"):
         district.near_border(fence[:2], [121.0, np.nan], [30.0, 30.0], 5.0)
+
+
+@pytest.mark.parametrize("side", ["west", "south", "east", "north"])
+@pytest.mark.parametrize("over", [-0.5, 0.0, 0.9, 1.0, 1.1, 30.5])
+def test_known_bounds_are_answered_alike_wherever_they_end(district, side, over):
+    """Up to a cell beyond the grid places need not be put into it, and beyond that they must be."""
+    g = district.table.grid
+    rng = np.random.default_rng(9)
+    u, v = rng.uniform(0.0, g.nx - 1.0, 40_000), rng.uniform(0.0, g.ny - 1.0, 40_000)
+    place, most = (u, g.nx - 1.0) if side in ("west", "east") else (v, g.ny - 1.0)
+    some = rng.random(len(u)) < 0.3
+    some[0] = True
+    beyond = rng.uniform(min(over, 0.0), over, len(u))
+    beyond[0] = over
+    place[some] = (-beyond if side in ("west", "south") else most + beyond)[some]
+    lon, lat = g.x0 + u / g.sx, g.y0 + v / g.sy
+    bounds = lon.min(), lat.min(), lon.max(), lat.max()
+    lines = np.concatenate([fence.edges() for fence in district if fence.metric is None])
+    for around in (None, district.around(lines, 15.0)):
+        plain = district.locate(lon, lat, around)
+        known = district.locate(lon, lat, around, sound=True, bounds=bounds)
+        assert np.array_equal(known.keys, plain.keys)
+        assert around is None or np.array_equal(known.around, plain.around)
+    # Of places that nobody vouches for, bounds say nothing.
+    wrong = district.locate(lon, lat, bounds=(g.x0, g.y0, g.x0, g.y0))
+    assert np.array_equal(wrong.keys, district.locate(lon, lat).keys)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hazfence_fences.index.raster import spread
-from hazfence_fences.index.table import IN_BLOCK, CellTable
+from hazfence_fences.index.table import IN_BLOCK, CellTable, Grid
 
 __all__ = ["BATCH", "locate_keys", "refuse_infinite"]
 
@@ -44,13 +44,20 @@ _scratch = _Scratch()
 
 
 def locate_keys(
-    t: CellTable, x: F64, y: F64, cell_key: U64 | None = None, *, sound: bool = False
+    t: CellTable,
+    x: F64,
+    y: F64,
+    cell_key: U64 | None = None,
+    *,
+    sound: bool = False,
+    bounds: tuple[float, float, float, float] | None = None,
 ) -> tuple[U64, I64, I64]:
     """Keys of the covering sets of points.
 
     Args:
         cell_key: the table's, or with more cells that are `IN_BLOCK`.
         sound: all coordinates are known to be finite.
+        bounds: west, south, east and north of all points, where known.
 
     Returns:
         (uint64[n] keys, int64 rows too close to an edge to be settled here: their keys are not valid, int64
@@ -62,12 +69,13 @@ def locate_keys(
     out = np.empty(len(x), np.uint64)
     cell_key = t.cell_key if cell_key is None else cell_key
     close, inner = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    inside = bounds is not None and _inside(t.grid, bounds)
     with np.errstate(
         over="ignore", invalid="ignore"
     ):  # what is far beyond the world may overflow: it is clipped
         for a in range(0, len(x), BATCH):
             part = slice(a, a + BATCH)
-            rows, finite = _batch(t, cell_key, x[part], y[part], out[part], sound=sound)
+            rows, finite = _batch(t, cell_key, x[part], y[part], out[part], sound=sound, inside=inside)
             if not finite:
                 refuse_infinite(x, y)
             if len(rows):
@@ -76,8 +84,27 @@ def locate_keys(
     return out, np.concatenate(close), np.concatenate(inner)
 
 
-def _batch(t: CellTable, cell_key: U64, x: F64, y: F64, out: U64, *, sound: bool) -> tuple[I64, bool]:
-    """Write the keys of at most BATCH points; those in blocks are left, and whether all may be finite."""
+def _inside(g: Grid, bounds: tuple[float, float, float, float]) -> bool:
+    """Whether all points within some bounds fall into the grid as they are, cut to whole numbers.
+
+    By the operations of `_batch`, none of which puts a greater number before a lesser one.
+    """
+    west, south, east, north = bounds
+    return bool(
+        (west - g.x0) * g.sx > -1.0
+        and (east - g.x0) * g.sx < g.nx
+        and (south - g.y0) * g.sy > -1.0
+        and (north - g.y0) * g.sy < g.ny
+    )
+
+
+def _batch(
+    t: CellTable, cell_key: U64, x: F64, y: F64, out: U64, *, sound: bool, inside: bool
+) -> tuple[I64, bool]:
+    """Write the keys of at most BATCH points; those in blocks are left, and whether all may be finite.
+
+    `inside`, of sound points, is as `_inside` has it.
+    """
     g, s = t.grid, _scratch
     work, code, col, row = s.work, s.code, s.col, s.row
     finite = True
@@ -93,13 +120,13 @@ def _batch(t: CellTable, cell_key: U64, x: F64, y: F64, out: U64, *, sound: bool
         ):
             np.subtract(values[part], origin, out=work)
             np.multiply(work, scale, out=work)
-            if sound:
-                np.clip(work, 0.0, last, out=work)
-            else:
+            if not sound:
                 least, most = work.min(), work.max()  # not a number if one is none
                 if not (least >= 0.0 and most <= last):
                     finite = finite and isfinite(least) and isfinite(most)
                     np.clip(work, 0.0, last, out=work)
+            elif not inside:
+                np.clip(work, 0.0, last, out=work)
             np.copyto(cell, work, casting="unsafe")
         np.multiply(row, g.nx, out=row)
         np.add(row, col, out=row)
@@ -132,13 +159,10 @@ def _fine(t: CellTable, x: F64, y: F64, rows: I64, out: U64) -> I64:
     row *= g.nx  # whole numbers, far below 2**53
     row += col
     coarse = t.coarse.take(row.astype(np.intp))
-    whole = coarse >= 0
-    if whole.any():  # cells that are looked at for another reason, or whose key happens to be `IN_BLOCK`
-        some = whole.nonzero()[0]
-        out[rows.take(some)] = t.set_key.take(coarse.take(some))
-        some = (~whole).nonzero()[0]
-        rows, coarse, u, v = rows.take(some), coarse.take(some), u.take(some), v.take(some)
-    block = t.block.take(-coarse)
+    # Cells that are looked at for another reason, or whose key happens to be `IN_BLOCK`, are no blocks: they
+    # are looked up in block number 0, which is empty, and their keys put right after.
+    whole = (coarse > 0).nonzero()[0]
+    block = t.block.take(-np.minimum(coarse, 0))
     k = block["k"]
     u *= k
     v *= k
@@ -150,6 +174,8 @@ def _fine(t: CellTable, x: F64, y: F64, rows: I64, out: U64) -> I64:
     busy = (held < 0).nonzero()[0]
     add = t.set_key.take(held, mode="clip")  # records are negative: clipped to set 0
     add += block["key"]
+    if whole.size:
+        add[whole] = t.set_key.take(coarse.take(whole))
     if busy.size == 0:
         out[rows] = add
         return busy
