@@ -99,9 +99,12 @@ class Before:
         found = self.error_m
         return np.zeros(len(self._codes), np.float32) if found is None else found
 
-    def doubted(self, fences: FenceSet) -> tuple[_Ints, _Ints]:
-        """The restricted zones in which it is not certain that vehicles are: (group, fence), by group."""
-        groups = np.flatnonzero(self.unsure)
+    def doubted(self, fences: FenceSet, which: npt.NDArray[np.bool_] | None = None) -> tuple[_Ints, _Ints]:
+        """The restricted zones in which it is not certain that vehicles are: (group, fence), by group.
+
+        ``which`` are the groups in question; None for all.
+        """
+        groups = np.flatnonzero(self.unsure if which is None else self.unsure & which)
         codes = self._codes[groups]
         apart = np.ones(len(groups), np.bool_) if self._stays is None else ~self._stays.ours(codes)
         pairs = [

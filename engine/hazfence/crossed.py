@@ -28,6 +28,7 @@ __all__ = ["CROSSING", "Changes", "Crossed", "Due", "Raw", "places"]
 _Ints = npt.NDArray[np.int64]
 _Bools = npt.NDArray[np.bool_]
 _Floats = npt.NDArray[np.float64]
+_Ends = tuple[_Floats, _Floats, _Floats, _Floats]
 _T = TypeVar("_T", bound=np.generic)
 
 #: Edges by their number.
@@ -158,6 +159,13 @@ class Raw(NamedTuple):
     prev_us: _Ints
     fix_us: _Ints
     edge: npt.NDArray[np.uint8]
+    near: _Bools | None  #: the fix is nearer to the border than it may be wrong; None: nobody asked
+
+    def far(self) -> _Bools:
+        """Which fixes are known to be farther from the border than they may be wrong."""
+        if self.near is None:
+            return np.zeros(len(self.row), np.bool_)
+        return np.asarray(~self.near & (self.prev_us != NEVER_US))
 
 
 class Changes(NamedTuple):
@@ -174,6 +182,7 @@ class Changes(NamedTuple):
     how: npt.NDArray[np.uint8]
     seen: npt.NDArray[np.uint8]  #: how each visit was seen, see ``stays.py``
     touched: _Ints  #: the checkpoints met since, see ``wavers.py``
+    far: _Bools  #: whether the fix is known to be farther from the border than it may be wrong
 
     def add(self, more: Changes) -> Changes:
         """Both, one behind the other."""
@@ -195,16 +204,24 @@ class Crossed:
         fine: bool, a fence each: the others are not looked at here.
         max_gap_us: two fixes farther apart than this witness nothing.
         top_kmh, error_m: how fast a vehicle can be, and by how much a position may be wrong.
+        guards: bool, a fence each: of its border ``beside.py`` knows who is near. None: nobody will ask.
     """
 
     def __init__(
-        self, fences: FenceSet, fine: _Bools, max_gap_us: int, top_kmh: float, error_m: float
+        self,
+        fences: FenceSet,
+        fine: _Bools,
+        max_gap_us: int,
+        top_kmh: float,
+        error_m: float,
+        guards: _Bools | None,
     ) -> None:
         self._fences = fences
         self._fine = fine
         self._all_fine = bool(fine.all())
         self._max_gap_us = max_gap_us
         self._limits = top_kmh, error_m
+        self._guards = guards
 
     def raw(self, due: Due, sets: Sets, failed: _Bools) -> tuple[Raw, _Ints]:
         """Borders crossed with each due fix, by the positions, and what covers it or the one before.
@@ -234,9 +251,10 @@ class Crossed:
         r = row.take(known)
         ends = due.prev_lon.take(r), due.prev_lat.take(r), due.lon.take(r), due.lat.take(r)
         failed[due.group[r[np.abs(ends[2] - ends[0]) > 180.0]]] = True
-        part = self._fences.crossings(
-            fence.take(known).astype(np.int32), ~opens.take(known), *ends, sound=True
-        )
+        part, near = self._crossings(due, r, fence.take(known), ~opens.take(known), ends)
+        if near is not None and len(known) < len(row):
+            near, some = np.zeros(len(row), np.bool_), near
+            near[known] = some
         unknown = part != part
         if unknown.any():
             failed[due.group[r[unknown]]] = True
@@ -245,7 +263,18 @@ class Crossed:
         at_us[known] = moment = _moments(part, *moments)
         lon[known], lat[known] = places(moment, *moments, *ends)
         covers = (due.at[both >> 33] << 32) | ((both >> 1) & 0xFFFF_FFFF)
-        return Raw(row, due.group[row], fence, opens, at_us, lon, lat, prev_us, fix_us, edge), covers
+        raw = Raw(row, due.group[row], fence, opens, at_us, lon, lat, prev_us, fix_us, edge, near)
+        return raw, covers
+
+    def _crossings(
+        self, due: Due, at: _Ints, fence: _Ints, leaving: _Bools, ends: _Ends
+    ) -> tuple[_Floats, _Bools | None]:
+        """Where due fixes ``at`` have crossed borders, and which are near to those, if anybody will ask."""
+        index, error_m = fence.astype(np.int32), self._limits[1]
+        if self._guards is None or self._guards.take(fence).all():
+            return self._fences.crossings(index, leaving, *ends, sound=True), None
+        wrong_m = due.wrong_m(error_m, at)
+        return self._fences.crossings_near(index, leaving, ends, error_m if wrong_m is None else wrong_m[1])
 
     def hits(self, c: Columns, at: _Ints) -> tuple[_Ints, _Ints]:
         """The thin circles that the segments to some rows touch: (place among the rows, fence)."""
@@ -292,7 +321,8 @@ class Crossed:
             error_m if wrong_m is None else np.maximum(*wrong_m),
             None if wrong_m is None else wrong_m[0] + wrong_m[1],
         )
-        return Changes(row, fence, opens, at_us, *place, *moments, edge, np.tile(seen, 2), none)
+        seen, far = np.tile(seen, 2), np.zeros(len(row), np.bool_)
+        return Changes(row, fence, opens, at_us, *place, *moments, edge, seen, none, far)
 
 
 def _moments(part: _Floats, prev_us: _Ints, fix_us: _Ints) -> _Ints:

@@ -92,7 +92,7 @@ def doubts_of(
         near: whether places that may be wrong by so much are too near to a border to be on either side of it
             for certain.
     """
-    opens = (changes.opens & entry[changes.fence]).nonzero()[0]
+    opens = (changes.opens & entry[changes.fence] & ~changes.far).nonzero()[0]
     at = changes.row[opens]
     error_m = None if due.errors_m is None else due.errors_m[1][at]
     opens = opens[near(changes.fence[opens], due.lon[at], due.lat[at], error_m)]

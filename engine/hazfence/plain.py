@@ -91,7 +91,12 @@ class Plain:
             if fence.kind is FenceKind.DISTRICT:
                 self.fine[i] &= round_gates
         self._crossed = Crossed(
-            fences, self.fine, round(settings.max_gap_s * 1e6), settings.top_speed_kmh, settings.settle_m
+            fences,
+            self.fine,
+            round(settings.max_gap_s * 1e6),
+            settings.top_speed_kmh,
+            settings.settle_m,
+            self.wavers.guards if self.wavers.on else None,
         )
         self._gate_of = np.full(n, -1, np.int64)
         for i, gate in enumerate(self.gates):

@@ -145,7 +145,8 @@ class Screen:
         beside = self.beside.find(track.lon, track.lat, track.error_m, maybe_beside)
         due[beside >> 32] = True
         if before.unsure.any():
-            group, zone = before.doubted(self._fences)
+            # Of a vehicle that is there once and due already nothing has to be found out.
+            group, zone = before.doubted(self._fences, ~due if len(starts) == len(due) else None)
             due[self.first_well_inside(track, zone, starts[group], ends[group])] = True
         rough = [self._fast(track), hit_rows[telling & ~self._round[hit_fences]]]
         if self._alarm_bits and int(np.bitwise_or.reduce(track.alarm)) & self._alarm_bits:

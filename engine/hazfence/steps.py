@@ -27,7 +27,8 @@ def counting(raw: Raw, settling: Settling | None, due: Due) -> Changes:
     """The crossings that count."""
     places = raw.at_us, raw.lon, raw.lat, raw.prev_us, raw.fix_us, raw.edge
     n = len(raw.row)
-    found = Changes(raw.row, raw.fence, raw.opens, *places, np.zeros(n, np.uint8), np.zeros(n, np.int64))
+    none = np.zeros(n, np.uint8), np.zeros(n, np.int64)
+    found = Changes(raw.row, raw.fence, raw.opens, *places, *none, raw.far())
     if settling is None:
         return found
     late, some = settling.late, len(settling.late)
@@ -47,6 +48,7 @@ def counting(raw: Raw, settling: Settling | None, due: Due) -> Changes:
             *where,
             np.zeros(some, np.uint8),
             late["touched"].astype(np.int64),
+            np.zeros(some, np.bool_),
         )
     )
 

@@ -136,9 +136,12 @@ class Wavers:
             met: gives, for rows of the columns, the checkpoints each has to do with: (int64[k] places among
                 the rows, int64[k] numbers of the checkpoints).
         """
-        near = np.zeros(len(raw.row), np.bool_)
-        at = (self._settles[raw.fence] & ~first_ever).nonzero()[0]
-        near[at] = self._unsure(c, raw.row[at], raw.fence[at], raw.at_us[at])
+        asked = self._settles[raw.fence] & ~first_ever
+        if raw.near is None:
+            near, at = np.zeros(len(raw.row), np.bool_), asked.nonzero()[0]
+            near[at] = self._unsure(c, raw.row[at], raw.fence[at], raw.at_us[at])
+        else:
+            near = asked & raw.near & (raw.fix_us - raw.at_us < self.settle_us)
         if not near.any() and not len(known[0]):
             return None
         # Only what happens at these borders has to be looked at.

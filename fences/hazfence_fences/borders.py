@@ -134,22 +134,37 @@ class Borders:
         return rows
 
     def crossings(
-        self, slot: I32, leaving: NDArray[np.bool_], lon0: F64, lat0: F64, lon1: F64, lat1: F64
-    ) -> F64:
-        """See `FenceSet.crossings`; `slot` is the fence of each pair."""
+        self,
+        slot: I32,
+        leaving: NDArray[np.bool_],
+        lon0: F64,
+        lat0: F64,
+        lon1: F64,
+        lat1: F64,
+        within_m: float | F64 | None = None,
+    ) -> tuple[F64, NDArray[np.bool_]]:
+        """See `FenceSet.crossings` and `FenceSet.crossings_near`; `slot` is the fence of each pair.
+
+        Of each border both are asked one after the other, while a core's cache still has its edges.
+        """
         out = np.empty(len(slot))
+        near = np.zeros(0 if within_m is None else len(slot), np.bool_)
         for a in range(0, len(slot), _STEP):
-            part = slice(a, a + _STEP)
-            slots, ways, ends = slot[part], leaving[part], (lon0[part], lat0[part], lon1[part], lat1[part])
-            round_ = self._round.array.take(slots)
+            round_ = self._round.array.take(slot[a : a + _STEP])
             some = round_.nonzero()[0]
-            if len(some) in (0, len(slots)):
-                out[part] = (_circle if len(some) else self._polygon)(self._rows(slots), ways, *ends)
-                continue
-            for here, of in ((some, _circle), ((~round_).nonzero()[0], self._polygon)):
-                some_ends = (end.take(here) for end in ends)
-                out[a + here] = of(self._rows(slots.take(here)), ways.take(here), *some_ends)
-        return out
+            for here, crossing, beside in (
+                (some, _circle, _near_circle),
+                ((~round_).nonzero()[0], self._polygon, self._near_polygon),
+            ):
+                if not len(here):
+                    continue
+                at: I64 | slice = slice(a, a + _STEP) if len(here) == len(round_) else here + a
+                rows, x, y = self._rows(slot[at]), lon1[at], lat1[at]
+                out[at] = crossing(rows, leaving[at], lon0[at], lat0[at], x, y)
+                if within_m is not None:
+                    some_m = within_m[at] if isinstance(within_m, np.ndarray) else within_m
+                    near[at] = beside(rows, x, y, some_m)
+        return out, near
 
     def _rows(self, slot: I32) -> F64:
         """The numbers of borders as columns: float64[8, n], named by `_CIRCLE` and `_POLYGON`."""

@@ -27,6 +27,7 @@ from hazfence_fences.index.table import CellTable
 from hazfence_fences.located import Located
 from hazfence_fences.metric import Metric
 from hazfence_fences.model import Fence
+from hazfence_fences.points import finite_points, points
 from hazfence_fences.registry import Registry
 from hazfence_fences.thin import ThinFences
 
@@ -249,7 +250,7 @@ class FenceSet:
             ValueError: arrays of different length or not one-dimensional, not numbers, or not finite (the
                 message names the first such row).
         """
-        x, y = _points(lon, lat, sound=sound)
+        x, y = points(lon, lat, sound=sound)
         if len(x) <= _ONE_BY_ONE:
             refuse_infinite(x, y)
             keys, close = np.empty(len(x), np.uint64), np.arange(len(x))
@@ -289,7 +290,7 @@ class FenceSet:
         Raises:
             ValueError: as for `locate`.
         """
-        x, y = _finite_points(lon, lat)
+        x, y = finite_points(lon, lat)
         if len(x) <= _ONE_BY_ONE:
             held = [self.locate_one(*point) for point in zip(x.tolist(), y.tolist(), strict=True)]
             rows = np.repeat(np.arange(len(x)), [len(indexes) for indexes in held])
@@ -333,8 +334,8 @@ class FenceSet:
         Raises:
             ValueError: as for `locate`.
         """
-        ax, ay = _points(lon0, lat0)
-        bx, by = _points(lon1, lat1)  # whether they are finite is seen on the way
+        ax, ay = points(lon0, lat0)
+        bx, by = points(lon1, lat1)  # whether they are finite is seen on the way
         if len(ax) != len(bx):
             refuse_infinite(ax, ay)
             refuse_infinite(bx, by)
@@ -375,15 +376,29 @@ class FenceSet:
         Raises:
             ValueError: as for `locate`.
         """
-        ax, ay = _finite_points(lon0, lat0, sound=sound)
-        bx, by = _finite_points(lon1, lat1, sound=sound)
+        ax, ay = finite_points(lon0, lat0, sound=sound)
+        bx, by = finite_points(lon1, lat1, sound=sound)
         if not len(ax) == len(bx) == len(fence_index) == len(leaving):
             raise ValueError(
                 f"{len(fence_index)} fences, {len(leaving)} ways, {len(ax)} segment starts, {len(bx)} ends; "
                 "give arrays of one length"
             )
         slots = self._order.take(fence_index)
-        return self._registry.read_borders().crossings(slots, leaving, ax, ay, bx, by)
+        return self._registry.read_borders().crossings(slots, leaving, ax, ay, bx, by)[0]
+
+    def crossings_near(
+        self,
+        fence_index: I32,
+        leaving: NDArray[np.bool_],
+        ends: tuple[F64, F64, F64, F64],
+        within_m: float | F64,
+    ) -> tuple[F64, NDArray[np.bool_]]:
+        """What `crossings` says of segments with sound `ends`, and `near_border` of their second ends.
+
+        Sooner than one after the other, as each border is looked up once.
+        """
+        slots = self._order.take(fence_index)
+        return self._registry.read_borders().crossings(slots, leaving, *ends, within_m)
 
     def passages(
         self,
@@ -410,8 +425,8 @@ class FenceSet:
         Raises:
             ValueError: as for `locate`.
         """
-        ax, ay = _finite_points(lon0, lat0, sound=sound)
-        bx, by = _finite_points(lon1, lat1, sound=sound)
+        ax, ay = finite_points(lon0, lat0, sound=sound)
+        bx, by = finite_points(lon1, lat1, sound=sound)
         if not len(ax) == len(bx) == len(fence_index):
             raise ValueError(
                 f"{len(fence_index)} fences, {len(ax)} segment starts, {len(bx)} ends; "
@@ -443,7 +458,7 @@ class FenceSet:
         Raises:
             ValueError: as for `locate`.
         """
-        x, y = _finite_points(lon, lat, sound=sound)
+        x, y = finite_points(lon, lat, sound=sound)
         if len(x) != len(fence_index):
             raise ValueError(f"{len(fence_index)} fences, {len(x)} places; give arrays of one length")
         return self._registry.read_borders().near(self._order.take(fence_index), x, y, within_m)
@@ -454,32 +469,3 @@ class FenceSet:
 
     def _thin_indexes(self) -> I64:
         return np.array([i for i, fence in enumerate(self) if fence.thin], dtype=np.int64)
-
-
-def _points(lon: ArrayLike, lat: ArrayLike, *, sound: bool = False) -> tuple[F64, F64]:
-    """Two float64 arrays of one length, or a ValueError that says what is wrong; `sound` ones as they are."""
-    if sound:
-        return lon, lat  # type: ignore[return-value]
-    try:
-        x = np.asarray(lon, dtype=np.float64, order="C")
-        y = np.asarray(lat, dtype=np.float64, order="C")
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"longitudes and latitudes must be numbers: {error}") from None
-    if x.ndim != 1 or y.ndim != 1 or len(x) != len(y):
-        raise ValueError(
-            f"longitudes of shape {x.shape} and latitudes of shape {y.shape}; "
-            "give two one-dimensional arrays of one length"
-        )
-    return x, y
-
-
-def _finite_points(lon: ArrayLike, lat: ArrayLike, *, sound: bool = False) -> tuple[F64, F64]:
-    """`_points`, all of them finite; with `sound` they are that already."""
-    if sound:
-        return lon, lat  # type: ignore[return-value]
-    x, y = _points(lon, lat)
-    with np.errstate(over="ignore", invalid="ignore"):
-        total = x.sum() + y.sum()  # no dot product: BLAS would start threads for it
-    if not np.isfinite(total):
-        refuse_infinite(x, y)
-    return x, y

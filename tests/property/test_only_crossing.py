@@ -88,6 +88,12 @@ def test_many_at_once_say_the_same_to_the_last_bit(name: str) -> None:
     stays = [fences[int(i)].intervals(*segment) for i, segment in zip(index, segments, strict=True)]
     leaving = np.array([bool(s) and s[0][0] == 0.0 for s in stays])
     found = fences.crossings(index, leaving, *ends)
+    within_m = np.random.default_rng(4).uniform(0.0, 60.0, len(index))
+    for reach_m in (25.0, within_m):
+        again, near = fences.crossings_near(index, leaving, tuple(ends), reach_m)
+        assert np.array_equal(again, found, equal_nan=True)
+        assert np.array_equal(near, fences.near_border(index, *ends[2:], reach_m))
+        assert near.any()
     answered = several = 0
     for t, out, stay in zip(found.tolist(), leaving.tolist(), stays, strict=True):
         entering = bool(stay) and stay[-1][1] == 1.0
