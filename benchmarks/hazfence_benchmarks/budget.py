@@ -29,7 +29,7 @@ __all__ = ["STEPS", "options", "run"]
 
 #: Steps by name, in the order of a batch's way: module and function of each.
 STEPS = {
-    "clean": (("hazfence.engine", "screen_values"),),
+    "clean": (("hazfence.engine", "extent_of"), ("hazfence.engine", "screen_values")),
     "vehicles and order": (
         ("hazfence.vehicles", "Fleet.codes_of"),
         ("hazfence.columns", "Numbers.groups"),

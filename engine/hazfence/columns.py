@@ -201,6 +201,7 @@ class Columns(NamedTuple):
             sorted by row.
         changed: int64, rows whose set of fences is another than that of the fix before, ascending.
         gap_us: the longest time, and perhaps more, from a fix before to the one here.
+        latest_us: the latest moment of all, or a later one.
         beside: int64, row << 32 | fence index where a fix lies beside a guarded border (``beside.py``),
             ascending.
     """
@@ -218,6 +219,7 @@ class Columns(NamedTuple):
     hit_fences: npt.NDArray[np.int32]
     changed: _Ints
     gap_us: int
+    latest_us: int
     beside: _Ints
 
     @property

@@ -82,10 +82,14 @@ def judged(due: Due, row: _Ints, stays: Stays, settling: Settling | None) -> tup
     seen[row] = True
     if settling is not None:
         seen[due.at.searchsorted(settling.rows)] = True
-    vehicle = due.first.cumsum() - 1
     last_us = stays.judged_at(due.codes[due.first])
-    since_us = last_us[vehicle]
     some = seen.nonzero()[0]
+    if len(last_us) == len(seen):  # one due fix a vehicle
+        since_us = last_us.copy()
+        last_us[some] = np.maximum(last_us[some], due.fix_us[some])
+        return since_us, last_us
+    vehicle = due.first.cumsum() - 1
+    since_us = last_us[vehicle]
     same = (vehicle[some[1:]] == vehicle[some[:-1]]).nonzero()[0]
     since_us[some[same + 1]] = due.fix_us[some[same]]
     np.maximum.at(last_us, vehicle[some], due.fix_us[some])

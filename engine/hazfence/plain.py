@@ -102,7 +102,7 @@ class Plain:
         for i, gate in enumerate(self.gates):
             self._gate_of[fences.index_of(gate.id)] = i
         self._any_limit = bool((self._limit_us != FOREVER_US).any())
-        self._any_district = bool(self.district.any())
+        self._any_district, self._any_entry = bool(self.district.any()), bool(self.entry.any())
 
     def _ask(self, i: int, fence: Fence, judge: Judge) -> bool:
         """Note a fence's parameters; False when they depend on the vehicle or the hour."""
@@ -238,14 +238,15 @@ class Plain:
             steps["stay"]["sure_us"][doubts.opens] = IN_DOUBT
         closer = pair(steps, opening, open_rows, owners, fence, failed)
         if self._any_limit:
-            for group, start_us, of in (
-                (due.group[row], changes.at_us, np.where(changes.opens, fence, -1)),
-                (groups_here[found[0]], open_rows["start_us"], open_rows["fence"]),
-            ):
-                limit_us = np.where(of >= 0, self._limit_us[of], FOREVER_US)
-                late = limit_us != FOREVER_US
-                late[late] = start_us[late] + limit_us[late] < c.track.time_us[c.ends[group[late]] - 1]
-                failed[group[late]] = True
+            opens = changes.opens.nonzero()[0]
+            here = np.concatenate((due.group[row[opens]], groups_here[found[0]]))
+            of = np.concatenate((fence[opens], open_rows["fence"]))
+            start_us = np.concatenate((changes.at_us[opens], open_rows["start_us"]))
+            limit_us = self._limit_us[of]
+            limit_us += np.where(limit_us == FOREVER_US, 0, start_us)
+            # A visit whose limit passes on the way is a case for the judge.
+            late = (limit_us < c.latest_us).nonzero()[0]
+            failed[here[late[limit_us[late] < c.track.time_us[c.ends[here[late]] - 1]]]] = True
 
         noted = None
         if self.noting is not None:
@@ -372,10 +373,10 @@ class Plain:
 
         ``known`` are the visits from before: (group, rows).
         """
-        if not self._settle_m:
-            return None
         group, rows = known
         at = in_doubt(rows).nonzero()[0]
+        if not self._settle_m or not (self._any_entry or len(at)):
+            return None
         old = at, group[at], rows["fence"][at].astype(np.int64)
         return doubts_of(c, due, changes, self.entry, old, self.wavers.near)
 

@@ -178,6 +178,7 @@ class Screen:
             hit_fences,
             changed,
             gap_us,
+            latest_us,
             beside,
         )
         active = any_of(due, starts) | before.watch

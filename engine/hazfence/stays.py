@@ -135,7 +135,7 @@ STEP = np.dtype(
 _APART = -2
 #: So many chunks of like size are merged into one, unless they are this large: those wait until many of their
 #: steps can be given up.
-_TOGETHER, _LARGE = 4, 1 << 13
+_TOGETHER, _LARGE = 8, 1 << 13
 _Chunk = tuple[npt.NDArray[np.int32], _Rows]
 
 
