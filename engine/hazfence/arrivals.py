@@ -14,19 +14,22 @@ import struct
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from hazfence.track import Track
+from hazfence.track import Track, no_keys
 from hazfence.vehicles import NEVER_US
 
-__all__ = ["GAP_US", "Arrivals", "Spot", "Stretch", "picked"]
+__all__ = ["GAP_US", "Arrivals", "KeysOf", "Spot", "Stretch", "picked"]
 
 _T = TypeVar("_T", bound=np.generic)
 _Codes = npt.NDArray[np.int32]
 _Ints = npt.NDArray[np.int64]
+_Floats = npt.NDArray[np.float64]
+#: Gives for longitudes and latitudes the keys of the sets of fences there.
+KeysOf = Callable[[_Floats, _Floats], npt.NDArray[np.uint64]]
 
 #: Fixes of one vehicle farther apart than this are noted, so that the earlier one is not dropped too soon.
 GAP_US = 120_000_000
@@ -37,7 +40,8 @@ _TOGETHER, _MOST, _PARTS = 8, 1 << 16, 16
 _SPARE, _ROUND = 4, 1 << 12
 
 
-#: A fix as a row, its fields in the order of a track's columns: who looks at one field needs the others too.
+#: A fix as a row, its fields in the order of a track's columns but the key: who looks at one field needs the
+#: others too. What covers it is asked of the index again when it matters, as of most fixes it never does.
 _ROW = np.dtype(
     [
         ("time_us", "i8"),
@@ -45,14 +49,13 @@ _ROW = np.dtype(
         ("lat", "f8"),
         ("speed_kmh", "f4"),
         ("heading_deg", "f4"),
-        ("key", "u8"),
         ("alarm", "u4"),
         ("error_m", "f4"),
     ]
 )
-_SIZE = _ROW.itemsize
+_SIZE, _FIELDS = _ROW.itemsize, _ROW.names or ()
 #: The same for numpy to copy as a whole, and for one that lies in columns.
-_WHOLE, _PACK = np.dtype((np.void, _SIZE)), struct.Struct("=qddffQIf").pack
+_WHOLE, _PACK = np.dtype((np.void, _SIZE)), struct.Struct("=qddffIf").pack
 #: A remembered fix: the bytes of its row.
 Spot = bytes | memoryview
 
@@ -87,7 +90,7 @@ class Stretch(NamedTuple):
     first: _Ints | None = None
 
     def cut(self, index: npt.NDArray[np.bool_] | slice) -> Track:
-        """The fixes at ``index``."""
+        """The fixes at ``index``, not located."""
         if self.rows is None:
             assert self.fixes is not None
             return self.fixes.cut(index)
@@ -97,9 +100,8 @@ class Stretch(NamedTuple):
         """Some fixes that follow each other, as rows."""
         if self.rows is not None:
             return self.rows[begin:end]
-        assert self.fixes is not None
         rows = np.empty(end - begin, _ROW)
-        for name, column in zip(Track._fields, self.fixes, strict=True):
+        for name, column in self._columns():
             rows[name] = 0 if column is None else column[begin:end]
         return rows
 
@@ -108,9 +110,12 @@ class Stretch(NamedTuple):
         if self.rows is not None:
             rows.view(_WHOLE)[:] = self.rows.view(_WHOLE)
             return
-        assert self.fixes is not None
-        for name, column in zip(Track._fields, self.fixes, strict=True):
+        for name, column in self._columns():
             rows[name] = 0 if column is None else column
+
+    def _columns(self) -> list[tuple[str, npt.NDArray[Any] | None]]:
+        """The columns of fixes as they came, by the fields of a row."""
+        return [(name, getattr(self.fixes, name)) for name in _FIELDS]
 
     def raw(self, begin: int, end: int) -> Spot:
         """The bytes of their rows."""
@@ -118,8 +123,7 @@ class Stretch(NamedTuple):
             return self.packed[begin * _SIZE : end * _SIZE]
         if end - begin > 1:
             return self.part(begin, end).tobytes()
-        assert self.fixes is not None
-        return _PACK(*[0.0 if column is None else column.item(begin) for column in self.fixes])
+        return _PACK(*[0.0 if column is None else column.item(begin) for _, column in self._columns()])
 
 
 class Arrivals:
@@ -129,11 +133,16 @@ class Arrivals:
         limit_us: gives, for vehicle codes, the moments before which fixes need not be kept. The last
             fix before that moment is kept too, so every moment after it has a neighbour.
         recent_us: how long before its vehicle's last fix that is.
+        keys: says what covers fixes that are looked up.
+
+    Attributes:
+        keys: the same; to be changed only when all is forgotten.
     """
 
-    def __init__(self, limit_us: Callable[[_Codes], _Ints], recent_us: int) -> None:
+    def __init__(self, limit_us: Callable[[_Codes], _Ints], recent_us: int, keys: KeysOf) -> None:
         self._limit_us = limit_us
         self._recent_us = recent_us
+        self.keys = keys
         self.clear()
 
     def clear(self) -> None:
@@ -182,7 +191,8 @@ class Arrivals:
             fixes that have become too old to lie here, but are needed still.
         """
         earliest_us, latest_us = span_us or (int(fixes.time_us.min()), int(fixes.time_us.max()))
-        kept = Track(*[None if column is None else _kept(column) for column in fixes])  # type: ignore[arg-type]
+        some: Any = {name: column for name in _FIELDS if (column := getattr(fixes, name)) is not None}
+        kept = Track(**{name: _kept(column) for name, column in some.items()}, key=no_keys(len(codes)))
         moments = _whole_numbers(kept.time_us)
         self._latest_us = max(self._latest_us, latest_us)
         new = Stretch(
@@ -199,7 +209,7 @@ class Arrivals:
                 self._waiting.popleft()
             still = self._needed(first)
             if still.any():
-                needed.append((first.codes[still], first.cut(still)))
+                needed.append((first.codes[still], self._located(first.cut(still))))
             room = None if first.rows is None else first.rows.base
             if isinstance(room, np.ndarray) and len(self._spare) < _SPARE:
                 self._spare.append(room)  # all that was ever taken from it was copied
@@ -335,7 +345,7 @@ class Arrivals:
             last = _last(stretches, begin, code)
             if last is not None:
                 found.insert(0, last)
-        return picked(found), whole
+        return picked(found, self.keys), whole
 
     def all(self) -> tuple[_Codes, Track] | None:
         """Everything that lies here and that nobody else keeps, oldest first; None for nothing."""
@@ -344,7 +354,11 @@ class Arrivals:
             return None
         ours = [self._ours(s.codes, s.time_us) for s in log]
         codes = np.concatenate([s.codes[mine] for s, mine in zip(log, ours, strict=True)])
-        return codes, Track.join([s.cut(mine) for s, mine in zip(log, ours, strict=True)])
+        return codes, self._located(Track.join([s.cut(mine) for s, mine in zip(log, ours, strict=True)]))
+
+    def _located(self, fixes: Track) -> Track:
+        """The same with their keys."""
+        return fixes._replace(key=self.keys(fixes.lon, fixes.lat))
 
     def _log(self) -> list[Stretch]:
         """The log as it lies, oldest first."""
@@ -415,9 +429,10 @@ class Arrivals:
         return np.empty(size, _ROW)[:count]
 
 
-def picked(spots: Sequence[Spot]) -> Track:
-    """The fixes at some spots, or of some stretches of them, as columns of their own."""
-    return _track(np.frombuffer(b"".join(spots), _ROW))
+def picked(spots: Sequence[Spot], keys: KeysOf | None = None) -> Track:
+    """The fixes at some spots, or of some stretches of them, as columns of their own; located by ``keys``."""
+    found = _track(np.frombuffer(b"".join(spots), _ROW))
+    return found if keys is None else found._replace(key=keys(found.lon, found.lat))
 
 
 def _whole_numbers(column: _Ints) -> memoryview:
@@ -426,8 +441,8 @@ def _whole_numbers(column: _Ints) -> memoryview:
 
 
 def _track(rows: npt.NDArray[np.void]) -> Track:
-    """Rows as columns of their own."""
-    found = Track(**{name: rows[name].copy() for name in Track._fields})
+    """Rows as columns of their own, not located."""
+    found = Track(**{name: rows[name].copy() for name in _FIELDS}, key=no_keys(len(rows)))
     assert found.error_m is not None
     return found if found.error_m.any() else found._replace(error_m=None)
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
+from hazfence.arrivals import KeysOf
 from hazfence.drafts import Drafts
 from hazfence.judged import Taken
 from hazfence.news import Telling
@@ -66,9 +67,13 @@ class Books:
             moment on are replaced by these.
         filed_us: up to when a milestone was last looked for, a vehicle each; ``NEVER_US`` for those of
             which the host does not even have the beginning.
+
+    Args:
+        recent_s, recall_h: see ``EngineSettings``.
+        keys: says what covers a place under the fences in force.
     """
 
-    def __init__(self, recent_s: float, recall_h: float = 0.0) -> None:
+    def __init__(self, recent_s: float, recall_h: float, keys: KeysOf) -> None:
         self.recent_us = round(recent_s * 1e6)
         self.recall_us = round(recall_h * 3.6e9)
         self.held: dict[int, Held] = {}
@@ -77,7 +82,7 @@ class Books:
         self.fleet = Fleet()
         self.records: dict[int, Record] = {}
         self.stories: dict[int, Story] = {}
-        self.recent = Recent(self._limit_us, self.recent_us)
+        self.recent = Recent(self._limit_us, self.recent_us, keys)
         self.stays = Stays(self._limit_us)
         self.notes = Notes(self._limit_us, self.fleet.names)
         self.telling: Telling | None = None
@@ -303,10 +308,13 @@ class Books:
             if record.states:
                 record.states = unassured(record.states, fence_ids)
 
-    def begin_memory(self) -> None:
-        """Forget recent fixes and marks; each vehicle's last fix is where its memory begins."""
+    def begin_memory(self, keys: KeysOf | None = None) -> None:
+        """Forget recent fixes and marks; each vehicle's last fix is where its memory begins.
+
+        ``keys`` says from now on what covers a place, under other fences than before.
+        """
         fleet = self.fleet
-        self.recent.clear()
+        self.recent.clear(keys)
         self.held.clear()
         for story in self.stories.values():
             story.marks.clear()

@@ -18,7 +18,7 @@ from hazfence.accuracy import beyond_m
 from hazfence.fixes import FixBatch
 from hazfence.presence import Fix
 from hazfence.stays import Stays
-from hazfence.track import Track
+from hazfence.track import Track, no_keys
 from hazfence.vehicles import NEVER_US, Fleet, Record, side_by_side
 from hazfence_fences import FenceSet
 
@@ -320,15 +320,10 @@ def track_of(batch: FixBatch, rows: _Ints | slice | None, settle_m: float) -> Tr
     """
     b = batch
     if rows is None:
-        key = _no_keys(len(batch))
+        key = no_keys(len(batch))
         error_m = beyond_m(b.accuracy_m, settle_m)
         return Track(b.time_us, b.lon, b.lat, b.speed_kmh, b.heading_deg, key, b.alarm, error_m)
     time_us, lon, lat, alarm = b.time_us[rows], b.lon[rows], b.lat[rows], b.alarm[rows]
-    key = _no_keys(len(time_us))
+    key = no_keys(len(time_us))
     error_m = None if b.accuracy_m is None else beyond_m(b.accuracy_m[rows], settle_m)
     return Track(time_us, lon, lat, b.speed_kmh[rows], b.heading_deg[rows], key, alarm, error_m)
-
-
-def _no_keys(n: int) -> npt.NDArray[np.uint64]:
-    """So many zeros, not to be written to: one, seen over and over."""
-    return np.ndarray((n,), np.uint64, bytes(8), strides=(0,))

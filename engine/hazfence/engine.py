@@ -86,7 +86,7 @@ class Engine:
     ) -> None:
         self._settings = settings or EngineSettings()
         self._reference = reference
-        self._books = Books(self._settings.recent_s, self._settings.recall_h)
+        self._books = Books(self._settings.recent_s, self._settings.recall_h, fences.keys)
         self._bind(fences, {})
 
     @property
@@ -189,7 +189,7 @@ class Engine:
         self._books.redrawn({f.id for f in self._fences.fences if f.id in fences and fences[f.id] != f})
         self._bind(fences, self._sets_in_use())
         self._rebind()
-        self._books.begin_memory()
+        self._books.begin_memory(fences.keys)
 
     def use_reference(self, reference: ReferenceData | None) -> None:
         """Go on with another file of vehicles, waybills and papers.
@@ -384,16 +384,10 @@ class Engine:
         self._plain = Plain(fences, self._settings, self._judge, self._screen.beside)
         self._telling = Telling(self._plain, self._screen.sets, self._books.fleet.names)
         self._books.telling = self._telling
-        self._recall = Recall(self._books, self._screen, fences, self._settings.settle_m)
-        self._late = Late(
-            self._books,
-            self._screen,
-            self._judge,
-            self._teller,
-            self._recall,
-            settle_m=self._settings.settle_m,
-            plain=self._plain.on,
-        )
+        settle_m, plain = self._settings.settle_m, self._plain.on
+        self._recall = Recall(self._books, self._screen, fences, settle_m)
+        here = self._books, self._screen, self._judge, self._teller, self._recall
+        self._late = Late(*here, settle_m=settle_m, plain=plain)
 
     def _rebind(self) -> None:
         """Visits to fences that are no more become due; sets that held them are named anew."""

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from hazfence.arrivals import Arrivals, Spot, picked
+from hazfence.arrivals import Arrivals, KeysOf, Spot, picked
 from hazfence.blocks import Blocks
 from hazfence.track import Track, merge_tracks, ranks, same_fixes
 from hazfence.vehicles import FOREVER_US, NEVER_US
@@ -40,24 +40,26 @@ class Neighbours(NamedTuple):
 
 
 class Recent:
-    """Recent accepted fixes of all vehicles (about 50 bytes each).
+    """Recent accepted fixes of all vehicles (about 40 bytes each).
 
     Args:
         limit_us: gives, for vehicle codes, the moments before which fixes need not be kept. The last
             fix before that moment is kept too, so every moment after it has a neighbour.
         recent_us: how long before its vehicle's last fix that is.
+        keys: says what covers a place; asked of fixes that came in order when they are looked up.
     """
 
-    def __init__(self, limit_us: Callable[[_Codes], _Ints], recent_us: int) -> None:
+    def __init__(self, limit_us: Callable[[_Codes], _Ints], recent_us: int, keys: KeysOf) -> None:
         self._limit_us = limit_us
         self._blocks = Blocks(limit_us)
-        self._arrivals = Arrivals(limit_us, recent_us)
+        self._arrivals = Arrivals(limit_us, recent_us, keys)
         # The latest late ones, which the blocks do not have yet, and the moments of each vehicle among them.
         self._fresh: list[tuple[_Codes, Track]] = []
         self._fresh_us: dict[int, list[int]] = {}
 
-    def clear(self) -> None:
-        """Forget everything."""
+    def clear(self, keys: KeysOf | None = None) -> None:
+        """Forget everything; ``keys`` says from now on what covers a place, if anything else does."""
+        self._arrivals.keys = keys or self._arrivals.keys
         self._fresh, self._fresh_us = [], {}
         self._blocks.clear()
         self._arrivals.clear()
@@ -138,7 +140,7 @@ class Recent:
             spots = [spot for spot in same if spot is not None]
             known[one] = same_fixes(picked(spots), fixes.cut(one))
         # Where nothing lies there, the track means nothing: any fix does.
-        ways = _ways(before, after, fixes)
+        ways = _ways(before, after, fixes, self._arrivals.keys)
         from_us = np.where(has_before, ways[0].time_us, NEVER_US)
         to_us = np.where(has_after, ways[1].time_us, FOREVER_US)
         # Of few moments the others know more.
@@ -240,11 +242,11 @@ def _there(spots: list[Spot | None]) -> _Bools:
     return np.array([spot is not None for spot in spots], np.bool_)
 
 
-def _ways(before: list[Spot | None], after: list[Spot | None], fixes: Track) -> list[Track]:
+def _ways(before: list[Spot | None], after: list[Spot | None], fixes: Track, keys: KeysOf) -> list[Track]:
     """The fixes at spots, in columns that may be written to; any fix where there is none."""
     spots, n = [*before, *after], len(before)
     some = [spot for spot in spots if spot is not None]
-    found = picked(some)
+    found = picked(some, keys)
     if len(some) < len(spots):
         found = _put(Track.join([fixes, fixes]), np.flatnonzero(_there(spots)), found)
     return [found.cut(slice(0, n)), found.cut(slice(n, None))]

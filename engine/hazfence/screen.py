@@ -399,7 +399,7 @@ class Screen:
 
     def keys(self, lon: npt.NDArray[np.float64], lat: npt.NDArray[np.float64]) -> npt.NDArray[np.uint64]:
         """The set key of every fix, whether the set was met before or not."""
-        return self._fences.locate(lon, lat).keys
+        return self._fences.keys(lon, lat)
 
     def locate(self, lon: npt.NDArray[np.float64], lat: npt.NDArray[np.float64]) -> npt.NDArray[np.uint64]:
         """The set key of every fix; sets never met before are looked up and remembered."""

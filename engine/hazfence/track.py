@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Track", "merge_tracks", "rank", "ranks", "same_fixes"]
+__all__ = ["Track", "merge_tracks", "no_keys", "rank", "ranks", "same_fixes"]
 
 
 class Track(NamedTuple):
@@ -109,6 +109,11 @@ def ranks(track: Track) -> tuple[npt.NDArray[Any], ...]:
     )
     least = track.alarm, heading, speed, track.lat, track.lon
     return least if track.error_m is None else (track.error_m, *least)
+
+
+def no_keys(n: int) -> npt.NDArray[np.uint64]:
+    """The column ``key`` of fixes not located: zeros, one seen over and over, not to be written to."""
+    return np.ndarray((n,), np.uint64, bytes(8), strides=(0,))
 
 
 def merge_tracks(*tracks: Track) -> Track:

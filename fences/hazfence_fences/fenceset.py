@@ -300,6 +300,10 @@ class FenceSet:
         pair.sort(kind="stable")  # nearly in order
         return pair >> 32, (pair & 0xFFFF_FFFF).astype(np.int32)
 
+    def keys(self, lon: ArrayLike, lat: ArrayLike) -> NDArray[np.uint64]:
+        """uint64[n], the key of the set of fences that cover each point; see `locate`."""
+        return self.locate(lon, lat).keys
+
     def key_of(self, indexes: Iterable[int]) -> int:
         """The key of the set of these fences (indexes into `fences`)."""
         return sum(self[i].key for i in indexes) & _ALL_BITS

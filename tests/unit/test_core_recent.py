@@ -15,15 +15,16 @@ RECENT_US = 600_000_000
 def track(time_us: np.ndarray, seed: int = 0) -> Track:
     n = len(time_us)
     rng = np.random.default_rng(seed)
+    lon, lat = rng.random(n), rng.random(n)
+    none = np.zeros(n, np.float32)
     return Track(
-        np.asarray(time_us, np.int64),
-        rng.random(n),
-        rng.random(n),
-        np.zeros(n, np.float32),
-        np.zeros(n, np.float32),
-        np.zeros(n, np.uint64),
-        np.zeros(n, np.uint32),
+        np.asarray(time_us, np.int64), lon, lat, none, none.copy(), keys(lon, lat), np.zeros(n, np.uint32)
     )
+
+
+def keys(lon: np.ndarray, lat: np.ndarray) -> np.ndarray:
+    """What covers a place: some number that tells it from others."""
+    return (lon * 2.0**52).astype(np.uint64) ^ (lat * 2.0**51).astype(np.uint64)
 
 
 class Memory:
@@ -32,7 +33,7 @@ class Memory:
     def __init__(self, vehicles: int) -> None:
         self.last_us = np.full(vehicles, np.iinfo(np.int64).min)
         self.all: list[list[int]] = [[] for _ in range(vehicles)]
-        self.recent = Recent(lambda codes: self.last_us[codes] - RECENT_US, RECENT_US)
+        self.recent = Recent(lambda codes: self.last_us[codes] - RECENT_US, RECENT_US, keys)
 
     def hear(self, codes: np.ndarray, time_us: np.ndarray) -> None:
         before_us = self.last_us[codes]
@@ -184,7 +185,7 @@ def check_neighbours(
 def test_the_neighbours_of_any_moment_are_those_of_all_that_came(seed: int) -> None:
     rng = np.random.default_rng(seed)
     vehicles = 1 + seed
-    recent = Recent(lambda codes: np.zeros(len(codes), np.int64), RECENT_US)
+    recent = Recent(lambda codes: np.zeros(len(codes), np.int64), RECENT_US, keys)
     moments: list[list[int]] = [[] for _ in range(vehicles)]
     for _ in range(30):  # in no order at all, several of a vehicle at once
         codes = np.sort(rng.integers(0, vehicles, rng.integers(1, 12))).astype(np.int32)
@@ -213,7 +214,7 @@ def test_what_came_in_order_and_what_came_late_is_looked_up_as_one(seed: int) ->
     rng = np.random.default_rng(seed)
     vehicles = (4, 30)[seed % 2]
     memory, known = Memory(vehicles), [dict[int, float]() for _ in range(vehicles)]
-    memory.recent = Recent(lambda codes: np.full(len(codes), 0), 100_000_000_000)
+    memory.recent = Recent(lambda codes: np.full(len(codes), 0), 100_000_000_000, keys)
     rarely = rng.random(vehicles) < 0.3
     for step in range(400):
         now_us = START_US + step * 1_000_000
@@ -245,6 +246,7 @@ def test_what_came_in_order_and_what_came_late_is_looked_up_as_one(seed: int) ->
                 memory.recent.replace(code, memory.recent.of(code))
     assert len(memory.recent._arrivals._stretches()) < 60
     codes, everything = memory.recent.all()
+    assert np.array_equal(everything.key, keys(everything.lon, everything.lat))
     for code, fixes_of in enumerate(known):
         mine = everything.cut(codes == code)
         assert sorted(set(mine.time_us.tolist())) == sorted(fixes_of)
@@ -266,6 +268,8 @@ def check_around(recent: Recent, known: list[dict[int, float]], codes: np.ndarra
         after = sorted(t for t in known[code] if t > at_us)
         assert near.between[i] == (bool(before) and bool(after) and at_us not in known[code])
         if near.between[i]:
+            for way in (near.before, near.after):
+                assert way.key[i] == keys(way.lon[i : i + 1], way.lat[i : i + 1])[0]
             assert (near.before.time_us[i], near.after.time_us[i]) == (max(before), after[0])
             assert near.before.lon[i] == known[code][max(before)]
             assert near.after.lon[i] == known[code][after[0]]
@@ -277,6 +281,7 @@ def check_around(recent: Recent, known: list[dict[int, float]], codes: np.ndarra
             if t >= begin
         }
         assert (np.diff(stretch.time_us) > 0).all()
+        assert np.array_equal(stretch.key, keys(stretch.lon, stretch.lat))
         if whole:
             assert found == wanted
         else:
@@ -291,7 +296,7 @@ def test_of_the_last_moment_before_memory_the_fix_that_stands_is_kept(order: tup
     lon = np.array([1.0, 2.0, 2.0])
     speed_kmh = np.array([9.0, np.nan, 0.0], np.float32)
     last_us = START_US + 2 * RECENT_US
-    memory = Recent(lambda codes: np.full(len(codes), last_us - RECENT_US), RECENT_US)
+    memory = Recent(lambda codes: np.full(len(codes), last_us - RECENT_US), RECENT_US, keys)
     code = np.zeros(1, np.int32)
     memory.add_in_order(code, track(np.array([START_US - 1])))
     for i in order:
