@@ -136,6 +136,8 @@ _APART = -2
 #: So many chunks of like size are merged into one, unless they are this large: those wait until many of their
 #: steps can be given up.
 _TOGETHER, _LARGE = 8, 1 << 13
+#: Bytes of rows that are put in order by way of one more copy.
+_LITTLE = 1 << 17
 _Chunk = tuple[npt.NDArray[np.int32], _Rows]
 
 
@@ -354,7 +356,10 @@ def _size(chunk: _Chunk) -> int:
 
 
 def in_order(parts: list[_Rows], order: _Ints) -> _Rows:
-    """Rows one behind the other, put in an order (of which some may be missing), each copied but once."""
+    """Rows one behind the other, put in an order (of which some may be missing)."""
+    if len(order) * parts[0].dtype.itemsize <= _LITTLE:
+        return np.concatenate([lump(rows) for rows in parts]).take(order).view(parts[0].dtype)
+    # Of many each is copied but once: memory for all of them costs more than finding out where each goes.
     place = np.full(sum(map(len, parts)), -1)
     place[order] = np.arange(len(order))
     found: _Rows = np.empty(len(order), parts[0].dtype)

@@ -75,6 +75,9 @@ def _along(u: F64, v: F64, near: F64, stride: float = _STRIDE) -> Iterator[tuple
                 yield x + east, y + north, edge
 
 
+_ONE = np.uint64(1)
+
+
 class _Cells:
     """Cells of land, in a square table that begins anew every so many cells.
 
@@ -120,6 +123,14 @@ class _Cells:
         """The cells of places, in degrees."""
         return self._number(lon * self._per_lon, lat * self._per_lat)
 
+    @staticmethod
+    def _are(marked: NDArray[np.uint8], cell: I32) -> NDArray[np.bool_]:
+        """Which cells are marked, a bit each."""
+        byte = marked.take(cell >> 3)
+        byte >>= (cell & 7).astype(np.uint8)
+        byte &= 1
+        return byte.view(np.bool_)
+
 
 class EdgeBits(_Cells):
     """A bit a cell: whether any edge is near.
@@ -142,12 +153,7 @@ class EdgeBits(_Cells):
 
     def marked(self, lon: F64, lat: F64) -> NDArray[np.bool_]:
         """Which places (degrees, finite) may be near an edge: bool[n]."""
-        cell = self._of(lon, lat)
-        byte = self._marked.take(cell >> 3)
-        cell &= 7
-        byte >>= cell.astype(np.uint8)
-        byte &= 1
-        return byte.view(np.bool_)
+        return self._are(self._marked, self._of(lon, lat))
 
 
 class EdgeCells(_Cells):
@@ -173,19 +179,31 @@ class EdgeCells(_Cells):
         key = _distinct(np.concatenate(met))
         self._edge = (key & 0xFFFF_FFFF).astype(np.int32)
         cell = (key >> 32).astype(np.int32)
-        start = np.append(0, (cell[1:] != cell[:-1]).nonzero()[0] + 1)[: len(cell)]
-        # The first list is that of all cells with no edge near.
-        self._start, self._count = np.append(0, start), np.append(0, np.diff(np.append(start, len(cell))))
-        self._list = np.zeros(self.cells * self.cells, np.int32)
-        self._list[cell[start]] = np.arange(1, len(start) + 1)
+        first = np.append(0, (cell[1:] != cell[:-1]).nonzero()[0] + 1)[: len(cell)]
+        #: Where each cell's edges begin, cell after cell that has any; one more, where the last ones end.
+        self._start = np.append(first, len(cell))
+        cell = cell[first]
+        # Which cells have any, a bit each, and how many of those come before each 64 bits: a hundredth of the
+        # memory that a number a cell takes.
+        marked = np.zeros(self.cells * self.cells, np.bool_)
+        marked[cell] = True
+        self._marked = np.packbits(marked, bitorder="little")
+        self._words = self._marked.view("<u8")
+        counts = np.bitwise_count(self._words)
+        self._before = counts.cumsum(dtype=np.int32) - counts
 
     def near(self, rows: I64, lon: F64, lat: F64) -> tuple[I64, I32]:
         """Of some rows of places (degrees, finite), which edges they may be near: (rows, edges), by row."""
-        which = self._list.take(self._of(lon.take(rows), lat.take(rows)))
-        some = which.nonzero()[0]
-        which = which.take(some)
-        owner, entry = spread(self._start.take(which), self._count.take(which))
-        return rows.take(some).take(owner), self._edge.take(entry)
+        cell = self._of(lon.take(rows), lat.take(rows))
+        some = self._are(self._marked, cell).nonzero()[0]
+        rows, cell = rows.take(some), cell.take(some)
+        at = cell >> 6
+        below = (_ONE << (cell & 63).astype(np.uint64)) - _ONE
+        which = self._before.take(at) + np.bitwise_count(self._words.take(at) & below)
+        begin = self._start.take(which)
+        which += 1
+        owner, entry = spread(begin, self._start.take(which) - begin)
+        return rows.take(owner), self._edge.take(entry)
 
 
 def _distinct(numbers: I64) -> I64:
