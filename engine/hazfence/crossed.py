@@ -223,15 +223,20 @@ class Crossed:
         self._limits = top_kmh, error_m
         self._guards = guards
 
-    def raw(self, due: Due, sets: Sets, failed: _Bools) -> tuple[Raw, _Ints]:
+    def raw(self, c: Columns, due: Due, sets: Sets, failed: _Bools) -> tuple[Raw, _Ints]:
         """Borders crossed with each due fix, by the positions, and what covers it or the one before.
 
-        ``Raw.row`` is a place among the due fixes here; what covers is (row of the columns << 32 | fence).
+        ``Raw.row`` is a place among the due fixes here; what covers is (row of the columns << 32 | fence),
+        of all of them only where a thin fence was touched.
         """
-        pairs = []
+        pairs, some = [], None
+        if self._all_fine and not len(c.hit_rows):
+            some = (due.key_before != due.key).nonzero()[0]
         for after, key in enumerate((due.key_before, due.key)):
-            row, member = sets.members(key)
-            if not self._all_fine:
+            row, member = sets.members(key if some is None else key.take(some))
+            if some is not None:
+                row = some.take(row)
+            elif not self._all_fine:
                 failed[due.group[row[~self._fine[member]]]] = True
             pairs.append((row << 33) | (member.astype(np.int64) << 1) | after)
         both = np.concatenate(pairs)

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from hazfence.beside import Beside
 from hazfence.bypasses import Bypasses
-from hazfence.chains import lump
+from hazfence.chains import Found, lump
 from hazfence.columns import Before, Columns
 from hazfence.crossed import CROSSING, Changes, Crossed, Due
 from hazfence.doubts import Doubts, as_told, confirmed, doubts_of, in_doubt
@@ -196,7 +196,7 @@ class Plain:
         crossed = ~leaning(near_borders[1])
         known = near_borders[0][crossed], near_borders[1].compress(crossed)
         due = Due(c, before, due_at)
-        raw, by_key = self._crossed.raw(due, sets, failed)
+        raw, by_key = self._crossed.raw(c, due, sets, failed)
         settling = None
         if self.wavers.on:
             first_ever = due.prev_us[raw.row] == NEVER_US
@@ -295,18 +295,17 @@ class Plain:
             begun,
         )
         stays.note(codes, judged_us[kept])
-        watch, deadline_us = self._waver_on(codes, groups_here, near_borders, settling, stays)
+        watch, deadline_us, leaving = self._waver_on(
+            codes, groups_here, (near_borders[0], places), settling, stays
+        )
         if noted is not None:
             deadline_us = np.minimum(deadline_us, noted.deadline_us[kept])
             keep_notes(codes, kept, noted, notes)
         if self._any_limit and len(owner):
             limit_us = self._limit_us[rows["fence"]]
             due_us = np.where(limit_us == FOREVER_US, FOREVER_US, rows["start_us"] + limit_us)
-            if watch.any():
+            if len(leaving):
                 # A visit that may have ended waits for nothing until that is settled.
-                at, places = stays.wavers.expand(codes)
-                wavers = stays.wavers.rows(places)
-                leaving = (at << 32 | wavers["fence"])[wavers["inside"]]
                 due_us[among(owner << 32 | rows["fence"], ascending(leaving))] = FOREVER_US
             np.minimum.at(deadline_us, owner, due_us)
         log = logged(told, told_row, settling, due, since_us, done, bare=noted is None)
@@ -340,6 +339,8 @@ class Plain:
 
     def _rows_due(self, c: Columns, groups: _Ints) -> _Ints:
         """The rows of some groups that are due."""
+        if c.once:
+            return groups.compress(c.due.take(groups))
         rows = c.due.nonzero()[0]
         mine = np.zeros(len(c.starts), np.bool_)
         mine[groups] = True
@@ -349,24 +350,35 @@ class Plain:
         self,
         codes: npt.NDArray[np.int32],
         groups: _Ints,
-        known: tuple[_Ints, _Rows],
+        known: Found,
         settling: Settling | None,
         stays: Stays,
-    ) -> tuple[_Bools, _Ints]:
-        """Keep what wavers of vehicles done: which of them do, and until when each may be silent."""
+    ) -> tuple[_Bools, _Ints, _Ints]:
+        """Keep what wavers of vehicles done.
+
+        Args:
+            codes, groups: of those vehicles.
+            known: (groups, places) of what wavered before, of these and of others.
+
+        Returns:
+            which of them waver; until when each may be silent; (vehicle << 32 | fence) of the visits that may
+            have ended, a vehicle being its place among them.
+        """
         watch, deadline_us = np.zeros(len(codes), np.bool_), np.full(len(codes), FOREVER_US, np.int64)
         if settling is None:
-            return watch, deadline_us
+            return watch, deadline_us, _NONE
+        before = among(known[0], groups).nonzero()[0]
         after = among(settling.after_group, groups).nonzero()[0]
-        owner, rows = groups.searchsorted(settling.after_group[after]), settling.after.take(after)
-        at = distinct(owner, groups.searchsorted(known[0][among(known[0], groups)]))
-        found = stays.wavers.expand(codes[at])
-        none = np.zeros(len(found[1]), np.bool_)
-        stays.wavers.change(codes[at], found, none, at.searchsorted(owner), rows)
+        was, now, rows = known[0][before], settling.after_group[after], settling.after.take(after)
+        some = distinct(was, now)
+        found = some.searchsorted(was), known[1][before]
+        none = np.zeros(len(before), np.bool_)
+        stays.wavers.change(codes[groups.searchsorted(some)], found, none, some.searchsorted(now), rows)
+        owner = groups.searchsorted(now)
         watch[owner] = True
         waits = (~leaning(rows)).nonzero()[0]
         np.minimum.at(deadline_us, owner[waits], rows["at_us"][waits] + (self.wavers.settle_us - 1))
-        return watch, deadline_us
+        return watch, deadline_us, (owner << 32 | rows["fence"])[rows["inside"]]
 
     def _doubts(self, c: Columns, due: Due, changes: Changes, known: tuple[_Ints, _Rows]) -> Doubts | None:
         """The visits to restricted zones that begin in doubt, and the doubts that end.
