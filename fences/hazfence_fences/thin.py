@@ -41,6 +41,8 @@ _RIM = _CELLS_PER_REACH + 2  # empty cells around the boxes: points outside the 
 # scratch arrays to stay in a core's second-level cache.
 _BATCH = 131_072
 _STEP = 32_768
+# So many pairs of a segment and a fence are all looked at; more are looked up.
+_PAIRS = 2048
 
 
 class _NotFiniteError(Exception):
@@ -193,6 +195,8 @@ class ThinFences:
 
     def _candidates(self, ax: F64, ay: F64, bx: F64, by: F64) -> tuple[I64, I64]:
         """Pairs (row, thin fence) that might touch: their boxes meet."""
+        if len(ax) * len(self._slots) <= _PAIRS:
+            return self._all_pairs(ax, ay, bx, by)
         near, far = self._near, self._far
         assert near is not None
         assert far is not None
@@ -227,6 +231,16 @@ class ThinFences:
         meets = (np.minimum(ax, bx) <= box[:, 2]) & (np.maximum(ax, bx) >= box[:, 0])
         meets &= (np.minimum(ay, by) <= box[:, 3]) & (np.maximum(ay, by) >= box[:, 1])
         return row[meets], fence[meets]
+
+    def _all_pairs(self, ax: F64, ay: F64, bx: F64, by: F64) -> tuple[I64, I64]:
+        """The same of so few that all are held against each other sooner than looked up."""
+        if not all(np.isfinite(v).all() for v in (ax, ay, bx, by)):
+            raise _NotFiniteError
+        west, south, east, north = self._boxes.T[:, :, None]
+        meets = (np.minimum(ax, bx) <= east) & (np.maximum(ax, bx) >= west)
+        meets &= (np.minimum(ay, by) <= north) & (np.maximum(ay, by) >= south)
+        fence, row = meets.nonzero()
+        return row, fence
 
     def _from_tree(self, rows: I64, ax: F64, ay: F64, bx: F64, by: F64) -> tuple[I64, I64]:
         """Pairs (row, thin fence) whose boxes meet, from the R-tree's bulk query."""

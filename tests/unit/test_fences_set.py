@@ -268,3 +268,29 @@ def test_known_bounds_are_answered_alike_wherever_they_end(district, side, over)
     # Of places that nobody vouches for, bounds say nothing.
     wrong = district.locate(lon, lat, bounds=(g.x0, g.y0, g.x0, g.y0))
     assert np.array_equal(wrong.keys, district.locate(lon, lat).keys)
+
+
+def test_few_segments_touch_what_they_touch_among_many(district):
+    """So few are held against every thin fence; many are looked up in a grid."""
+    rng = np.random.default_rng(12)
+    thin = [fence for fence in district if fence.thin]
+    west, south, east, north = np.array([fence.bounds for fence in thin])[rng.integers(0, len(thin), 3000)].T
+    lon0, lat0 = (
+        west + rng.uniform(-2, 3, 3000) * (east - west),
+        south + rng.uniform(-2, 3, 3000) * (north - south),
+    )
+    lon1, lat1 = (
+        lon0 + rng.normal(0, 1, 3000) * (east - west),
+        lat0 + rng.normal(0, 1, 3000) * (north - south),
+    )
+    lon1[::3], lat1[1::3] = west[::3], north[1::3]  # some end on the edge of a box
+    ends = lon0, lat0, lon1, lat1
+    row, fence = district.segment_hits(*ends)
+    assert len(row) > 300
+    for few in (1, 40, 3000 // 7):
+        parts = [district.segment_hits(*(end[a : a + few] for end in ends)) for a in range(0, 3000, few)]
+        again = np.concatenate([part[0] + few * i for i, part in enumerate(parts)])
+        assert np.array_equal(again, row)
+        assert np.array_equal(np.concatenate([part[1] for part in parts]), fence)
+    with pytest.raises(ValueError, match="row 1 is not finite"):
+        district.segment_hits([121.5, 121.5], [30.0, 30.0], [121.6, np.nan], [30.0, 30.0])
